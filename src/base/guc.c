@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *	  The settings of streamproc.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "base/base.h"
+#include "utils/guc.h"
+
+int			streamproc_max_pipelines = 64;
+int			streamproc_max_workers = 256;
+int			streamproc_max_partitions = 2048;
+int			streamproc_default_parallelism = 2;
+int			streamproc_min_commit_interval = 2;
+int			streamproc_stop_timeout = 10000;
+int			streamproc_metadata_interval = 30000;
+int			streamproc_connect_timeout = 10000;
+int			streamproc_queue_size = 2048;
+int			streamproc_restart_backoff_max = 30000;
+char	   *streamproc_fault_points = NULL;
+
+static bool fault_points_check(char **newval, void **extra, GucSource source);
+static void fault_points_assign(const char *newval, void *extra);
+
+void
+guc_define(void)
+{
+	DefineCustomIntVariable("streamproc.max_pipelines",
+							"Number of pipelines that the server can hold in shared memory.",
+							NULL, &streamproc_max_pipelines,
+							64, 1, 10000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.max_workers",
+							"Number of launchers and tasks that the server can run at once.",
+							"Each also needs one of max_worker_processes.",
+							&streamproc_max_workers,
+							256, 2, 10000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.max_partitions",
+							"Number of topic partitions, over all pipelines, that the views can show.",
+							NULL, &streamproc_max_partitions,
+							2048, 1, 1000000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.default_parallelism",
+							"Number of tasks of a pipeline that does not say how many.",
+							"Never more than its topics have partitions.",
+							&streamproc_default_parallelism,
+							2, 1, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.min_commit_interval",
+							"Shortest time between two commits of a task.",
+							NULL, &streamproc_min_commit_interval,
+							2, 0, 10000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.stop_timeout",
+							"How long a stopping pipeline may take for its last checkpoint before it is cancelled.",
+							NULL, &streamproc_stop_timeout,
+							10000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.metadata_interval",
+							"How often topics are asked for new partitions.",
+							NULL, &streamproc_metadata_interval,
+							30000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.connect_timeout",
+							"How long a statement on a topic waits for the cluster to answer.",
+							NULL, &streamproc_connect_timeout,
+							10000, 100, 600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.queue_size",
+							"Memory for messages that a task has fetched and not yet taken, shared out over its partitions.",
+							"A larger queue costs CPU: fetched messages leave the processor's cache.",
+							&streamproc_queue_size,
+							2048, 64, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.restart_backoff_max",
+							"Longest wait before a failed worker is started again.",
+							NULL, &streamproc_restart_backoff_max,
+							30000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable("streamproc.fault_points",
+							   "Places where a test makes a process fail: point=action[@n][:p], separated by commas.",
+							   "Actions are error, fatal, kill and wait; @n acts from the n-th hit on, :p with probability p percent.",
+							   &streamproc_fault_points,
+							   "", PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_SUPERUSER_ONLY,
+							   fault_points_check, fault_points_assign, NULL);
+
+	MarkGUCPrefixReserved("streamproc");
+}
+
+static bool
+fault_points_check(char **newval, void **extra, GucSource source)
+{
+	return fault_points_check_text(*newval);
+}
+
+static void
+fault_points_assign(const char *newval, void *extra)
+{
+	fault_points_active = newval != NULL && newval[0] != '\0';
+	fault_points_reset();
+}

@@ -1,0 +1,212 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka.h
+ *	  Kafka as the other rooms see it.  Only this room includes rdkafka.h.
+ *
+ * Rules that hold for everything here (../../../shared facts, README.md):
+ * no call blocks for more than 100 ms without checking interrupts, no
+ * callback of librdkafka touches PostgreSQL, no error longjmps through
+ * librdkafka, every handle is closed also when the statement fails.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_KAFKA_H
+#define STREAMPROC_KAFKA_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+
+#define KAFKA_OFFSET_UNKNOWN	(-1)
+
+/* ---- configuration (conf.c) ---- */
+
+/* Where an option of a server or user mapping may stand, see conf.c's table */
+#define KAFKA_PROP_SERVER	0x01
+#define KAFKA_PROP_USER		0x02
+
+/*
+ * A resolved configuration: property names and values in librdkafka's
+ * spelling, palloc'd in one context.
+ */
+typedef struct KafkaConf
+{
+	int			nprops;
+	int			maxprops;
+	char	  **names;
+	char	  **values;
+} KafkaConf;
+
+/*
+ * Is "option" (SQL spelling: sasl_mechanism, ssl_ca_pem, security_protocol;
+ * underscores for dots) an option that may stand at "where"?  Returns
+ * librdkafka's property name, or NULL.  "needs_file_read" is set where the
+ * value names a file, which needs pg_read_server_files.
+ */
+extern const char *kafka_option_property(const char *option, int where, bool *needs_file_read);
+/* all option names allowed at "where", for hints; returns their number */
+extern int	kafka_option_names(int where, const char **names, int max);
+/* checks a value as librdkafka would; returns NULL or an error text */
+extern char *kafka_option_check(const char *property, const char *value);
+
+extern KafkaConf *kafka_conf_create(void);
+extern void kafka_conf_set(KafkaConf *conf, const char *property, const char *value);
+
+/* ---- metadata (metadata.c) ---- */
+
+/*
+ * A handle for questions to the cluster; never the consuming handle, whose
+ * connection is busy with long polls.  Questions are asked on a helper thread
+ * of ours, so the caller waits on his latch and may be interrupted.
+ * "timeout_ms" bounds the whole call.
+ *
+ * Every function returns NULL/false on failure and fills "err" (static buffer
+ * of the client, no secrets), "unreachable" telling whether it is the broker
+ * or the topic that is missing.
+ */
+typedef struct KafkaClient KafkaClient;
+
+typedef enum KafkaFailure
+{
+	KAFKA_OK,
+	KAFKA_UNREACHABLE,			/* no broker answered in time, or authentication failed */
+	KAFKA_NO_TOPIC,				/* the cluster has no such topic */
+	KAFKA_FAILED				/* anything else, see the message */
+} KafkaFailure;
+
+typedef struct KafkaError
+{
+	KafkaFailure failure;
+	char		message[512];
+} KafkaError;
+
+extern KafkaClient *kafka_client_open(KafkaConf *conf);
+extern void kafka_client_close(KafkaClient *client);
+/* number of partitions, or -1 */
+extern int	kafka_client_partitions(KafkaClient *client, const char *topic, int timeout_ms, KafkaError *err);
+/* the cluster's id, palloc'd, or NULL */
+extern char *kafka_client_cluster_id(KafkaClient *client, int timeout_ms, KafkaError *err);
+
+typedef enum KafkaSeek
+{
+	KAFKA_SEEK_EARLIEST,		/* first offset that the broker still has */
+	KAFKA_SEEK_LATEST,			/* last stable offset (end for read_committed) */
+	KAFKA_SEEK_TIMESTAMP		/* first record at or after .timestamp_ms; the end where there is none */
+} KafkaSeek;
+
+/*
+ * Fills offsets[i] for the partitions 0..n-1 (or those listed in
+ * "partitions" when not NULL) of a topic.
+ */
+extern bool kafka_client_offsets(KafkaClient *client, const char *topic,
+								 const int32 *partitions, int n,
+								 KafkaSeek seek, int64 timestamp_ms,
+								 int64 *offsets, int timeout_ms, KafkaError *err);
+
+/* ---- consumer (consumer.c) ---- */
+
+typedef struct KafkaConsumer KafkaConsumer;
+
+/* One message, valid until kafka_messages_free(). */
+typedef struct KafkaMessage
+{
+	char	   *value;			/* NULL: tombstone */
+	char	   *key;			/* NULL: no key */
+	Size		value_len;
+	Size		key_len;
+	int64		offset;
+	int32		part;			/* index into the consumer's partitions */
+	void	   *handle;			/* rd_kafka_message_t */
+} KafkaMessage;
+
+/* A partition that a consumer reads; the caller fills the first three. */
+typedef struct KafkaPartition
+{
+	char	   *topic;
+	int32		partition;
+	int64		next_offset;	/* in: where to start; then: offset after the last record given out or passed over (EOF) */
+
+	bool		at_end;			/* an EOF event came at next_offset and nothing after it */
+	int64		end_offset;		/* last stable end seen by EOF, or the cached high watermark; -1 unknown */
+	int64		last_data_us;	/* monotonic_us() of the last message or at open */
+	int			error;			/* see KafkaPartitionError */
+	char		error_message[256];
+} KafkaPartition;
+
+typedef enum KafkaPartitionError
+{
+	KAFKA_PART_OK = 0,
+	KAFKA_PART_OUT_OF_RANGE,	/* the offset is not in the log: deleted or topic recreated */
+	KAFKA_PART_BACKWARDS,		/* an offset came that is below next_offset */
+	KAFKA_PART_OTHER
+} KafkaPartitionError;
+
+/*
+ * Opens a consumer that assign()s the partitions at their next_offset with
+ * one librdkafka queue each (forwarded to NULL before assign), one
+ * non-blocking pipe for all.  queue_kb is shared out over the partitions
+ * (queued.max.messages.kbytes = max(64, queue_kb / n)).  Throws only on
+ * configuration errors.  The array "parts" stays the caller's and is updated
+ * by poll.
+ */
+extern KafkaConsumer *kafka_consumer_open(KafkaConf *conf, KafkaPartition *parts, int nparts, int queue_kb);
+extern int	kafka_consumer_fd(KafkaConsumer *consumer);
+/*
+ * Takes what is there, without blocking: up to max messages and about
+ * max_bytes of payload, going round the partitions (a partition's messages in
+ * order).  Serves events (EOF, errors, statistics, log) on the way.  Empties
+ * the pipe before looking at the queues, so after a return of 0 the caller
+ * may sleep on the fd.  A partition with error != OK gives no more messages.
+ * Also kicks stalled partitions (queue empty, lag known, nothing for some ms).
+ */
+extern int	kafka_consumer_poll(KafkaConsumer *consumer, KafkaMessage *out, int max, Size max_bytes);
+/* holds back a partition: poll passes over it (max_skew, stop offsets) */
+extern void kafka_consumer_hold(KafkaConsumer *consumer, int part, bool held);
+/* refreshes parts[].end_offset from the library's cache, never blocks */
+extern void kafka_consumer_update_ends(KafkaConsumer *consumer);
+extern void kafka_messages_free(KafkaMessage *messages, int n);
+/* CreateTime or LogAppendTime in ms, -1 where there is none */
+extern int64 kafka_message_timestamp(const KafkaMessage *message);
+/* headers as a JSON object text {"name": "value" | null, ...}; false: none */
+extern bool kafka_message_headers(const KafkaMessage *message, StringInfo out);
+/*
+ * State of the connection: true while some broker is up.  When false, message
+ * tells why ("connection refused", "authentication failed ...").
+ */
+extern bool kafka_consumer_connected(KafkaConsumer *consumer, const char **message);
+/* a missing topic reported by the library since the last call */
+extern bool kafka_consumer_topic_missing(KafkaConsumer *consumer);
+/* All messages must have been freed. */
+extern void kafka_consumer_close(KafkaConsumer *consumer);
+
+/* ---- producer (producer.c): INSERT into a foreign table ---- */
+
+typedef struct KafkaProducer KafkaProducer;
+
+typedef struct KafkaHeader
+{
+	const char *name;
+	const char *value;			/* NULL: null value */
+	Size		value_len;
+} KafkaHeader;
+
+extern KafkaProducer *kafka_producer_open(KafkaConf *conf, const char *topic, int timeout_ms);
+/*
+ * partition -1: by murmur2 of the key as Java clients do (partitioner
+ * "murmur2_random").  timestamp_ms 0: now.  Waits (interruptible) while the
+ * library's queue is full; throws when a delivery already failed.
+ */
+extern void kafka_producer_send(KafkaProducer *producer, int32 partition,
+								const char *key, Size key_len,
+								const char *value, Size value_len,
+								int64 timestamp_ms,
+								const KafkaHeader *headers, int nheaders);
+/* waits for every delivery report; throws if any failed */
+extern void kafka_producer_flush(KafkaProducer *producer);
+extern void kafka_producer_close(KafkaProducer *producer);
+
+/* major.minor.patch of the linked librdkafka */
+extern const char *kafka_library_version(void);
+
+#endif							/* STREAMPROC_KAFKA_H */

@@ -1,0 +1,122 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.h
+ *	  Topics as foreign tables: options, the scan that a pipeline's task feeds
+ *	  with batches, the bounded peek of a SELECT, and produce by INSERT.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_STREAM_H
+#define STREAMPROC_STREAM_H
+
+#include "postgres.h"
+
+#include "foreign/fdwapi.h"
+#include "nodes/bitmapset.h"
+
+#include "base/base.h"
+#include "codec/codec.h"
+#include "kafka/kafka.h"
+
+#define STREAM_FDW_NAME "streamproc_kafka"
+
+typedef enum StreamColumnKind
+{
+	STREAM_COL_PAYLOAD,
+	STREAM_COL_PARTITION,
+	STREAM_COL_OFFSET,
+	STREAM_COL_TIMESTAMP,
+	STREAM_COL_KEY,
+	STREAM_COL_HEADERS,
+	STREAM_COL_TOPIC,
+	STREAM_COL_DROPPED
+} StreamColumnKind;
+
+typedef struct StreamColumn
+{
+	StreamColumnKind kind;
+	AttrNumber	attnum;
+	char	   *name;
+	char	   *json_path;		/* option json, or NULL */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	bool		not_null;
+} StreamColumn;
+
+/* A foreign table of ours, its options resolved. */
+typedef struct StreamSource
+{
+	Oid			relid;
+	Oid			serverid;
+	char	   *schema;
+	char	   *name;
+	char	   *topic;
+	CodecOptions codec;
+	int			natts;			/* length of columns, by attnum - 1 */
+	StreamColumn *columns;
+	AttrNumber	event_time;		/* 0: none */
+	AttrNumber	write_key;		/* option key, 0: none */
+	int64		watermark_delay;	/* us */
+	int64		idle_timeout;	/* us */
+	int64		max_ahead;		/* us */
+	bool		skip_bad_rows;	/* peek only */
+} StreamSource;
+
+/* in option.c */
+extern StreamSource *stream_source_load(Oid relid);	/* palloc'd in the current context; throws if not ours */
+extern bool stream_is_source(Oid relid);	/* foreign table of our wrapper? cheap */
+/* server and user mapping options to properties; userid's mapping, or PUBLIC's, or none */
+extern KafkaConf *stream_server_conf(Oid serverid, Oid userid);
+extern char *stream_server_name(Oid serverid);
+
+/* ---- reader: one message to one row (reader.c) ---- */
+
+typedef struct StreamReader StreamReader;
+
+/* "needed" holds attnums (1-based); the event time column is added where add_event_time */
+extern StreamReader *stream_reader_create(StreamSource *source, const Bitmapset *needed,
+										  bool add_event_time, MemoryContext cxt);
+/*
+ * Decodes a message into values/isnull (natts wide; columns that are not
+ * needed are not touched).  "partition" is Kafka's partition number.  False:
+ * err filled, err->column is an attnum, or 0 for the message as a whole.
+ * Input functions of other types may throw; stream_reader_current_attnum().
+ */
+extern bool stream_reader_decode(StreamReader *reader, const KafkaMessage *message, int32 partition,
+								 Datum *values, bool *isnull, Arena *arena, CodecError *err);
+extern AttrNumber stream_reader_current_attnum(StreamReader *reader);
+extern CodecDecoder *stream_reader_decoder(StreamReader *reader);
+extern void stream_reader_destroy(StreamReader *reader);
+
+/* ---- feed: what a task's scan returns (scan.c) ---- */
+
+/*
+ * The rows of the present batch of one source.  Row i stands at
+ * values + i * natts.  A scan that was planned under stream_plan_feed finds
+ * its feed by relid and returns rows first..last-1 of it, at each (re)start
+ * from "first".
+ */
+typedef struct StreamFeed
+{
+	Oid			relid;
+	int			natts;
+	int			first;
+	int			last;
+	Datum	   *values;
+	bool	   *isnull;
+	Bitmapset  *needed;			/* attnums that the rows hold */
+} StreamFeed;
+
+/* the feeds of this process while a task runs a statement, else NULL */
+extern StreamFeed *stream_feeds;
+extern int	stream_nfeeds;
+/*
+ * Set around pg_plan_query by plan/: scans of our tables become feed scans
+ * that claim this many rows; 0: peek scans.
+ */
+extern int	stream_plan_feed_rows;
+/* is this ForeignScan plan node a feed scan?  which attnums does it need? */
+extern bool stream_scan_is_feed(struct ForeignScan *scan, Oid *relid, Bitmapset **needed);
+
+#endif							/* STREAMPROC_STREAM_H */

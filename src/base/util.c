@@ -10,7 +10,10 @@
 #include <time.h>
 
 #include "base/base.h"
-#include "utils/builtins.h"
+#include "utils/varlena.h"
+
+/* varstr_levenshtein() throws beyond this */
+#define NAME_MAX_LEN	255
 
 /*
  * The name nearest to "wanted", or NULL where none is near enough to be what
@@ -23,13 +26,13 @@ closest_match(const char *wanted, const char *const *names, int n)
 	int			best_distance = Max(2, (int) strlen(wanted) / 3) + 1;
 	int			i;
 
-	if (strlen(wanted) > MAX_LEVENSHTEIN_STRLEN)
+	if (strlen(wanted) > NAME_MAX_LEN)
 		return NULL;
 	for (i = 0; i < n; i++)
 	{
 		int			d;
 
-		if (strlen(names[i]) > MAX_LEVENSHTEIN_STRLEN)
+		if (strlen(names[i]) > NAME_MAX_LEN)
 			continue;
 		d = varstr_levenshtein(wanted, strlen(wanted), names[i], strlen(names[i]), 1, 1, 1, true);
 		if (d < best_distance)

@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  The one shared struct: slots of pipelines, workers and partitions.
+ *
+ * LOCKING
+ *	  ShmemState->lock (one LWLock) guards which slots are in use and every
+ *	  field without another comment.  It is held for copies of a few hundred
+ *	  bytes and never over anything that can throw, wait or run user code.
+ *	  Counters are atomics: one writer (the worker that owns the slot), any
+ *	  number of readers, no lock.
+ *	  ConditionVariable "changed" of a pipeline is broadcast whenever its
+ *	  state, its workers or the committed position of a partition changed.
+ *
+ * GENERATIONS
+ *	  Each use of a slot raises its generation.  A worker is started with slot
+ *	  number and generation in bgw_main_arg and leaves when they do not match:
+ *	  so a worker that was started late, for a pipeline that is no longer
+ *	  there, does nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_SHMEM_H
+#define STREAMPROC_SHMEM_H
+
+#include "postgres.h"
+
+#include "base/base.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "utils/timestamp.h"
+
+#define SHMEM_MAX_TASKS			64
+#define SHMEM_TOPIC_LEN			250 /* Kafka's limit is 249 */
+#define SHMEM_MESSAGE_LEN		512
+#define SHMEM_CHECKPOINTS		32	/* kept per pipeline for stat_checkpoint */
+#define SHMEM_LATENCIES			256 /* kept per pipeline for p50 and p99 */
+#define SHMEM_CHANGED_DATABASES 64
+
+typedef enum PipelineState
+{
+	PIPELINE_STARTING,
+	PIPELINE_RUNNING,
+	PIPELINE_WAITING,			/* goes on by itself; reason says for what */
+	PIPELINE_STOPPED,
+	PIPELINE_FAILED				/* goes on when somebody acts; hint says how */
+} PipelineState;
+
+typedef enum WorkerRole
+{
+	WORKER_LAUNCHER,
+	WORKER_TASK
+} WorkerRole;
+
+typedef enum WorkerState
+{
+	WORKER_STARTING,
+	WORKER_RUNNING,
+	WORKER_WAITING,				/* for something outside: broker, topic, lock, retry */
+	WORKER_STOPPING,
+	WORKER_FINISHED				/* reached the stop offsets of all its partitions */
+} WorkerState;
+
+typedef enum CheckpointReason
+{
+	CHECKPOINT_CAUGHT_UP,		/* the queue was empty */
+	CHECKPOINT_INTERVAL,		/* checkpoint_interval under load */
+	CHECKPOINT_FULL,			/* rows or bytes held for the commit reached their bound */
+	CHECKPOINT_STOP,
+	CHECKPOINT_CAREFUL			/* after an error: one batch, one commit */
+} CheckpointReason;
+
+typedef struct CheckpointStat
+{
+	int64		epoch;
+	int			task;
+	CheckpointReason reason;
+	TimestampTz at;
+	int64		duration_us;	/* first row taken to commit done */
+	int64		commit_us;		/* the commit alone */
+	int64		rows_in;
+	int64		rows_out;
+	int64		bytes;
+} CheckpointStat;
+
+/* What stopped or delays a pipeline, for people. */
+typedef struct Reason
+{
+	char		message[SHMEM_MESSAGE_LEN];
+	char		detail[SHMEM_MESSAGE_LEN];
+	char		hint[256];
+	char		sqlstate[6];
+	char		topic[SHMEM_TOPIC_LEN]; /* empty: no position */
+	int32		partition;
+	int64		offset;
+	TimestampTz at;
+} Reason;
+
+typedef struct PipelineSlot
+{
+	bool		in_use;
+	bool		wanted;			/* the catalog says that it should run */
+	bool		drain;			/* run to the present ends, then stop */
+	bool		start_failed;	/* the supervisor had no worker slot for the launcher */
+	Oid			database;
+	Oid			owner;
+	char		name[NAMEDATALEN];
+	uint64		generation;		/* raised when claimed and by each launcher */
+	int64		version;		/* of the catalog row that the slot reflects */
+	int64		running_version;	/* of the catalog row that the launcher runs */
+
+	PipelineState state;
+	TimestampTz since;
+	Reason		reason;			/* of waiting or failed */
+	Reason		last_error;		/* stays after recovery */
+
+	pid_t		launcher_pid;	/* 0: none */
+	int			launcher_slot;	/* worker slot, -1: none */
+	int			ntasks;
+	int64		restarts;		/* of launcher or tasks, unexpected */
+	int			failures;		/* in a row, for back-off */
+	int64		next_start_us;	/* monotonic: launcher not before */
+
+	/* wait_until_caught_up: the launcher answers requests with end offsets */
+	int64		ends_wanted;	/* serial of the last request */
+	int64		ends_done;		/* serial whose answer stands in PartitionSlot.target */
+	char		ends_error[SHMEM_MESSAGE_LEN];
+
+	pg_atomic_uint64 rows_in;
+	pg_atomic_uint64 rows_out;
+	pg_atomic_uint64 bytes_in;
+	pg_atomic_uint64 checkpoints;
+
+	/* rings, written under the lock by the committing worker */
+	int64		checkpoint_count;
+	CheckpointStat checkpoint[SHMEM_CHECKPOINTS];
+	int64		latency_count;
+	int32		latency_us[SHMEM_LATENCIES];
+
+	ConditionVariable changed;
+} PipelineSlot;
+
+typedef struct WorkerSlot
+{
+	bool		in_use;
+	bool		stop;			/* leave after the last checkpoint */
+	bool		restart;		/* leave and be started again at once: configuration changed */
+	bool		failed;			/* has recorded a failure of the pipeline */
+	uint64		generation;
+	uint64		pipeline_generation;	/* of the launcher that started it */
+	int			pipeline;		/* index of the pipeline's slot */
+	WorkerRole	role;
+	int			task;			/* number of the task */
+	pid_t		pid;			/* 0: not attached yet */
+	Latch	   *latch;			/* NULL: not attached */
+	WorkerState state;
+	TimestampTz since;
+	char		waits[SHMEM_MESSAGE_LEN];	/* what it waits for */
+
+	pg_atomic_uint64 rows_in;
+	pg_atomic_uint64 rows_out;
+	pg_atomic_uint64 batches;
+	pg_atomic_uint64 commits;
+	pg_atomic_uint64 retries;
+} WorkerSlot;
+
+typedef struct PartitionSlot
+{
+	bool		in_use;
+	bool		idle;
+	bool		at_end;
+	bool		finished;		/* reached its stop offset */
+	int			pipeline;
+	int			task;
+	char		topic[SHMEM_TOPIC_LEN];
+	int32		partition;
+	pg_atomic_uint64 next_offset;	/* taken from Kafka so far */
+	pg_atomic_uint64 committed; /* next offset of the last commit */
+	pg_atomic_uint64 end_offset;	/* last known end, UINT64_MAX: unknown */
+	pg_atomic_uint64 watermark; /* TimestampTz, INT64_MIN: none */
+	pg_atomic_uint64 last_record;	/* message timestamp of the last committed record, us since 2000; INT64_MIN: none */
+	int64		target;			/* end offset for wait_until_caught_up */
+	int64		target_serial;
+} PartitionSlot;
+
+typedef struct ShmemState
+{
+	LWLock	   *lock;
+	Latch	   *supervisor_latch;	/* NULL: not running */
+	bool		scan_all;		/* too many changed databases to list */
+	int			nchanged;
+	Oid			changed[SHMEM_CHANGED_DATABASES];
+	uint64		next_generation;
+	int			npipelines;		/* length of the arrays */
+	int			nworkers;
+	int			npartitions;
+	PipelineSlot *pipelines;
+	WorkerSlot *workers;
+	PartitionSlot *partitions;
+} ShmemState;
+
+extern ShmemState *shmem;
+
+/* in shmem.c */
+extern void shmem_install_hooks(void);
+
+/* in slot.c; "locked" in a name: the caller holds shmem->lock */
+extern int	pipeline_slot_find_locked(Oid database, const char *name);
+extern int	pipeline_slot_claim_locked(Oid database, const char *name);
+extern void pipeline_slot_free_locked(int slot);
+extern void pipeline_set_state(int slot, PipelineState state, const Reason *reason);
+extern void pipeline_set_state_locked(PipelineSlot *slot, PipelineState state, const Reason *reason);
+extern void pipeline_changed(int slot);
+
+extern int	worker_slot_claim_locked(int pipeline, WorkerRole role, int task);
+extern void worker_slot_free_locked(int slot);
+extern int	worker_slot_attach(Datum main_arg, WorkerRole role);
+extern Datum worker_slot_arg(int slot);
+extern void worker_set_state(WorkerState state, const char *waits);
+extern void worker_slot_wake(int slot);
+/* this process's own slot, or -1 */
+extern int	my_worker_slot;
+
+extern int	partition_slot_claim(int pipeline, int task, const char *topic, int32 partition);
+extern void partition_slots_free(int pipeline);
+
+extern void database_changed(Oid database);
+
+extern void reason_set(Reason *reason, const char *sqlstate, const char *message,
+					   const char *detail, const char *hint);
+
+static inline void
+counter_add(pg_atomic_uint64 *counter, uint64 n)
+{
+	/* one writer: no need of a locked instruction */
+	pg_atomic_write_u64(counter, pg_atomic_read_u64(counter) + n);
+}
+
+#endif							/* STREAMPROC_SHMEM_H */

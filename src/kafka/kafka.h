@@ -117,7 +117,7 @@ typedef struct KafkaMessage
 	Size		key_len;
 	int64		offset;
 	int32		part;			/* index into the consumer's partitions */
-	void	   *handle;			/* rd_kafka_message_t */
+	void	   *handle;			/* the room's own */
 } KafkaMessage;
 
 /* A partition that a consumer reads; the caller fills the first three. */
@@ -161,6 +161,8 @@ extern int	kafka_consumer_fd(KafkaConsumer *consumer);
  * Also kicks stalled partitions (queue empty, lag known, nothing for some ms).
  */
 extern int	kafka_consumer_poll(KafkaConsumer *consumer, KafkaMessage *out, int max, Size max_bytes);
+/* longest time that the caller may sleep on the fd: short while a stall is suspected */
+extern int	kafka_consumer_sleep_ms(KafkaConsumer *consumer);
 /* holds back a partition: poll passes over it (max_skew, stop offsets) */
 extern void kafka_consumer_hold(KafkaConsumer *consumer, int part, bool held);
 /* refreshes parts[].end_offset from the library's cache, never blocks */

@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka_int.h
+ *	  What the files of the Kafka room share.  Nobody else includes this: it
+ *	  brings rdkafka.h in.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_KAFKA_INT_H
+#define STREAMPROC_KAFKA_INT_H
+
+#include "postgres.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include "kafka/kafka.h"
+#include "port/atomics.h"
+
+/* A setting of ours, in librdkafka's spelling. */
+typedef struct KafkaSetting
+{
+	const char *name;
+	const char *value;
+} KafkaSetting;
+
+/*
+ * A librdkafka handle with its wake-up pipe and what its callbacks last said.
+ *
+ * It is malloc'd, as helper threads may outlive the statement that made it.
+ * The last holder destroys it (see kafka_handle_release): library handle
+ * first, then the pipe, so that the library can never write into a reused file
+ * descriptor.
+ *
+ * Threads: "refs" is atomic, "rk" and the pipe do not change.  All else belongs to
+ * the PostgreSQL thread, which is the only one that serves the queues and so
+ * the only one in which callbacks run.
+ */
+typedef struct KafkaHandle
+{
+	pg_atomic_uint32 refs;
+	rd_kafka_t *rk;
+	int			read_fd;		/* one pipe for all queues and for helper threads */
+	int			write_fd;
+	rd_kafka_queue_t *main_queue;	/* client, producer: has the pipe; consumer: NULL */
+
+	int64		down_since_us;	/* every broker is down since; 0: not known to be down */
+	bool		topic_missing;
+	bool		authentication;	/* the last reason is a failed authentication */
+	char		reason[384];	/* last error that names a cause */
+	bool		log_new;
+	char		log_line[384];	/* last line of the library's log */
+
+	/* called for each statistics event; NULL: none */
+	void		(*stats) (void *arg, const char *json, size_t len);
+	void	   *stats_arg;
+} KafkaHandle;
+
+/* A message that was given out: what KafkaMessage.handle points to. */
+typedef struct KafkaSlot
+{
+	rd_kafka_message_t *message;	/* NULL: free */
+	KafkaConsumer *consumer;
+	struct KafkaSlot *next_free;
+} KafkaSlot;
+
+/* in conf.c */
+
+/*
+ * A librdkafka configuration from "defaults", then what the user set, then
+ * "fixed" (both end with a NULL name).  Throws; never returns NULL.
+ */
+extern rd_kafka_conf_t *kafka_conf_build(const KafkaConf *conf,
+										 const KafkaSetting *defaults,
+										 const KafkaSetting *fixed);
+
+/* in handle.c */
+
+/* Takes rdconf over.  Throws where the configuration is contradictory. */
+extern KafkaHandle *kafka_handle_open(rd_kafka_type_t type, rd_kafka_conf_t *rdconf);
+extern void kafka_handle_retain(KafkaHandle *handle);
+
+/*
+ * Gives up one reference; the last one destroys, on a thread of its own that
+ * is waited for at most 100 ms (name resolution can hold it up).  Never
+ * throws, so it may be called from memory context callbacks.
+ */
+extern void kafka_handle_release(KafkaHandle *handle);
+
+/* The same from a helper thread: no PostgreSQL, destroys in place. */
+extern void kafka_handle_release_thread(KafkaHandle *handle);
+
+/* Empties the pipe. */
+extern void kafka_handle_drain(KafkaHandle *handle);
+
+/* Writes the last log line of the library to the server's log (DEBUG1). */
+extern void kafka_handle_log(KafkaHandle *handle);
+
+/* Starts a detached thread with all signals blocked; false: errno. */
+extern bool kafka_thread_start(void *(*main) (void *), void *arg);
+
+/* in metadata.c */
+
+/* Asks for the partitions of a topic on any handle; -1: see err. */
+extern int	kafka_ask_partitions(KafkaHandle *handle, const char *topic,
+								 int timeout_ms, KafkaError *err);
+
+#endif							/* STREAMPROC_KAFKA_INT_H */

@@ -1,0 +1,581 @@
+/*-------------------------------------------------------------------------
+ *
+ * metadata.c
+ *	  Questions to the cluster: partitions, offsets, the cluster's id.
+ *
+ * librdkafka's calls for these block until their time-out.  A question is
+ * therefore asked on a helper thread, while the PostgreSQL thread waits on its
+ * latch and the handle's pipe, serves the handle's events, and may give the
+ * question up: because of an interrupt, the time-out, or because every broker
+ * is down, which the library reports long before its time-out is over.
+ *
+ * Threads: a Question has two owners, asker and helper.  The helper writes the
+ * result, sets "done" (with a barrier), writes into the pipe; before that the
+ * asker reads nothing but "done".  Whoever leaves last frees it.  The helper
+ * holds a reference to the handle and touches nothing of PostgreSQL but atomics.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "kafka/kafka_int.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+/*
+ * All brokers are "down" for a moment when the first of a host's addresses
+ * refuses (localhost: ::1, then 127.0.0.1), so wait for some more attempts.
+ */
+#define DOWN_GRACE_US		700000
+
+/* Questions given up whose helper still hangs in the library. */
+#define MAX_HANGING			4
+
+/* special "timestamps" of Kafka's ListOffsets request */
+#define LIST_LATEST			RD_KAFKA_OFFSET_END
+#define LIST_EARLIEST		RD_KAFKA_OFFSET_BEGINNING
+
+typedef enum QuestionKind
+{
+	ASK_PARTITIONS,
+	ASK_CLUSTER_ID,
+	ASK_OFFSETS
+} QuestionKind;
+
+typedef struct Question
+{
+	pg_atomic_uint32 owners;
+	pg_atomic_uint32 done;
+	KafkaHandle *handle;		/* a reference */
+	QuestionKind kind;
+	int64		deadline_us;	/* monotonic */
+
+	char	   *topic;
+	int			n;				/* partitions asked for, 0: all of 0 .. n - 1 known */
+	int32	   *partitions;
+	int64		time;			/* milliseconds or LIST_LATEST, LIST_EARLIEST */
+
+	/* the answer */
+	KafkaFailure failure;
+	char		message[512];
+	int			npartitions;
+	char	   *cluster_id;
+	int64	   *offsets;
+} Question;
+
+struct KafkaClient
+{
+	MemoryContext cxt;
+	KafkaHandle *handle;
+};
+
+/* ---- helper thread ---- */
+
+static int
+question_remaining_ms(Question *question)
+{
+	int64		left = question->deadline_us - monotonic_us();
+
+	return left <= 0 ? 0 : (int) (left / 1000) + 1;
+}
+
+static void
+question_fail(Question *question, KafkaFailure failure, const char *text)
+{
+	question->failure = failure;
+	snprintf(question->message, sizeof(question->message), "%s", text);
+}
+
+/* A failure of a whole request: no answer, or a refusal? */
+static void
+question_fail_error(Question *question, rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE:
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+		case RD_KAFKA_RESP_ERR__RESOLVE:
+		case RD_KAFKA_RESP_ERR__SSL:
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+			question_fail(question, KAFKA_UNREACHABLE, rd_kafka_err2str(err));
+			break;
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+			question_fail(question, KAFKA_NO_TOPIC, rd_kafka_err2str(err));
+			break;
+		default:
+			question_fail(question, KAFKA_FAILED, rd_kafka_err2str(err));
+			break;
+	}
+}
+
+static bool
+is_transient(rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__WAIT_CACHE:
+		case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+		case RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
+		case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+		case RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH:
+		case RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Between two attempts of a question, on the helper thread: 20 ms. */
+static void
+helper_pause(void)
+{
+	struct timespec pause = {0, 20 * 1000000L};
+
+	nanosleep(&pause, NULL);
+}
+
+/*
+ * Is the topic there, and how many partitions has it?  Sets npartitions or a
+ * failure.
+ */
+static void
+answer_partitions(Question *question)
+{
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(question->handle->rk, question->topic, NULL);
+
+	if (topic == NULL)
+	{
+		question_fail_error(question, rd_kafka_last_error());
+		return;
+	}
+	for (;;)
+	{
+		const struct rd_kafka_metadata *metadata = NULL;
+		rd_kafka_resp_err_t err;
+		int			remaining = question_remaining_ms(question);
+
+		err = rd_kafka_metadata(question->handle->rk, 0, topic, &metadata, remaining);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt != 1)
+			err = RD_KAFKA_RESP_ERR__BAD_MSG;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			err = metadata->topics[0].err;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			question->npartitions = metadata->topics[0].partition_cnt;
+		if (metadata)
+			rd_kafka_metadata_destroy(metadata);
+
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && question->npartitions > 0)
+			break;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;	/* being made or deleted */
+		if (!is_transient(err) || question_remaining_ms(question) == 0)
+		{
+			question_fail_error(question, err);
+			break;
+		}
+		helper_pause();
+	}
+	rd_kafka_topic_destroy(topic);
+}
+
+/*
+ * One round of ListOffsets over the partitions of "list"; the results replace
+ * its offsets.  Repeated while leaders are moving.
+ */
+static bool
+list_offsets(Question *question, rd_kafka_topic_partition_list_t *list, const int64 *times)
+{
+	for (;;)
+	{
+		rd_kafka_resp_err_t err;
+
+		for (int i = 0; i < list->cnt; i++)
+		{
+			list->elems[i].offset = times[i];
+			list->elems[i].err = RD_KAFKA_RESP_ERR_NO_ERROR;
+		}
+		err = rd_kafka_offsets_for_times(question->handle->rk, list, question_remaining_ms(question));
+		for (int i = 0; i < list->cnt && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+			err = list->elems[i].err;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			return true;
+		if (!is_transient(err) || question_remaining_ms(question) == 0)
+		{
+			question_fail_error(question, err);
+			return false;
+		}
+		helper_pause();
+	}
+}
+
+static void
+answer_offsets(Question *question)
+{
+	rd_kafka_topic_partition_list_t *list;
+	int64	   *times = calloc(question->n, sizeof(int64));
+	bool		no_record = false;
+
+	question->offsets = calloc(question->n, sizeof(int64));
+	if (times == NULL || question->offsets == NULL)
+	{
+		free(times);
+		question_fail(question, KAFKA_FAILED, "out of memory");
+		return;
+	}
+
+	/* a missing topic would be asked for again and again until the time-out */
+	answer_partitions(question);
+	for (int i = 0; i < question->n && question->failure == KAFKA_OK; i++)
+		if (question->partitions[i] < 0 || question->partitions[i] >= question->npartitions)
+		{
+			question_fail(question, KAFKA_NO_TOPIC, "");
+			snprintf(question->message, sizeof(question->message),
+					 "partition %d does not exist, the topic has %d", (int) question->partitions[i], question->npartitions);
+		}
+	if (question->failure != KAFKA_OK)
+	{
+		free(times);
+		return;
+	}
+
+	list = rd_kafka_topic_partition_list_new(question->n);
+	for (int i = 0; i < question->n; i++)
+	{
+		rd_kafka_topic_partition_list_add(list, question->topic, question->partitions[i]);
+		times[i] = question->time;
+	}
+	if (list_offsets(question, list, times))
+	{
+		for (int i = 0; i < question->n; i++)
+		{
+			question->offsets[i] = list->elems[i].offset;
+			no_record |= (list->elems[i].offset < 0);
+		}
+		/* no record at or after the time: the end */
+		if (no_record)
+		{
+			for (int i = 0; i < question->n; i++)
+				times[i] = LIST_LATEST;
+			if (list_offsets(question, list, times))
+				for (int i = 0; i < question->n; i++)
+					if (question->offsets[i] < 0)
+						question->offsets[i] = list->elems[i].offset;
+		}
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	free(times);
+}
+
+static void
+question_leave(Question *question)
+{
+	if (pg_atomic_fetch_sub_u32(&question->owners, 1) != 1)
+		return;
+	free(question->topic);
+	free(question->partitions);
+	free(question->offsets);
+	if (question->cluster_id)
+		rd_kafka_mem_free(NULL, question->cluster_id);
+	free(question);
+}
+
+static void *
+helper_main(void *arg)
+{
+	Question   *question = arg;
+	KafkaHandle *handle = question->handle;
+
+	switch (question->kind)
+	{
+		case ASK_PARTITIONS:
+			answer_partitions(question);
+			break;
+		case ASK_OFFSETS:
+			answer_offsets(question);
+			break;
+		case ASK_CLUSTER_ID:
+			question->cluster_id = rd_kafka_clusterid(handle->rk, question_remaining_ms(question));
+			if (question->cluster_id == NULL)
+				question_fail(question, KAFKA_UNREACHABLE, rd_kafka_err2str(RD_KAFKA_RESP_ERR__TIMED_OUT));
+			break;
+	}
+	pg_write_barrier();
+	pg_atomic_write_u32(&question->done, 1);
+
+	/* a full pipe wakes as well */
+	if (write(handle->write_fd, "q", 1) < 0)
+		Assert(errno == EAGAIN);
+	question_leave(question);
+	kafka_handle_release_thread(handle);
+	return NULL;
+}
+
+/* ---- the asking side ---- */
+
+static Question *
+question_create(KafkaHandle *handle, QuestionKind kind, const char *topic,
+				const int32 *partitions, int n, int64 time, int timeout_ms)
+{
+	Question   *question = calloc(1, sizeof(Question));
+	bool		complete;
+
+	if (question != NULL)
+	{
+		pg_atomic_init_u32(&question->owners, 1);
+		pg_atomic_init_u32(&question->done, 0);
+		question->handle = handle;
+		question->kind = kind;
+		question->deadline_us = monotonic_us() + (int64) timeout_ms * 1000;
+		question->time = time;
+		question->n = n;
+		if (topic)
+			question->topic = strdup(topic);
+		if (n > 0)
+			question->partitions = calloc(n, sizeof(int32));
+	}
+	complete = question != NULL && (topic == NULL || question->topic != NULL) &&
+		(n == 0 || question->partitions != NULL);
+	if (!complete)
+	{
+		if (question)
+			question_leave(question);
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	}
+	for (int i = 0; i < n; i++)
+		question->partitions[i] = partitions ? partitions[i] : i;
+	return question;
+}
+
+/*
+ * Waits for the answer.  False: given up, "failure" and "message" of err say
+ * why.  Throws on interrupts.
+ */
+static bool
+question_wait(Question *question, KafkaError *err)
+{
+	KafkaHandle *handle = question->handle;
+
+	for (;;)
+	{
+		int64		now;
+		int64		until = question->deadline_us;
+
+		kafka_handle_drain(handle);
+		rd_kafka_poll(handle->rk, 0);
+		kafka_handle_log(handle);
+		if (pg_atomic_read_u32(&question->done))
+		{
+			pg_read_barrier();
+			return true;
+		}
+		now = monotonic_us();
+		if (handle->down_since_us != 0)
+			until = Min(until, handle->down_since_us + DOWN_GRACE_US);
+		if (now >= until)
+		{
+			err->failure = KAFKA_UNREACHABLE;
+			snprintf(err->message, sizeof(err->message), "%s",
+					 handle->reason[0] ? handle->reason : "no broker answered in time");
+			return false;
+		}
+		(void) WaitLatchOrSocket(MyLatch,
+								 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+								 handle->read_fd, (until - now) / 1000 + 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Asks; true with the answer in the question.  The question is the caller's to
+ * leave in either case.
+ */
+static bool
+question_ask(Question *question, KafkaError *err)
+{
+	KafkaHandle *handle = question->handle;
+	volatile bool answered = false;
+
+	err->failure = KAFKA_OK;
+	err->message[0] = '\0';
+	if (pg_atomic_read_u32(&handle->refs) > MAX_HANGING)
+	{
+		err->failure = KAFKA_UNREACHABLE;
+		snprintf(err->message, sizeof(err->message), "%s",
+				 handle->reason[0] ? handle->reason : "earlier questions are not answered yet");
+		return false;
+	}
+
+	/* an old outage is no reason to give up before the first attempt */
+	if (handle->down_since_us != 0)
+		handle->down_since_us = monotonic_us();
+
+	kafka_handle_retain(handle);
+	pg_atomic_fetch_add_u32(&question->owners, 1);
+	if (!kafka_thread_start(helper_main, question))
+	{
+		pg_atomic_fetch_sub_u32(&question->owners, 1);
+		pg_atomic_fetch_sub_u32(&handle->refs, 1);
+		err->failure = KAFKA_FAILED;
+		snprintf(err->message, sizeof(err->message), "could not start a thread");
+		return false;
+	}
+
+	PG_TRY();
+	{
+		answered = question_wait(question, err);
+	}
+	PG_CATCH();
+	{
+		question_leave(question);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	if (!answered)
+		return false;
+	err->failure = question->failure;
+	if (question->failure == KAFKA_UNREACHABLE && handle->reason[0])
+		snprintf(err->message, sizeof(err->message), "%s", handle->reason);
+	else
+		snprintf(err->message, sizeof(err->message), "%s", question->message);
+	if (question->failure == KAFKA_OK)
+	{
+		handle->down_since_us = 0;
+		handle->reason[0] = '\0';
+		handle->authentication = false;
+	}
+	return question->failure == KAFKA_OK;
+}
+
+int
+kafka_ask_partitions(KafkaHandle *handle, const char *topic, int timeout_ms, KafkaError *err)
+{
+	Question   *question = question_create(handle, ASK_PARTITIONS, topic, NULL, 0, 0, timeout_ms);
+	int			result = -1;
+
+	if (question_ask(question, err))
+		result = question->npartitions;
+	question_leave(question);
+	return result;
+}
+
+static void
+client_release(void *arg)
+{
+	KafkaClient *client = arg;
+
+	if (client->handle)
+		kafka_handle_release(client->handle);
+	client->handle = NULL;
+}
+
+KafkaClient *
+kafka_client_open(KafkaConf *conf)
+{
+	static const KafkaSetting defaults[] = {
+		{"socket.timeout.ms", "10000"},
+		{NULL, NULL}
+	};
+	static const KafkaSetting fixed[] = {
+		{"isolation.level", "read_committed"},	/* LATEST is the last stable offset */
+		{"enable.auto.commit", "false"},
+		{"enable.auto.offset.store", "false"},
+		{"allow.auto.create.topics", "false"},
+		{NULL, NULL}
+	};
+	MemoryContext cxt;
+	MemoryContextCallback *callback;
+	KafkaClient *client;
+
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "Kafka client", ALLOCSET_SMALL_SIZES);
+	client = MemoryContextAllocZero(cxt, sizeof(KafkaClient));
+	callback = MemoryContextAlloc(cxt, sizeof(MemoryContextCallback));
+	client->cxt = cxt;
+	callback->func = client_release;
+	callback->arg = client;
+	MemoryContextRegisterResetCallback(cxt, callback);
+
+	client->handle = kafka_handle_open(RD_KAFKA_CONSUMER, kafka_conf_build(conf, defaults, fixed));
+	client->handle->main_queue = rd_kafka_queue_get_main(client->handle->rk);
+	rd_kafka_queue_io_event_enable(client->handle->main_queue, client->handle->write_fd, "m", 1);
+	rd_kafka_set_log_queue(client->handle->rk, NULL);
+	return client;
+}
+
+void
+kafka_client_close(KafkaClient *client)
+{
+	MemoryContextDelete(client->cxt);
+}
+
+int
+kafka_client_partitions(KafkaClient *client, const char *topic, int timeout_ms, KafkaError *err)
+{
+	return kafka_ask_partitions(client->handle, topic, timeout_ms, err);
+}
+
+char *
+kafka_client_cluster_id(KafkaClient *client, int timeout_ms, KafkaError *err)
+{
+	Question   *question = question_create(client->handle, ASK_CLUSTER_ID, NULL, NULL, 0, 0, timeout_ms);
+	char	   *result = NULL;
+
+	if (question_ask(question, err))
+		result = MemoryContextAllocExtended(CurrentMemoryContext, strlen(question->cluster_id) + 1, MCXT_ALLOC_NO_OOM);
+	if (result)
+		strcpy(result, question->cluster_id);
+	question_leave(question);
+	return result;
+}
+
+bool
+kafka_client_offsets(KafkaClient *client, const char *topic,
+					 const int32 *partitions, int n,
+					 KafkaSeek seek, int64 timestamp_ms,
+					 int64 *offsets, int timeout_ms, KafkaError *err)
+{
+	Question   *question;
+	int64		time;
+	bool		answered;
+
+	if (n < 1)
+	{
+		err->failure = KAFKA_OK;
+		err->message[0] = '\0';
+		return true;
+	}
+	if (seek == KAFKA_SEEK_EARLIEST)
+		time = LIST_EARLIEST;
+	else if (seek == KAFKA_SEEK_LATEST)
+		time = LIST_LATEST;
+	else
+		time = Max(timestamp_ms, 0);	/* negative ones mean other things to Kafka */
+	question = question_create(client->handle, ASK_OFFSETS, topic, partitions, n, time, timeout_ms);
+	answered = question_ask(question, err);
+	if (answered)
+		memcpy(offsets, question->offsets, sizeof(int64) * n);
+	question_leave(question);
+	return answered;
+}

@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *	  The extension's own tables, read and written by table access methods.
+ *
+ * LOCKING
+ *	  catalog_pipeline_lock() takes a heavyweight lock on one pipeline's name
+ *	  until the end of the transaction; every writer of a row of "pipeline"
+ *	  holds it.  Rows of task_position are written by the launcher while no
+ *	  task runs, and by the one task they belong to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_CATALOG_H
+#define STREAMPROC_CATALOG_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "shmem/shmem.h"
+#include "storage/itemptr.h"
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+#define CATALOG_SCHEMA			"streamproc"
+#define CATALOG_PIPELINE_SCHEMA "streamproc_pipeline"
+
+/* A row of streamproc.pipeline with what pg_proc says of its procedure. */
+typedef struct PipelineRow
+{
+	char		name[NAMEDATALEN];
+	pg_uuid_t	id;
+	int64		version;
+	bool		active;
+	bool		drain;
+	char	   *start;
+	char	   *stop;
+	int			parallelism;	/* 0: NULL */
+	int64		checkpoint_interval;	/* us */
+	bool		synchronous_commit;
+	List	   *settings;		/* of char *: name, value, name, value ... */
+	int64		system_identifier;
+	Oid			database;
+	TimestampTz created;
+	char	   *state;			/* NULL, "stopped", "finished", "failed" */
+	TimestampTz state_since;
+	Reason		error;			/* message empty: none */
+
+	ItemPointerData tid;
+	Oid			procedure;		/* InvalidOid: has none (being dropped, or damaged) */
+	Oid			owner;
+} PipelineRow;
+
+/* in pipeline.c */
+extern bool catalog_installed(void);
+extern void catalog_pipeline_lock(const char *name);
+extern PipelineRow *catalog_pipeline_get(const char *name, bool missing_ok);
+extern List *catalog_pipelines(void);
+extern void catalog_pipeline_insert(PipelineRow *row);
+extern void catalog_pipeline_update(PipelineRow *row);
+extern bool catalog_pipeline_delete(const char *name);
+extern Oid	catalog_procedure(const char *name, Oid *owner);
+extern bool catalog_pipeline_is_local(const PipelineRow *row);
+extern void catalog_mark_changed(void); /* the supervisor is told at COMMIT */
+extern void catalog_install_callbacks(void);
+
+/* ---- positions (position.c) ---- */
+
+typedef struct PartitionPosition
+{
+	char	   *topic;
+	int32		partition;
+	int64		next_offset;
+	int64		stop_offset;	/* -1: none */
+	TimestampTz watermark;		/* DT_NOBEGIN: none */
+	TimestampTz record_time;	/* DT_NOBEGIN: none */
+} PartitionPosition;
+
+typedef struct PositionRow
+{
+	char		pipeline[NAMEDATALEN];
+	int			task;
+	int64		generation;
+	int64		epoch;
+	char	   *cluster_id;
+	int			nparts;
+	PartitionPosition *parts;
+
+	/* where the row stood at the last look; belongs to this process */
+	ItemPointerData tid;
+	Oid			relfilenode;
+} PositionRow;
+
+/* all rows of a pipeline, in the current memory context */
+extern List *catalog_positions(const char *pipeline);
+extern void catalog_position_insert(PositionRow *row);
+extern int	catalog_positions_delete(const char *pipeline);
+/*
+ * Writes "row" over the stored row.  Throws 40001 unless the stored row is of
+ * the same pipeline, task and generation and holds the offsets "was".  On
+ * success *tid, *relfilenode tell where the new row stands: the caller stores
+ * them in the row only after COMMIT.
+ */
+extern void catalog_position_update(const PositionRow *row, const int64 *was,
+									ItemPointerData *tid, Oid *relfilenode);
+
+#endif							/* STREAMPROC_CATALOG_H */

@@ -1,0 +1,110 @@
+# streamproc, built with PGXS.  "make help" lists the targets.
+#
+# A room is a directory of src/: every .c and .cc in it belongs to the module,
+# nothing is listed here by name.
+
+MODULE_big = streamproc
+EXTENSION = streamproc
+DATA = sql/streamproc--1.0.sql
+PGFILEDESC = "streamproc - Kafka topics into tables, exactly once"
+
+SOURCES_C = $(sort $(wildcard src/*.c src/*/*.c))
+SOURCES_CC = $(sort $(wildcard src/*/*.cc))
+OBJS = $(SOURCES_C:.c=.o) $(SOURCES_CC:.cc=.o)
+DEPS = $(OBJS:.o=.d)
+TOOLS = test/kafka/kafka_tool test/kafka/load
+
+PG_CONFIG ?= $(firstword $(wildcard /usr/lib/postgresql/15/bin/pg_config) pg_config)
+
+# PostgreSQL's own headers are system headers: our warnings are about our code.
+WARNINGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -MMD -MP
+PG_CFLAGS = -std=gnu11 $(WARNINGS)
+PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti $(WARNINGS) $(COPT)
+SHLIB_LINK = -lrdkafka -lsimdjson -lxxhash -lstdc++
+
+EXTRA_CLEAN = $(DEPS) build-assert results output_iso tmp_check tmp_check_iso log \
+	regression.diffs regression.out
+NO_INSTALLCHECK = 1
+
+# PGXS would want clang for bitcode of the C++ file.
+override with_llvm = no
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+
+ifneq ($(if $(PGXS),$(PG_MAJOR)),15)
+
+# Not there yet: "make test" and "make demo" see to that themselves.
+all install installcheck assert clean:
+	@echo 'no PostgreSQL 15 to build with: run test/setup.sh as root, or set PG_CONFIG' >&2; exit 1
+
+else
+
+include $(PGXS)
+
+# ours, because PGXS's rule for .cc would leave out -fPIC
+$(SOURCES_CC:.cc=.o): %.o: %.cc
+	$(CXX) $(CXXFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -c -o $@ $<
+
+# another compiler line is another object
+$(OBJS): Makefile
+
+-include $(DEPS)
+
+all: tools
+
+tools:
+	@$(MAKE) -s -C test/kafka all
+
+clean: clean-tools
+
+clean-tools:
+	@$(MAKE) -s -C test/kafka clean
+
+# A second build with PostgreSQL's assertions, beside the first one.
+# "make test" installs and tests it too.
+assert:
+	mkdir -p build-assert
+	tar --exclude='*.o' --exclude='*.d' --exclude='*.so' -cf - Makefile streamproc.control sql src test/kafka | \
+		tar -C build-assert -xf -
+	$(MAKE) -C build-assert COPT=-DUSE_ASSERT_CHECKING all
+
+# Regression tests against the installed extension, in an instance of their own.
+installcheck:
+	test/run.sh --installed regress isolation
+
+endif
+
+# Everything, from an empty machine on (as root it installs what is missing).
+test:
+	test/run.sh
+
+# The long form of the crash tests.
+crash:
+	test/run.sh --long build crash
+
+lint:
+	test/lint/check.sh
+
+bench:
+	bench/run.sh
+
+demo:
+	demo/run.sh start
+
+demo-stop:
+	demo/run.sh stop
+
+help:
+	@echo 'make              build the module and the test tools'
+	@echo 'make install      into the PostgreSQL of pg_config (root)'
+	@echo 'make installcheck regression tests of the installed extension'
+	@echo 'make demo         everything from nothing: install, build, stream, watch; make demo-stop'
+	@echo 'make test         all tests, on a copy of this tree, with a real broker; test/run.sh --help'
+	@echo 'make crash        the long crash test'
+	@echo 'make bench        one table of speed, latency and memory'
+	@echo 'make lint         rules of the source, cppcheck'
+	@echo 'make assert       a second build with assertions, in build-assert/'
+
+.PHONY: tools clean-tools assert test installcheck crash lint bench demo demo-stop help

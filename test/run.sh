@@ -1,0 +1,280 @@
+#!/usr/bin/env bash
+# All tests, on a copy of this tree, with a PostgreSQL installation and a real broker of their own.
+#
+#   test/run.sh [OPTIONS] [STAGE ...]
+#
+# Stages, by default all of them in this order, but crash:
+#   build      compile, warnings are errors; install into the private installation
+#   lint       test/lint/check.sh
+#   regress    sql/*.sql against expected/*.out
+#   isolation  test/isolation/specs/*.spec
+#   tap        test/t/*.pl
+#   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
+#              "# also with assertions" with that build
+#   crash      test/t/*crash*.pl in their long form
+# Options:
+#   --installed   test the extension that is installed in the system, build nothing
+#   --long        STREAMPROC_LONG=1 for the TAP files
+#   --only WORD   only regress tests, specs and TAP files with WORD in their name
+#   --jobs N      TAP files at a time (default 1)
+#   --keep        leave the work directory in place (it is left in place too when something failed)
+#
+# As root it first installs what is missing (test/setup.sh) and runs everything as the user postgres; as another user
+# everything must be there.  The last line is "N passed, N failed"; the exit code is not zero if anything failed.
+# A stage that has nothing to run has failed.
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+installed=no long=no only='' jobs=1 keep=no inner=''
+stages=()
+while [ $# -gt 0 ]; do
+	case $1 in
+		--installed) installed=yes ;;
+		--long) long=yes ;;
+		--only) only=$2; shift ;;
+		--jobs) jobs=$2; shift ;;
+		--keep) keep=yes ;;
+		--inner) inner=$2; shift ;;
+		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
+		build | lint | regress | isolation | tap | assert | crash) stages+=("$1") ;;
+		*) sp_die "unknown option or stage $1 (see --help)" ;;
+	esac
+	shift
+done
+[ ${#stages[@]} -gt 0 ] || stages=(build lint regress isolation tap assert)
+
+# ---------------------------------------------------------------- outside: set up, copy, change the user
+
+if [ -z "$inner" ]; then
+	if [ "$(id -u)" = 0 ]; then
+		"$sp_root/test/setup.sh" || { echo "0 passed, 1 failed"; exit 1; }
+	else
+		"$sp_root/test/setup.sh" --check || { echo "0 passed, 1 failed"; exit 1; }
+	fi
+	sp_pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
+	work=$(mktemp -d /tmp/streamproc-test.XXXXXX) || exit 1
+	chmod 755 "$work"
+	sp_copy_tree "$work/tree"
+	[ "$(id -u)" != 0 ] || chown "$(sp_user):" "$work"
+	STREAMPROC_CACHE=$(sp_jars "$work/cache") || { echo "0 passed, 1 failed"; rm -rf "$work"; exit 1; }
+	export STREAMPROC_CACHE PG_CONFIG=$sp_pg_config
+	args=(--jobs "$jobs")
+	[ $installed = no ] || args+=(--installed)
+	[ $long = no ] || args+=(--long)
+	[ -z "$only" ] || args+=(--only "$only")
+	rc=0
+	cd "$work" || exit 1
+	# a process group of its own, so that an interruption ends all of it and leaves us to clean up
+	set -m
+	sp_as_user "$work" bash "$work/tree/test/run.sh" --inner "$work" "${args[@]}" "${stages[@]}" </dev/null &
+	child=$!
+	set +m
+	trap 'kill -TERM -- -$child 2>/dev/null' INT TERM
+	wait $child
+	rc=$?
+	while kill -0 $child 2>/dev/null; do wait $child; rc=1; done
+	cd / || exit 1
+	verdict=$(cat "$work/verdict" 2>/dev/null)
+	if [ $keep = yes ] || [ $rc != 0 ]; then
+		echo "work directory: $work"
+	else
+		rm -rf "$work"
+	fi
+	# the last line
+	[ -n "$verdict" ] || rc=1
+	echo "${verdict:-0 passed, 1 failed}"
+	exit $rc
+fi
+
+# ---------------------------------------------------------------- inside: as an unprivileged user, on the copy
+
+work=$inner
+tree=$work/tree
+passed=0 failed=0
+started=$SECONDS
+mkdir -p "$work/log" "$work/t"
+pgxs_src=$(dirname "$("$sp_pg_config" --pgxs)")/..
+export LC_ALL=C.UTF-8 LANG=C.UTF-8
+unset PGPORT PGDATABASE PGUSER PGHOST PGOPTIONS MAKEFLAGS MAKELEVEL MFLAGS
+
+say() { printf '%5ds  %s\n' $((SECONDS - started)) "$*"; }
+good() { passed=$((passed + ${2:-1})); say "ok      $1"; }
+bad() { failed=$((failed + ${2:-1})); say "FAILED  $1"; }
+finish() {
+	trap - EXIT INT TERM
+	sp_sweep "$work"
+	echo "$passed passed, $failed failed" >"$work/verdict"
+	if [ $failed = 0 ] && [ $passed -gt 0 ]; then exit 0; fi
+	exit 1
+}
+trap 'bad "interrupted"; finish' INT TERM
+trap 'finish' EXIT
+
+# run_build TREE INSTALLATION [MAKE ARGS]: sets bindir
+bindir=$("$sp_pg_config" --bindir)
+run_build() {
+	local tree=$1 inst=$2 name
+	shift 2
+	name=$(basename "$tree")
+	if ! make -s -j2 -C "$tree" PG_CONFIG="$sp_pg_config" "$@" >"$work/log/build-$name" 2>&1; then
+		tail -n 40 "$work/log/build-$name"
+		bad "build of $name"
+		return 1
+	fi
+	if ! bindir=$(sp_temp_install "$tree" "$inst" 2>"$work/log/install-$name"); then
+		tail -n 20 "$work/log/install-$name"
+		bad "installation of $name"
+		return 1
+	fi
+	good "build and installation of $name"
+}
+
+# a broker for pg_regress, its address in STREAMPROC_KAFKA
+start_broker() {
+	export STREAMPROC_KAFKA_DIR=$work/$1 STREAMPROC_TOOL=$tree/test/kafka/kafka_tool STREAMPROC_LOAD=$tree/test/kafka/load
+	make -s -C "$tree/test/kafka" >"$work/log/tools" 2>&1 || { cat "$work/log/tools"; bad "test tools"; return 1; }
+	if ! STREAMPROC_KAFKA=$("$tree/test/kafka/broker.sh" start "$STREAMPROC_KAFKA_DIR"); then bad "broker"; return 1; fi
+	export STREAMPROC_KAFKA
+}
+stop_broker() { "$tree/test/kafka/broker.sh" destroy "$STREAMPROC_KAFKA_DIR"; }
+
+write_config() {
+	cat >"$work/temp.conf" <<-CONF
+		shared_preload_libraries = 'streamproc'
+		max_worker_processes = 64
+		log_line_prefix = '%m [%p] %q%a '
+		log_autovacuum_min_duration = -1
+	CONF
+}
+
+# run_regress LABEL PROGRAM INPUT_DIR EXTRA... -- TESTS
+run_regress() {
+	local label=$1 program=$2 input=$3 out n_ok n_bad rc extra=()
+	shift 3
+	while [ "$1" != -- ]; do extra+=("$1"); shift; done
+	shift
+	if [ $# = 0 ]; then bad "$label: there are no tests"; return 1; fi
+	start_broker "broker-$label" || return 1
+	write_config
+	out=$work/$label
+	mkdir -p "$out"
+	PATH=$bindir:$PATH "$program" --inputdir="$input" --outputdir="$out" --bindir="$bindir" --no-locale --encoding=UTF8 \
+		--temp-instance="$out/instance" --temp-config="$work/temp.conf" --dlpath="$("$sp_pg_config" --pkglibdir)" \
+		"${extra[@]}" "$@" >"$work/log/$label" 2>&1
+	rc=$?
+	stop_broker
+	n_ok=$(grep -cE '\.\.\. ok( |$)' "$work/log/$label")
+	n_bad=$(grep -cE '\.\.\. (FAILED|failed)' "$work/log/$label")
+	[ "$n_ok" = 0 ] || good "$label: $n_ok tests" "$n_ok"
+	if [ "$n_bad" != 0 ]; then
+		grep -E '\.\.\. (FAILED|failed)' "$work/log/$label"
+		head -n 300 "$out/regression.diffs" 2>/dev/null
+		bad "$label: $n_bad tests" "$n_bad"
+	elif [ $rc != 0 ] || [ $((n_ok + n_bad)) != $# ]; then
+		tail -n 30 "$work/log/$label"
+		tail -n 30 "$out/log/postmaster.log" 2>/dev/null
+		bad "$label: ended early"
+	fi
+	check_log "$label" "$out/log/postmaster.log"
+}
+
+# no server of a test may have crashed or failed an assertion behind the tests' back
+check_log() {
+	if grep -nE 'PANIC:|TRAP:|was terminated by signal (4|6|7|8|11)|(reference|refcount|descriptor|snapshot|cache) leak' "$2" 2>/dev/null; then
+		bad "$1: the server's log shows a crash or a leak"
+	fi
+}
+
+names() {	# DIR SUFFIX EXCLUDE: names of the tests
+	find "$1" -maxdepth 1 -name "*$2" 2>/dev/null | sed "s|.*/||; s|$2\$||" | grep -v -- "${3:-^$}" |
+		{ [ -n "$only" ] && grep -F -- "$only" || cat; } | sort
+}
+
+do_regress() {
+	# shellcheck disable=SC2046
+	run_regress "regress$1" "$pgxs_src/test/regress/pg_regress" "$tree" -- $(names "$tree/sql" .sql '--')
+}
+
+do_isolation() {
+	# shellcheck disable=SC2046
+	run_regress "isolation$1" "$pgxs_src/test/isolation/pg_isolation_regress" "$tree/test/isolation" \
+		--load-extension=streamproc -- $(names "$tree/test/isolation/specs" .spec)
+}
+
+do_tap() {	# LABEL FILES...
+	local label=$1 n_ok=0 n_bad=0 rc log
+	shift
+	if [ $# = 0 ]; then bad "$label: there are no tests"; return 1; fi
+	make -s -C "$tree/test/kafka" >"$work/log/tools" 2>&1 || { cat "$work/log/tools"; bad "test tools"; return 1; }
+	mkdir -p "$work/$label"
+	rm -f "$work/result"
+	(
+		cd "$tree/test" &&
+			TESTDIR=$work/$label PATH=$bindir:$PATH PG_REGRESS=$pgxs_src/test/regress/pg_regress \
+				PG_TEST_PORT_DIR=$work/$label/ports \
+				PERL5LIB=$tree/test/perl:$pgxs_src/test/perl${PERL5LIB:+:$PERL5LIB} \
+				STREAMPROC_LONG=$([ $long = yes ] && echo 1 || echo 0) \
+				perl tap_run.pl --jobs "$jobs" --timeout $([ $long = yes ] && echo 7200 || echo 600) "$work/result" "$@"
+	) 2>&1 | tee "$work/log/$label"
+	rc=${PIPESTATUS[0]}
+	[ ! -s "$work/result" ] || read -r n_ok n_bad <"$work/result"
+	[ "$n_ok" = 0 ] || good "$label: $n_ok tests" "$n_ok"
+	if [ "$n_bad" != 0 ]; then
+		bad "$label: $n_bad tests" "$n_bad"
+	elif [ "$rc" != 0 ] || [ ! -s "$work/result" ]; then
+		bad "$label: ended early"
+	fi
+	# servers that the tests crashed on purpose (kill -9) are no finding; failed assertions are
+	for log in "$work/$label"/tmp_check/log/*.log; do
+		[ -f "$log" ] || continue
+		if grep -nE 'PANIC:|TRAP:|was terminated by signal (4|6|7|8|11)' "$log"; then bad "$label: $(basename "$log") shows a crash"; fi
+	done
+}
+
+tap_files() { (cd "$tree/test" && names t .pl | sed 's|.*|t/&.pl|'); }
+
+# the sources of the second build, before the first one leaves objects among them
+cp -r "$tree" "$work/assert-tree"
+# what runs servers needs the build
+if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages[*]} " =~ " "(regress|isolation|tap|crash)" " ]]; then
+	stages=(build "${stages[@]}")
+fi
+for stage in "${stages[@]}"; do
+	case $stage in
+		build)
+			[ $installed = no ] || continue
+			run_build "$tree" "$work/inst" || finish
+			;;
+		lint)
+			"$tree/test/lint/check.sh" >"$work/log/lint" 2>&1
+			rc=$?
+			n_ok=$(grep -c '^ok ' "$work/log/lint")
+			n_bad=$(grep -c '^FAILED ' "$work/log/lint")
+			[ "$n_ok" = 0 ] || good "lint: $n_ok rules" "$n_ok"
+			if [ "$n_bad" != 0 ] || [ $rc != 0 ] || [ "$n_ok" = 0 ]; then
+				grep -v '^ok ' "$work/log/lint" | head -n 100
+				bad "lint" $((n_bad > 0 ? n_bad : 1))
+			fi
+			;;
+		regress) do_regress '' ;;
+		isolation) do_isolation '' ;;
+		tap)
+			# shellcheck disable=SC2046
+			do_tap tap $(tap_files)
+			;;
+		crash)
+			long=yes
+			# shellcheck disable=SC2046
+			do_tap crash $(tap_files | grep crash)
+			;;
+		assert)
+			run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING || finish
+			do_regress -assert
+			do_isolation -assert
+			# shellcheck disable=SC2046
+			do_tap tap-assert $(cd "$tree/test" && tap_files | xargs -r grep -l '^# also with assertions$')
+			;;
+	esac
+done
+say "done"
+finish

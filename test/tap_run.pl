@@ -1,0 +1,45 @@
+# Runs TAP files one after the other (or --jobs at a time) and tells the number of passed and failed tests in a form
+# that run.sh adds up.  A file that died, stopped early or ran no test counts as one failure even if no single test
+# failed, and so does a skipped one: a test that does not run proves nothing.
+#
+#   perl tap_run.pl [--jobs N] [--timeout SECONDS] RESULT_FILE FILE...
+use strict;
+use warnings;
+use Getopt::Long;
+use TAP::Harness;
+
+my ($jobs, $timeout) = (1, 600);
+GetOptions('jobs=i' => \$jobs, 'timeout=i' => \$timeout) or exit 2;
+my ($result, @files) = @ARGV;
+die "no test files\n" unless @files;
+
+my $harness = TAP::Harness->new({
+	verbosity => 0,
+	jobs      => $jobs,
+	timer     => 1,
+	failures  => 1,
+	color     => 0,
+	exec      => [ 'timeout', '--kill-after=30', $timeout, $^X ],
+});
+my $aggregate = $harness->runtests(@files);
+my ($passed, $failed) = (0, 0);
+for my $parser ($aggregate->parsers)
+{
+	my $bad = scalar $parser->failed;
+	$passed += $parser->passed;
+	if ($parser->skip_all)
+	{
+		print "skipped as a whole: ", $parser->skip_all, "\n";
+		$bad++;
+	}
+	elsif (!$bad && ($parser->has_problems || !$parser->tests_run))
+	{
+		$bad++;
+	}
+	print "skipped: ", scalar $parser->skipped, " tests\n" if $parser->skipped && !$parser->skip_all;
+	$failed += $bad;
+}
+open(my $out, '>', $result) or die "$result: $!\n";
+print $out "$passed $failed\n";
+close($out) or die "$result: $!\n";
+exit($failed ? 1 : 0);

@@ -1,0 +1,798 @@
+/*-------------------------------------------------------------------------
+ *
+ * legality.c
+ *	  Which statements a pipeline can run, judged on the Query.
+ *
+ * A statement runs on one micro-batch after another, so it must be
+ * row-wise: its result over two batches together is the union of its results
+ * over each.  That is so when the topic stands once in each FROM, on the
+ * preserved side of each join, and nothing above it looks at more than one
+ * row: no aggregate, DISTINCT, window function, LIMIT, set operation but
+ * UNION ALL, FOR UPDATE; and when the sink is not read.
+ *
+ * The walk goes down from the INSERT; a node that holds no topic may be any
+ * SQL.  Views are opened.  Everything that is refused is refused here, at
+ * creation, with its place in the text and what to write instead.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parse_node.h"
+#include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "plan/plan.h"
+#include "rewrite/rewriteHandler.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+typedef struct CheckContext
+{
+	const char *text;			/* NULL: positions are not ours to show */
+	StatementInfo *info;
+} CheckContext;
+
+static bool contains_stream_query(Query *query, List *outer);
+static bool contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer);
+static void check_query(Query *query, CheckContext *cxt, List *outer, bool top);
+
+/* ---- errors ---- */
+
+/* Shows the position in the pipeline's text, not in the statement that calls the function. */
+static void
+text_error_callback(void *arg)
+{
+	int			pos = geterrposition();
+
+	if (pos > 0)
+	{
+		errposition(0);
+		internalerrposition(pos);
+		internalerrquery((const char *) arg);
+	}
+}
+
+/* for use inside ereport() */
+static int
+set_position(CheckContext *cxt, int location)
+{
+	if (cxt->text == NULL || location < 0)
+		return 0;
+	internalerrposition(pg_mbstrlen_with_len(cxt->text, location) + 1);
+	return internalerrquery(cxt->text);
+}
+
+static void
+refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
+
+static void
+refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...)
+{
+	char		message[512];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg_internal("%s", message),
+			 hint ? errhint("%s", hint) : 0,
+			 set_position(cxt, location)));
+}
+
+/* ---- where are topics? ---- */
+
+static bool
+relation_is_stream(Oid relid)
+{
+	return get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE && stream_is_source(relid);
+}
+
+/* A table one of whose children is a topic reads it too. */
+static bool
+inherits_stream(RangeTblEntry *rte)
+{
+	List	   *children;
+	ListCell   *lc;
+
+	if (!rte->inh || !has_subclass(rte->relid))
+		return false;
+	children = find_all_inheritors(rte->relid, AccessShareLock, NULL);
+	foreach(lc, children)
+		if (lfirst_oid(lc) != rte->relid && relation_is_stream(lfirst_oid(lc)))
+			return true;
+	return false;
+}
+
+static CommonTableExpr *
+find_cte(RangeTblEntry *rte, Query *query, List *outer, Query **home, List **home_outer)
+{
+	Query	   *q = query;
+	List	   *rest = outer;
+	Index		up;
+	ListCell   *lc;
+
+	for (up = 0; up < rte->ctelevelsup; up++)
+	{
+		if (rest == NIL)
+			return NULL;
+		q = linitial(rest);
+		rest = list_copy_tail(rest, 1);
+	}
+	foreach(lc, q->cteList)
+	{
+		CommonTableExpr *cte = lfirst(lc);
+
+		if (strcmp(cte->ctename, rte->ctename) == 0)
+		{
+			*home = q;
+			*home_outer = rest;
+			return cte;
+		}
+	}
+	return NULL;
+}
+
+typedef struct SublinkContext
+{
+	Query	   *query;
+	List	   *outer;
+	int			location;		/* of the first sublink that holds a topic */
+} SublinkContext;
+
+static bool
+sublink_stream_walker(Node *node, SublinkContext *cxt)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+	{
+		SubLink    *link = (SubLink *) node;
+
+		if (contains_stream_query(castNode(Query, link->subselect), lcons(cxt->query, cxt->outer)))
+		{
+			cxt->location = link->location;
+			return true;
+		}
+		return sublink_stream_walker(link->testexpr, cxt);
+	}
+	if (IsA(node, Query))
+		return false;			/* reached through its range table entry */
+	return expression_tree_walker(node, sublink_stream_walker, cxt);
+}
+
+/* The location of a sublink over a topic in this query's own expressions; -2: none. */
+static int
+sublink_with_stream(Query *query, List *outer)
+{
+	SublinkContext cxt = {query, outer, -1};
+
+	if (query_tree_walker(query, sublink_stream_walker, &cxt,
+						  QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES))
+		return cxt.location;
+	return -2;
+}
+
+static bool
+contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer)
+{
+	Query	   *home;
+	List	   *home_outer;
+	CommonTableExpr *cte;
+
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			if (rte->relkind == RELKIND_VIEW)
+			{
+				Relation	view = table_open(rte->relid, AccessShareLock);
+				bool		result = contains_stream_query(get_view_query(view), NIL);
+
+				table_close(view, NoLock);
+				return result;
+			}
+			return relation_is_stream(rte->relid) || inherits_stream(rte);
+		case RTE_SUBQUERY:
+			return contains_stream_query(rte->subquery, lcons(query, outer));
+		case RTE_CTE:
+			if (rte->self_reference)
+				return false;
+			cte = find_cte(rte, query, outer, &home, &home_outer);
+			return cte != NULL &&
+				contains_stream_query(castNode(Query, cte->ctequery), lcons(home, home_outer));
+		default:
+			return false;
+	}
+}
+
+/* Does the query read a topic anywhere?  "outer" are the queries around it, innermost first. */
+static bool
+contains_stream_query(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		/* the target of an INSERT is not read */
+		if (foreach_current_index(lc) + 1 == query->resultRelation)
+			continue;
+		/* CTEs are judged where they are made, below */
+		if (rte->rtekind != RTE_CTE && contains_stream_rte(rte, query, outer))
+			return true;
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup > 0 &&
+			contains_stream_rte(rte, query, outer))
+			return true;
+	}
+	foreach(lc, query->cteList)
+	{
+		CommonTableExpr *cte = lfirst(lc);
+
+		if (contains_stream_query(castNode(Query, cte->ctequery), lcons(query, outer)))
+			return true;
+	}
+	return sublink_with_stream(query, outer) != -2;
+}
+
+/* ---- the walk ---- */
+
+static const char *
+rte_name(RangeTblEntry *rte)
+{
+	return rte->eref ? rte->eref->aliasname : "subquery";
+}
+
+static bool
+first_agg_location(Node *node, int *location)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		*location = ((Aggref *) node)->location;
+		return true;
+	}
+	if (IsA(node, GroupingFunc))
+	{
+		*location = ((GroupingFunc *) node)->location;
+		return true;
+	}
+	return expression_tree_walker(node, first_agg_location, location);
+}
+
+static bool
+first_window_location(Node *node, int *location)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, WindowFunc))
+	{
+		*location = ((WindowFunc *) node)->location;
+		return true;
+	}
+	return expression_tree_walker(node, first_window_location, location);
+}
+
+/* Where the query stands, as near as the tree tells. */
+static int
+query_location(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		int			location = exprLocation((Node *) ((TargetEntry *) lfirst(lc))->expr);
+
+		if (location >= 0)
+			return location;
+	}
+	return -1;
+}
+
+static int
+sort_clause_location(Query *query, List *clauses)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+	{
+		SortGroupClause *clause = lfirst(lc);
+		ListCell   *lt;
+
+		foreach(lt, query->targetList)
+		{
+			TargetEntry *tle = lfirst(lt);
+
+			if (tle->ressortgroupref == clause->tleSortGroupRef)
+			{
+				int			location = exprLocation((Node *) tle->expr);
+
+				if (location >= 0)
+					return location;
+			}
+		}
+	}
+	return query_location(query);
+}
+
+/* Goes into a FROM item that holds the topic. */
+static void
+check_stream_rte(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *outer)
+{
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			if (rte->relkind == RELKIND_VIEW)
+			{
+				Relation	view = table_open(rte->relid, AccessShareLock);
+				CheckContext inner = *cxt;
+
+				/* positions in a view's text are not positions in ours */
+				inner.text = NULL;
+				check_query(get_view_query(view), &inner, NIL, false);
+				table_close(view, NoLock);
+			}
+			else if (inherits_stream(rte))
+				refuse(cxt, -1, "Name the foreign table of the topic itself.",
+					   "table \"%s\" has a topic among its children", rte_name(rte));
+			else
+				cxt->info->sources = list_append_unique_oid(cxt->info->sources, rte->relid);
+			if (rte->tablesample)
+				refuse(cxt, -1, "Filter by a hash of a column instead.",
+					   "TABLESAMPLE of a topic is not supported");
+			break;
+		case RTE_SUBQUERY:
+			check_query(rte->subquery, cxt, lcons(query, outer), false);
+			break;
+		case RTE_CTE:
+			break;				/* its query is checked with the WITH */
+		default:
+			break;
+	}
+}
+
+/*
+ * Checks a join tree item; returns whether it holds the topic.
+ */
+static bool
+check_jointree(Node *node, Query *query, CheckContext *cxt, List *outer)
+{
+	if (IsA(node, RangeTblRef))
+	{
+		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
+
+		if (!contains_stream_rte(rte, query, outer))
+			return false;
+		check_stream_rte(rte, query, cxt, outer);
+		return true;
+	}
+	if (IsA(node, FromExpr))
+	{
+		FromExpr   *from = (FromExpr *) node;
+		bool		found = false;
+		ListCell   *lc;
+
+		foreach(lc, from->fromlist)
+		{
+			if (check_jointree(lfirst(lc), query, cxt, outer))
+			{
+				if (found)
+					refuse(cxt, query_location(query),
+						   "Write each stream into a table of its own, or join the stream with a table.",
+						   "joining a topic with a topic is not supported");
+				found = true;
+			}
+		}
+		return found;
+	}
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+		bool		left = check_jointree(join->larg, query, cxt, outer);
+		bool		right = check_jointree(join->rarg, query, cxt, outer);
+		int			location = exprLocation(join->quals);
+
+		if (left && right)
+			refuse(cxt, location,
+				   "Write each stream into a table of its own, or join the stream with a table.",
+				   "joining a topic with a topic is not supported");
+		if (join->jointype == JOIN_FULL && (left || right))
+			refuse(cxt, location,
+				   "Use LEFT JOIN with the topic on the left side.",
+				   "FULL JOIN with a topic is not supported");
+		if (right && join->jointype == JOIN_LEFT)
+			refuse(cxt, location,
+				   "Put the topic on the left side: FROM topic LEFT JOIN table.",
+				   "a topic on the nullable side of LEFT JOIN is not supported");
+		if (left && join->jointype == JOIN_RIGHT)
+			refuse(cxt, location,
+				   "Put the table on the left side: FROM table RIGHT JOIN topic, or use LEFT JOIN.",
+				   "a topic on the nullable side of RIGHT JOIN is not supported");
+		return left || right;
+	}
+	return false;
+}
+
+/* UNION ALL is the only set operation, and each branch must read the topic. */
+static void
+check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
+{
+	if (IsA(node, RangeTblRef))
+	{
+		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
+
+		if (!contains_stream_rte(rte, query, outer))
+			refuse(cxt, rte->subquery ? query_location(rte->subquery) : -1,
+				   "Insert the rows of the table once, outside the pipeline.",
+				   "a branch of UNION ALL does not read a topic");
+		check_stream_rte(rte, query, cxt, outer);
+		return;
+	}
+	else
+	{
+		SetOperationStmt *op = castNode(SetOperationStmt, node);
+
+		if (op->op != SETOP_UNION || !op->all)
+			refuse(cxt, query_location(query), "Use UNION ALL.",
+				   "%s over a topic is not supported",
+				   op->op == SETOP_UNION ? "UNION" : op->op == SETOP_INTERSECT ? "INTERSECT" : "EXCEPT");
+		check_setop(op->larg, query, cxt, outer);
+		check_setop(op->rarg, query, cxt, outer);
+	}
+}
+
+static void
+check_sink(Oid relid, CheckContext *cxt)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	const char *name = RelationGetRelationName(rel);
+
+	switch (rel->rd_rel->relkind)
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+			break;
+		case RELKIND_FOREIGN_TABLE:
+			if (stream_is_source(relid))
+				refuse(cxt, -1, "Insert into a table.",
+					   "writing into topic \"%s\" from a pipeline is not supported", name);
+			refuse(cxt, -1, "Insert into a local table: results and positions are committed together.",
+				   "foreign table \"%s\" cannot be the target of a pipeline", name);
+		case RELKIND_VIEW:
+			refuse(cxt, -1, "Insert into the view's table.",
+				   "view \"%s\" cannot be the target of a pipeline", name);
+		default:
+			refuse(cxt, -1, NULL, "\"%s\" cannot be the target of a pipeline", name);
+	}
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		refuse(cxt, -1, "Use an ordinary table: workers do not see a session's temporary tables.",
+			   "temporary table \"%s\" cannot be the target of a pipeline", name);
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+		refuse(cxt, -1, "Use ALTER TABLE ... SET LOGGED, and the pipeline option synchronous_commit => false for speed.",
+			   "unlogged table \"%s\" cannot be the target of a pipeline: a crash empties it, and the positions stay", name);
+	if (rel->rd_rules != NULL)
+		refuse(cxt, -1, "Use triggers, or several statements in the pipeline.",
+			   "table \"%s\" has rules and cannot be the target of a pipeline", name);
+	table_close(rel, NoLock);
+	cxt->info->sinks = list_append_unique_oid(cxt->info->sinks, relid);
+}
+
+/* One INSERT: of the top, or in a WITH. */
+static void
+check_insert(Query *query, CheckContext *cxt, bool top)
+{
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+
+	check_sink(rte->relid, cxt);
+	if (top)
+		cxt->info->sink = rte->relid;
+	if (query->onConflict != NULL)
+	{
+		cxt->info->has_on_conflict = true;
+		if (!top)
+			cxt->info->nested_on_conflict = true;
+	}
+}
+
+static const char *
+command_name(Query *query)
+{
+	switch (query->commandType)
+	{
+		case CMD_SELECT:
+			return "SELECT";
+		case CMD_UPDATE:
+			return "UPDATE";
+		case CMD_DELETE:
+			return "DELETE";
+		case CMD_MERGE:
+			return "MERGE";
+		case CMD_UTILITY:
+			return "a utility command";
+		default:
+			return "this command";
+	}
+}
+
+/*
+ * A query that holds the topic.  "outer": queries around it.
+ */
+static void
+check_query(Query *query, CheckContext *cxt, List *outer, bool top)
+{
+	ListCell   *lc;
+	int			location = -1;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+
+	if (query->commandType == CMD_INSERT)
+		check_insert(query, cxt, top);
+	else if (query->commandType != CMD_SELECT)
+		refuse(cxt, query_location(query),
+			   "Write INSERT INTO ... SELECT ..., with ON CONFLICT DO UPDATE to change rows.",
+			   "%s that reads a topic is not supported", command_name(query));
+
+	/* WITH: each may read the topic, row-wise */
+	foreach(lc, query->cteList)
+	{
+		CommonTableExpr *cte = lfirst(lc);
+		Query	   *sub = castNode(Query, cte->ctequery);
+		List	   *around = lcons(query, outer);
+
+		if (!contains_stream_query(sub, around))
+		{
+			if (sub->commandType != CMD_SELECT)
+				refuse(cxt, cte->location,
+					   "A statement of a pipeline runs once per batch; what does not depend on the topic belongs outside.",
+					   "%s in WITH that does not read the topic is not supported", command_name(sub));
+			continue;
+		}
+		if (cte->cterecursive)
+			refuse(cxt, cte->location, NULL, "WITH RECURSIVE over a topic is not supported");
+		check_query(sub, cxt, around, false);
+	}
+
+	if (query->hasAggs)
+	{
+		(void) query_tree_walker(query, first_agg_location, &location,
+								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
+		refuse(cxt, location >= 0 ? location : query_location(query),
+			   "Write the rows into a table, with ON CONFLICT DO UPDATE for running totals, and aggregate there.",
+			   "aggregates over a topic are not supported");
+	}
+	if (query->groupClause != NIL || query->groupingSets != NIL)
+		refuse(cxt, sort_clause_location(query, query->groupClause),
+			   "Write the rows into a table, with ON CONFLICT DO UPDATE for running totals, and aggregate there.",
+			   "GROUP BY over a topic is not supported");
+	if (query->havingQual != NULL)
+		refuse(cxt, exprLocation(query->havingQual), "Use WHERE.",
+			   "HAVING over a topic is not supported");
+	if (query->distinctClause != NIL)
+		refuse(cxt, sort_clause_location(query, query->distinctClause),
+			   "Use a unique index on the target and ON CONFLICT DO NOTHING.",
+			   "DISTINCT over a topic is not supported");
+	if (query->hasWindowFuncs)
+	{
+		(void) query_tree_walker(query, first_window_location, &location,
+								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
+		refuse(cxt, location >= 0 ? location : query_location(query),
+			   "Write the rows into a table and use the window function there.",
+			   "window functions over a topic are not supported");
+	}
+	if (query->limitCount != NULL || query->limitOffset != NULL)
+		refuse(cxt, exprLocation(query->limitCount ? query->limitCount : query->limitOffset),
+			   "A pipeline has no end: filter with WHERE, or set start and stop.",
+			   "LIMIT and OFFSET over a topic are not supported");
+	if (query->rowMarks != NIL)
+		refuse(cxt, query_location(query), "Remove FOR UPDATE or FOR SHARE.",
+			   "row locks in a query over a topic are not supported");
+	if (query->sortClause != NIL)
+		refuse(cxt, sort_clause_location(query, query->sortClause),
+			   "Sort when you read the target.",
+			   "ORDER BY over a topic is not supported");
+	/* a set-returning function makes several rows of one: still row-wise */
+
+	location = sublink_with_stream(query, outer);
+	if (location != -2)
+		refuse(cxt, location, "Read the topic in FROM.",
+			   "a subquery over a topic in an expression (IN, EXISTS, scalar subquery) is not supported");
+
+	if (query->setOperations != NULL)
+		check_setop(query->setOperations, query, cxt, outer);
+	else
+		(void) check_jointree((Node *) query->jointree, query, cxt, outer);
+}
+
+/* ---- what else is used ---- */
+
+static bool
+function_walker(Oid funcid, void *context)
+{
+	CheckContext *cxt = context;
+	StatementInfo *info = cxt->info;
+	char		volatility = func_volatile(funcid);
+
+	if (volatility == PROVOLATILE_VOLATILE)
+	{
+		info->deterministic = false;
+		info->volatile_functions = lappend(info->volatile_functions, get_func_name(funcid));
+	}
+	else if (volatility == PROVOLATILE_STABLE)
+		info->stable_only = true;
+	return false;
+}
+
+static bool
+use_walker(Node *node, CheckContext *cxt)
+{
+	if (node == NULL)
+		return false;
+	check_functions_in_node(node, function_walker, cxt);
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		ListCell   *lc;
+
+		foreach(lc, query->rtable)
+		{
+			RangeTblEntry *rte = lfirst(lc);
+			bool		target = foreach_current_index(lc) + 1 == query->resultRelation;
+
+			if (rte->rtekind != RTE_RELATION)
+				continue;
+			if (get_rel_persistence(rte->relid) == RELPERSISTENCE_TEMP)
+				refuse(cxt, -1, "Use an ordinary table: workers do not see a session's temporary tables.",
+					   "temporary table \"%s\" cannot be used in a pipeline", get_rel_name(rte->relid));
+			if (!target && !(query->onConflict && foreach_current_index(lc) + 1 == query->onConflict->exclRelIndex))
+			{
+				if (list_member_oid(cxt->info->sinks, rte->relid))
+					refuse(cxt, -1,
+						   "Use ON CONFLICT DO UPDATE to combine new rows with stored ones.",
+						   "table \"%s\" is both read and written by the statement", get_rel_name(rte->relid));
+				if (!relation_is_stream(rte->relid))
+					cxt->info->stable_only = true;
+			}
+			if (rte->relkind == RELKIND_VIEW && !target)
+			{
+				Relation	view = table_open(rte->relid, AccessShareLock);
+
+				use_walker((Node *) get_view_query(view), cxt);
+				table_close(view, NoLock);
+			}
+		}
+		return query_tree_walker(query, use_walker, cxt, 0);
+	}
+	return expression_tree_walker(node, use_walker, cxt);
+}
+
+/* ---- entry points ---- */
+
+StatementInfo *
+plan_check_statement(Query *query, const char *text)
+{
+	CheckContext cxt;
+
+	cxt.text = text;
+	cxt.info = palloc0(sizeof(StatementInfo));
+	cxt.info->deterministic = true;
+
+	if (query->commandType != CMD_INSERT)
+		refuse(&cxt, query->stmt_location,
+			   query->commandType == CMD_SELECT ?
+			   "Write INSERT INTO table SELECT ...: a pipeline writes its results somewhere." :
+			   "Write INSERT INTO ... SELECT ..., with ON CONFLICT DO UPDATE to change rows.",
+			   "a pipeline is made of INSERT statements, not of %s", command_name(query));
+	if (query->returningList != NIL)
+		refuse(&cxt, exprLocation((Node *) linitial_node(TargetEntry, query->returningList)->expr),
+			   "Use WITH x AS (INSERT ... RETURNING ...) INSERT ... to use the rows.",
+			   "RETURNING at the top of a pipeline's statement has no reader");
+	if (!contains_stream_query(query, NIL))
+		refuse(&cxt, query->stmt_location,
+			   "Read a foreign table of a server of the wrapper streamproc_kafka.",
+			   "the statement reads no topic");
+	check_query(query, &cxt, NIL, true);
+
+	/* an INSERT that reads the topic only in WITH would run its top once per batch */
+	if (query->setOperations == NULL)
+	{
+		ListCell   *lc;
+		bool		from_stream = false;
+
+		foreach(lc, query->rtable)
+			if (foreach_current_index(lc) + 1 != query->resultRelation &&
+				contains_stream_rte(lfirst(lc), query, NIL))
+				from_stream = true;
+		if (!from_stream)
+			refuse(&cxt, query->stmt_location,
+				   "The INSERT at the top must select from the topic, or from a WITH query over it.",
+				   "the statement reads the topic only in WITH");
+	}
+
+	(void) use_walker((Node *) query, &cxt);
+	return cxt.info;
+}
+
+List *
+plan_check(List *queries, const char *text, Oid *server)
+{
+	List	   *infos = NIL;
+	ListCell   *lc;
+
+	*server = InvalidOid;
+	if (queries == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a pipeline is empty"),
+				 errhint("Write INSERT INTO table SELECT ... FROM topic.")));
+	foreach(lc, queries)
+	{
+		StatementInfo *info = plan_check_statement(lfirst_node(Query, lc), text);
+		ListCell   *ls;
+
+		foreach(ls, info->sources)
+		{
+			StreamSource *source = stream_source_load(lfirst_oid(ls));
+
+			if (OidIsValid(*server) && *server != source->serverid)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("a pipeline that reads topics of two servers is not supported"),
+						 errdetail("Foreign table \"%s\" belongs to server \"%s\", another one to server \"%s\".",
+								   source->name, stream_server_name(source->serverid),
+								   stream_server_name(*server)),
+						 errhint("Make one pipeline for each server.")));
+			*server = source->serverid;
+		}
+		infos = lappend(infos, info);
+	}
+	return infos;
+}
+
+List *
+plan_parse(const char *text)
+{
+	List	   *raw;
+	List	   *queries = NIL;
+	ListCell   *lc;
+	ErrorContextCallback callback;
+
+	callback.callback = text_error_callback;
+	callback.arg = unconstify(char *, text);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	raw = raw_parser(text, RAW_PARSE_DEFAULT);
+	foreach(lc, raw)
+	{
+		RawStmt    *stmt = lfirst_node(RawStmt, lc);
+		Query	   *query;
+
+		query = parse_analyze_fixedparams(stmt, text, NULL, 0, NULL);
+		if (query->commandType == CMD_UTILITY)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a pipeline is made of INSERT statements, not of %s",
+							GetCommandTagName(CreateCommandTag(query->utilityStmt))),
+					 errhint("Write INSERT INTO table SELECT ... FROM topic."),
+					 errposition(stmt->stmt_location + 1)));
+		queries = lappend(queries, query);
+	}
+
+	error_context_stack = callback.previous;
+	return queries;
+}

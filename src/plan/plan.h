@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.h
+ *	  From the text of a pipeline to plans that run on micro-batches.
+ *
+ *	  text --parse--> Query --check (legality.c)--> stored in a procedure
+ *	  procedure --rewrite, check again, plan (program.c)--> Program
+ *	  Program + feeds --execute (program.c, insert.c, upsert.c)--> sink rows
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_PLAN_H
+#define STREAMPROC_PLAN_H
+
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "stream/stream.h"
+#include "tcop/dest.h"
+#include "utils/rel.h"
+
+/* How a statement's rows reach the sink. */
+typedef enum StatementMode
+{
+	STATEMENT_WHOLE,			/* INSERT ... SELECT as it is */
+	STATEMENT_MULTI_INSERT,		/* the SELECT, its rows by table_multi_insert */
+	STATEMENT_UPSERT,			/* ON CONFLICT: rows sorted by key, inserted in rounds before the commit */
+	STATEMENT_ROW_BY_ROW		/* ON CONFLICT of another kind: one message at a time, one task */
+} StatementMode;
+
+/* What the check found out about one statement. */
+typedef struct StatementInfo
+{
+	Oid			sink;			/* relation of the top INSERT */
+	List	   *sinks;			/* OIDs of every relation inserted into */
+	List	   *sources;		/* OIDs of the topics' foreign tables */
+	bool		has_on_conflict;	/* anywhere */
+	bool		nested_on_conflict; /* in a WITH */
+	bool		deterministic;	/* no volatile function over the rows */
+	bool		stable_only;	/* uses stable functions or other tables: a replay may differ */
+	List	   *volatile_functions; /* names, palloc'd */
+} StatementInfo;
+
+/* ---- legality.c ---- */
+
+/* Parses and analyses a pipeline's text: a list of Query. Errors show their place in the text. */
+extern List *plan_parse(const char *text);
+/*
+ * Throws feature_not_supported unless the statement is row-wise: its result
+ * over two batches together is the union of its results over each.  "text" is
+ * what positions refer to, NULL: none are shown (stored statements).
+ */
+extern StatementInfo *plan_check_statement(Query *query, const char *text);
+/* all statements; also that they use one server */
+extern List *plan_check(List *queries, const char *text, Oid *server);
+
+/* ---- program.c ---- */
+
+typedef struct Statement
+{
+	StatementInfo *info;
+	StatementMode mode;
+	PlannedStmt *plan[2];		/* for small and for large batches */
+	PlannedStmt *child[2];		/* MULTI_INSERT, UPSERT: the plan below ModifyTable */
+	PlannedStmt *apply;			/* UPSERT: ModifyTable over the collected rows */
+	Oid			arbiter;		/* UPSERT: the index */
+	int			number;			/* 1-based, for messages */
+	struct MultiInsert *insert; /* MULTI_INSERT: receiver */
+	struct Upsert *upsert;		/* UPSERT: collected rows */
+} Statement;
+
+typedef struct ProgramSource
+{
+	Oid			relid;
+	Bitmapset  *needed;			/* attnums */
+} ProgramSource;
+
+typedef struct Program
+{
+	MemoryContext cxt;
+	Oid			procedure;
+	List	   *statements;		/* of Statement */
+	int			nsources;
+	ProgramSource *sources;
+	Oid			server;
+	bool		needs_one_task; /* some statement runs row by row */
+	bool		has_deferred;	/* some sink has a deferrable constraint */
+	bool		valid;			/* false: some object changed, load again */
+	List	   *relations;		/* OIDs whose change makes it invalid */
+	List	   *lock_relids;	/* every relation of the plans with its lock mode */
+	List	   *lock_modes;
+	uint64		rows_out;		/* since the last program_reset() */
+	int64		upsert_most;	/* most rows of one key in the last flush */
+} Program;
+
+/* Loads, checks, plans the statements of a procedure; throws what is wrong with them. */
+extern Program *program_load(Oid procedure);
+/* Plans for check_pipeline and for the checks of creation. */
+extern Program *program_make(List *queries);
+extern void program_free(Program *program);
+/*
+ * Takes the locks of the plans; false: something changed, the program must be
+ * loaded again.  First thing in a transaction.
+ */
+extern bool program_lock(Program *program);
+/* Runs the statements on the batch that stream_feeds holds. */
+extern void program_run(Program *program, int nrows);
+/* Before the commit: rows held back are written, deferred constraints are checked. */
+extern void program_finish(Program *program);
+/* Bytes of rows held back for the commit. */
+extern Size program_held_bytes(Program *program);
+/* After commit or abort: forgets rows held back. */
+extern void program_reset(Program *program);
+extern const char *statement_mode_name(StatementMode mode);
+extern void program_check_rights(Program *program);
+extern char *program_explain(Statement *statement);
+
+/* ---- insert.c ---- */
+
+extern bool multi_insert_possible(Relation sink);
+extern DestReceiver *multi_insert_receiver(Statement *statement, MemoryContext cxt);
+extern uint64 multi_insert_run(Statement *statement, PlannedStmt *child);
+
+/* ---- upsert.c ---- */
+
+extern Oid	upsert_arbiter(ModifyTable *node, Relation sink);
+extern PlannedStmt *upsert_apply_plan(PlannedStmt *whole);
+extern struct Upsert *upsert_create(Statement *statement, MemoryContext cxt);
+extern void upsert_collect(Statement *statement, PlannedStmt *child);
+extern uint64 upsert_flush(Statement *statement, int64 *most);
+extern void upsert_reset(struct Upsert *upsert);
+extern Size upsert_bytes(struct Upsert *upsert);
+extern void upsert_init(void);
+
+/* the plan below a ModifyTable, with the init plans that hang above it */
+extern PlannedStmt *plan_below_modify_table(PlannedStmt *whole);
+/* runs one plan on the active snapshot; rows processed */
+extern uint64 plan_execute(PlannedStmt *plan, DestReceiver *dest);
+
+#endif							/* STREAMPROC_PLAN_H */

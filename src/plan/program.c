@@ -1,0 +1,636 @@
+/*-------------------------------------------------------------------------
+ *
+ * program.c
+ *	  The stored statements of a pipeline as plans, and their execution on a
+ *	  batch.
+ *
+ * The plans are made once and run until something they depend on changes.
+ * They are kept by us and not by the plan cache, whose entries need a raw
+ * parse tree; so we do what the plan cache does: remember the relations and
+ * functions, listen to invalidations, lock all relations at the start of each
+ * transaction, and only then believe that the plan is still good.
+ *
+ * Each statement has two plans, for small and for large batches: with few
+ * rows a lookup table is best read by its index, with thousands it may be
+ * cheaper to hash it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/explain.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "plan/plan.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* Rows that the two plans of a statement claim, and where the second begins. */
+static const int plan_rows[2] = {16, 4096};
+#define LARGE_BATCH 256
+
+/*
+ * A lookup table's pages are in memory after the first batches, so reading
+ * them in random order costs what reading them in order does.  With the
+ * default of 4 the planner hashes a table of 100,000 rows for each batch,
+ * four times the price of index lookups; with 1.1 it takes a hash for 10,000
+ * rows and the index for 100,000, which is right.
+ */
+#define LOOKUP_RANDOM_PAGE_COST 1.1
+
+static Program *current_program = NULL; /* of this process, for invalidations */
+static bool callbacks_registered = false;
+
+/* ---- invalidation ---- */
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (current_program != NULL && current_program->valid &&
+		(relid == InvalidOid || list_member_oid(current_program->relations, relid)))
+		current_program->valid = false;
+}
+
+static void
+syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	Program    *program = current_program;
+	ListCell   *lc;
+
+	if (program == NULL || !program->valid)
+		return;
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+		int			i;
+
+		for (i = 0; i < 2; i++)
+		{
+			ListCell   *li;
+
+			foreach(li, statement->plan[i]->invalItems)
+			{
+				PlanInvalItem *item = lfirst(li);
+
+				if (item->cacheId == cacheid &&
+					(hashvalue == 0 || item->hashValue == hashvalue))
+					program->valid = false;
+			}
+		}
+	}
+}
+
+/* Types, operators, schemas change seldom: any change makes a new plan. */
+static void
+any_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (current_program != NULL)
+		current_program->valid = false;
+}
+
+static void
+register_callbacks(void)
+{
+	if (callbacks_registered)
+		return;
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, any_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, any_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, any_callback, (Datum) 0);
+	callbacks_registered = true;
+}
+
+/* ---- planning ---- */
+
+static PlannedStmt *
+plan_one(Query *query, int rows)
+{
+	double		save_random_page_cost = random_page_cost;
+	int			save_feed_rows = stream_plan_feed_rows;
+	PlannedStmt *plan = NULL;
+
+	stream_plan_feed_rows = rows;
+	random_page_cost = Min(random_page_cost, LOOKUP_RANDOM_PAGE_COST);
+	PG_TRY();
+	{
+		plan = pg_plan_query(copyObject(query), "", 0, NULL);
+	}
+	PG_FINALLY();
+	{
+		random_page_cost = save_random_page_cost;
+		stream_plan_feed_rows = save_feed_rows;
+	}
+	PG_END_TRY();
+	return plan;
+}
+
+/* The query after rules and views; a pipeline's INSERT stays one query. */
+static Query *
+rewrite_one(Query *query)
+{
+	List	   *rewritten;
+
+	query = copyObject(query);
+	AcquireRewriteLocks(query, true, false);
+	rewritten = QueryRewrite(query);
+	if (list_length(rewritten) != 1 || linitial_node(Query, rewritten)->commandType != CMD_INSERT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the target of a pipeline must not have rules")));
+	return linitial_node(Query, rewritten);
+}
+
+PlannedStmt *
+plan_below_modify_table(PlannedStmt *whole)
+{
+	PlannedStmt *below = makeNode(PlannedStmt);
+	ModifyTable *top = castNode(ModifyTable, whole->planTree);
+	Plan	   *child = copyObject(outerPlan(top));
+
+	*below = *whole;
+	/* the init plans of the top must hang where they are used */
+	child->initPlan = list_concat(list_copy(child->initPlan), copyObject(top->plan.initPlan));
+	below->planTree = child;
+	below->commandType = CMD_SELECT;
+	below->hasReturning = false;
+	below->resultRelations = NIL;
+	below->canSetTag = true;
+	return below;
+}
+
+uint64
+plan_execute(PlannedStmt *plan, DestReceiver *dest)
+{
+	QueryDesc  *desc;
+	uint64		processed;
+
+	desc = CreateQueryDesc(plan, "", GetActiveSnapshot(), InvalidSnapshot, dest, NULL, NULL, 0);
+	ExecutorStart(desc, 0);
+	ExecutorRun(desc, ForwardScanDirection, 0, true);
+	ExecutorFinish(desc);
+	processed = desc->estate->es_processed;
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+	return processed;
+}
+
+/* ---- which topics and columns do the plans read? ---- */
+
+static void
+add_source(Program *program, Oid relid, Bitmapset *needed)
+{
+	int			i;
+
+	for (i = 0; i < program->nsources; i++)
+	{
+		if (program->sources[i].relid == relid)
+		{
+			program->sources[i].needed = bms_add_members(program->sources[i].needed, needed);
+			return;
+		}
+	}
+	if (program->nsources == 0)
+		program->sources = palloc(sizeof(ProgramSource));
+	else
+		program->sources = repalloc(program->sources, sizeof(ProgramSource) * (program->nsources + 1));
+	program->sources[program->nsources].relid = relid;
+	program->sources[program->nsources].needed = bms_copy(needed);
+	program->nsources++;
+}
+
+static bool
+feed_walker(PlanState *state, Program *program)
+{
+	if (state == NULL)
+		return false;
+	if (IsA(state->plan, ForeignScan))
+	{
+		Oid			relid;
+		Bitmapset  *needed;
+
+		if (stream_scan_is_feed((ForeignScan *) state->plan, &relid, &needed))
+		{
+			MemoryContext old = MemoryContextSwitchTo(program->cxt);
+
+			add_source(program, relid, needed);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	return planstate_tree_walker(state, feed_walker, program);
+}
+
+static void
+find_feeds(Program *program, PlannedStmt *plan)
+{
+	QueryDesc  *desc;
+	ListCell   *lc;
+
+	desc = CreateQueryDesc(plan, "", GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
+	ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);
+	feed_walker(desc->planstate, program);
+	/* WITH queries that nobody references from above stand only here */
+	foreach(lc, desc->estate->es_subplanstates)
+		feed_walker(lfirst(lc), program);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+}
+
+/* Does the table, or one of its partitions, have such a trigger? */
+static void
+scan_triggers(Oid relid, bool *before_row, bool *deferrable)
+{
+	List	   *oids = find_all_inheritors(relid, AccessShareLock, NULL);
+	ListCell   *lc;
+
+	foreach(lc, oids)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		TriggerDesc *triggers = rel->trigdesc;
+		int			i;
+
+		for (i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		{
+			if (triggers->triggers[i].tgdeferrable)
+				*deferrable = true;
+			if (TRIGGER_FOR_BEFORE(triggers->triggers[i].tgtype) &&
+				TRIGGER_FOR_ROW(triggers->triggers[i].tgtype) &&
+				TRIGGER_FOR_INSERT(triggers->triggers[i].tgtype))
+				*before_row = true;
+		}
+		table_close(rel, NoLock);
+	}
+}
+
+static void
+make_statement(Program *program, Query *query, StatementInfo *info, int number)
+{
+	Statement  *statement = palloc0(sizeof(Statement));
+	Query	   *rewritten = rewrite_one(query);
+	bool		before_row = false;
+	Relation	sink;
+	ModifyTable *top;
+	ListCell   *lc;
+	int			i;
+
+	statement->info = info;
+	statement->number = number;
+	for (i = 0; i < 2; i++)
+		statement->plan[i] = plan_one(rewritten, plan_rows[i]);
+	top = castNode(ModifyTable, statement->plan[0]->planTree);
+
+	foreach(lc, info->sinks)
+		scan_triggers(lfirst_oid(lc), &before_row, &program->has_deferred);
+
+	sink = table_open(info->sink, AccessShareLock);
+	if (!info->has_on_conflict)
+	{
+		bool		simple = top->withCheckOptionLists == NIL && top->returningLists == NIL &&
+			!statement->plan[0]->hasModifyingCTE && multi_insert_possible(sink);
+
+		statement->mode = simple ? STATEMENT_MULTI_INSERT : STATEMENT_WHOLE;
+	}
+	else
+	{
+		statement->arbiter = info->nested_on_conflict || before_row || statement->plan[0]->hasModifyingCTE ?
+			InvalidOid : upsert_arbiter(top, sink);
+		statement->mode = OidIsValid(statement->arbiter) ? STATEMENT_UPSERT : STATEMENT_ROW_BY_ROW;
+	}
+	table_close(sink, NoLock);
+
+	switch (statement->mode)
+	{
+		case STATEMENT_WHOLE:
+			break;
+		case STATEMENT_MULTI_INSERT:
+			for (i = 0; i < 2; i++)
+				statement->child[i] = plan_below_modify_table(statement->plan[i]);
+			statement->insert = (struct MultiInsert *) multi_insert_receiver(statement, program->cxt);
+			break;
+		case STATEMENT_UPSERT:
+			for (i = 0; i < 2; i++)
+				statement->child[i] = plan_below_modify_table(statement->plan[i]);
+			statement->apply = upsert_apply_plan(statement->plan[0]);
+			statement->upsert = upsert_create(statement, program->cxt);
+			break;
+		case STATEMENT_ROW_BY_ROW:
+			program->needs_one_task = true;
+			break;
+	}
+	program->statements = lappend(program->statements, statement);
+
+	for (i = 0; i < 2; i++)
+	{
+		PlannedStmt *plan = statement->plan[i];
+
+		find_feeds(program, plan);
+		program->relations = list_concat_unique_oid(program->relations, plan->relationOids);
+		foreach(lc, plan->rtable)
+		{
+			RangeTblEntry *rte = lfirst(lc);
+
+			if (rte->rtekind != RTE_RELATION)
+				continue;
+			program->lock_relids = lappend_oid(program->lock_relids, rte->relid);
+			program->lock_modes = lappend_int(program->lock_modes, rte->rellockmode);
+		}
+	}
+}
+
+/* Needs a transaction with an active snapshot. */
+Program *
+program_make(List *queries)
+{
+	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "streamproc program", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	Program    *program = palloc0(sizeof(Program));
+	int			number = 0;
+	List	   *infos;
+	ListCell   *lq,
+			   *li;
+
+	program->cxt = cxt;
+	program->valid = true;
+	PG_TRY();
+	{
+		queries = copyObject(queries);
+		infos = plan_check(queries, NULL, &program->server);
+		forboth(lq, queries, li, infos)
+			make_statement(program, lfirst_node(Query, lq), lfirst(li), ++number);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	return program;
+}
+
+Program *
+program_load(Oid procedure)
+{
+	HeapTuple	tuple;
+	Datum		body;
+	bool		isnull;
+	List	   *stored;
+	Program    *program;
+
+	register_callbacks();
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(procedure));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("the procedure of the pipeline does not exist")));
+	body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("the procedure of the pipeline has no stored statements"),
+				 errhint("Give the pipeline a query: SELECT streamproc.alter_pipeline(name, query => ...).")));
+	stored = stringToNode(TextDatumGetCString(body));
+	ReleaseSysCache(tuple);
+	/* BEGIN ATOMIC stores a list of one list */
+	if (IsA(linitial(stored), List))
+		stored = linitial_node(List, stored);
+	program = program_make(stored);
+	program->procedure = procedure;
+	current_program = program;
+	return program;
+}
+
+void
+program_free(Program *program)
+{
+	if (program == NULL)
+		return;
+	if (current_program == program)
+		current_program = NULL;
+	MemoryContextDelete(program->cxt);
+}
+
+/* May the current user do what the statements do?  Throws 42501 if not. */
+void
+program_check_rights(Program *program)
+{
+	ListCell   *lc;
+
+	foreach(lc, program->statements)
+		(void) ExecCheckRTPerms(((Statement *) lfirst(lc))->plan[0]->rtable, true);
+}
+
+bool
+program_lock(Program *program)
+{
+	ListCell   *lr,
+			   *lm;
+
+	AcceptInvalidationMessages();
+	if (!program->valid)
+		return false;
+	forboth(lr, program->lock_relids, lm, program->lock_modes)
+		LockRelationOid(lfirst_oid(lr), lfirst_int(lm));
+	return program->valid;
+}
+
+/* ---- execution ---- */
+
+static void
+run_row_by_row(Program *program, Statement *statement)
+{
+	int			nfeeds = stream_nfeeds;
+	int		   *first = palloc(sizeof(int) * nfeeds);
+	int		   *last = palloc(sizeof(int) * nfeeds);
+	int			i;
+
+	for (i = 0; i < nfeeds; i++)
+	{
+		first[i] = stream_feeds[i].first;
+		last[i] = stream_feeds[i].last;
+		stream_feeds[i].last = first[i];	/* empty until its turn */
+	}
+	for (i = 0; i < nfeeds; i++)
+	{
+		int			row;
+
+		for (row = first[i]; row < last[i]; row++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			stream_feeds[i].first = row;
+			stream_feeds[i].last = row + 1;
+			PushActiveSnapshot(GetTransactionSnapshot());
+			program->rows_out += plan_execute(statement->plan[0], None_Receiver);
+			PopActiveSnapshot();
+			CommandCounterIncrement();
+		}
+		stream_feeds[i].first = stream_feeds[i].last = last[i];
+	}
+	for (i = 0; i < nfeeds; i++)
+	{
+		stream_feeds[i].first = first[i];
+		stream_feeds[i].last = last[i];
+	}
+	pfree(first);
+	pfree(last);
+}
+
+void
+program_run(Program *program, int nrows)
+{
+	int			size = nrows >= LARGE_BATCH ? 1 : 0;
+	ListCell   *lc;
+
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		if (statement->mode == STATEMENT_ROW_BY_ROW)
+		{
+			run_row_by_row(program, statement);
+			continue;
+		}
+		PushActiveSnapshot(GetTransactionSnapshot());
+		switch (statement->mode)
+		{
+			case STATEMENT_WHOLE:
+				program->rows_out += plan_execute(statement->plan[size], None_Receiver);
+				break;
+			case STATEMENT_MULTI_INSERT:
+				program->rows_out += multi_insert_run(statement, statement->child[size]);
+				break;
+			case STATEMENT_UPSERT:
+				upsert_collect(statement, statement->child[size]);
+				break;
+			case STATEMENT_ROW_BY_ROW:
+				break;
+		}
+		PopActiveSnapshot();
+		CommandCounterIncrement();
+	}
+}
+
+void
+program_finish(Program *program)
+{
+	ListCell   *lc;
+
+	program->upsert_most = 0;
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		if (statement->mode == STATEMENT_UPSERT)
+		{
+			int64		most;
+
+			program->rows_out += upsert_flush(statement, &most);
+			program->upsert_most = Max(program->upsert_most, most);
+		}
+	}
+	if (program->has_deferred)
+	{
+		ConstraintsSetStmt *set = makeNode(ConstraintsSetStmt);
+
+		set->constraints = NIL;
+		set->deferred = false;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		AfterTriggerSetState(set);
+		PopActiveSnapshot();
+	}
+}
+
+Size
+program_held_bytes(Program *program)
+{
+	Size		bytes = 0;
+	ListCell   *lc;
+
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		if (statement->upsert != NULL)
+			bytes += upsert_bytes(statement->upsert);
+	}
+	return bytes;
+}
+
+void
+program_reset(Program *program)
+{
+	ListCell   *lc;
+
+	program->rows_out = 0;
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		if (statement->upsert != NULL)
+			upsert_reset(statement->upsert);
+	}
+}
+
+/* ---- for check_pipeline ---- */
+
+const char *
+statement_mode_name(StatementMode mode)
+{
+	switch (mode)
+	{
+		case STATEMENT_WHOLE:
+			return "batches through the executor";
+		case STATEMENT_MULTI_INSERT:
+			return "batches by multi-insert";
+		case STATEMENT_UPSERT:
+			return "upserts sorted by key at each commit";
+		case STATEMENT_ROW_BY_ROW:
+			return "one message at a time, one task";
+	}
+	return "";
+}
+
+char *
+program_explain(Statement *statement)
+{
+	ExplainState *es = NewExplainState();
+
+	es->costs = false;
+	es->verbose = false;
+	ExplainBeginOutput(es);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	{
+		QueryDesc  *desc = CreateQueryDesc(statement->plan[1], "", GetActiveSnapshot(), InvalidSnapshot,
+										   None_Receiver, NULL, NULL, 0);
+
+		ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);
+		ExplainPrintPlan(es, desc);
+		ExecutorEnd(desc);
+		FreeQueryDesc(desc);
+	}
+	PopActiveSnapshot();
+	ExplainEndOutput(es);
+	if (es->str->len > 0 && es->str->data[es->str->len - 1] == '\n')
+		es->str->data[--es->str->len] = '\0';
+	return es->str->data;
+}

@@ -481,7 +481,7 @@ unescape(char *field, size_t *len, long line)
 }
 
 static void
-put_escaped(const char *data, size_t len)
+put_escaped(const char *data, size_t len, bool is_name)
 {
 	if (data == NULL)
 	{
@@ -500,7 +500,7 @@ put_escaped(const char *data, size_t len)
 			fputs("\\n", stdout);
 		else if (c == '\r')
 			fputs("\\r", stdout);
-		else if (c < 0x20 || c == 0x7f)
+		else if (c < 0x20 || c == 0x7f || (is_name && c == '='))
 			printf("\\x%02x", c);
 		else
 			putchar(c);
@@ -745,9 +745,9 @@ print_message(const rd_kafka_message_t *msg)
 
 	printf("%d\t%lld\t%lld\t", msg->partition, (long long) msg->offset,
 		   (long long) rd_kafka_message_timestamp(msg, &type));
-	put_escaped(msg->key, msg->key_len);
+	put_escaped(msg->key, msg->key_len, false);
 	putchar('\t');
-	put_escaped(msg->payload, msg->len);
+	put_escaped(msg->payload, msg->len, false);
 	if (rd_kafka_message_headers(msg, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		const char *name;
@@ -757,11 +757,11 @@ print_message(const rd_kafka_message_t *msg)
 		for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
 		{
 			putchar('\t');
-			put_escaped(name, strlen(name));
+			put_escaped(name, strlen(name), true);
 			if (value == NULL)
 				continue;
 			putchar('=');
-			put_escaped(value, len);
+			put_escaped(value, len, false);
 		}
 	}
 	putchar('\n');

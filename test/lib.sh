@@ -15,15 +15,17 @@ sp_user() {
 	else sp_die "no user postgres (run test/setup.sh)"; fi
 }
 
-# sp_as_user DIR COMMAND...: runs it as that user with HOME=DIR; the environment is kept.
+# sp_as_user DIR COMMAND...: runs it as that user with HOME=DIR; the environment is kept.  With sp_exec=exec the
+# command takes the place of the shell, so that a signal for the shell reaches it.
 sp_as_user() {
 	local home=$1 user
 	shift
 	user=$(sp_user)
 	if [ "$(id -u)" = 0 ]; then
-		HOME=$home USER=$user LOGNAME=$user setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- "$@"
+		${sp_exec:-} env HOME="$home" USER="$user" LOGNAME="$user" \
+			setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- "$@"
 	else
-		HOME=$home "$@"
+		${sp_exec:-} env HOME="$home" "$@"
 	fi
 }
 
@@ -65,15 +67,32 @@ sp_temp_install() {
 	echo "$dir$("$sp_pg_config" --bindir)"
 }
 
-# sp_sweep DIR: ends every server and broker that was left running below DIR (after an interrupted run).
+# pids of the programs that lie below DIR (a private installation, the test tools)
+sp_processes_of() {
+	local exe
+	for exe in /proc/[0-9]*/exe; do
+		case $(readlink "$exe" 2>/dev/null) in "$1"/*) basename "$(dirname "$exe")" ;; esac
+	done
+}
+
+# sp_sweep DIR: ends every server, broker and tool that was left running below DIR (after an interrupted run).
 sp_sweep() {
-	local file pid
+	local file pid pids i
 	find "$1" -name postmaster.pid 2>/dev/null | while read -r file; do
 		pid=$(head -n 1 "$file")
 		if [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$(dirname "$file")" ]; then kill -QUIT "$pid" 2>/dev/null; fi
 	done
-	find "$1" -name server.properties -path '*/server.properties' 2>/dev/null | while read -r file; do
+	find "$1" -name server.properties 2>/dev/null | while read -r file; do
 		"$sp_root/test/kafka/broker.sh" stop "$(dirname "$file")" 2>/dev/null
+	done
+	for ((i = 0; i < 50; i++)); do
+		pids=$(sp_processes_of "$1")
+		[ -n "$pids" ] || return 0
+		# shellcheck disable=SC2086
+		[ $i != 20 ] || kill -TERM $pids 2>/dev/null
+		# shellcheck disable=SC2086
+		[ $i != 40 ] || kill -KILL $pids 2>/dev/null
+		sleep 0.1
 	done
 	return 0
 }

@@ -66,7 +66,7 @@ if [ -z "$inner" ]; then
 	cd "$work" || exit 1
 	# a process group of its own, so that an interruption ends all of it and leaves us to clean up
 	set -m
-	sp_as_user "$work" bash "$work/tree/test/run.sh" --inner "$work" "${args[@]}" "${stages[@]}" </dev/null &
+	(sp_exec=exec; sp_as_user "$work" bash "$work/tree/test/run.sh" --inner "$work" "${args[@]}" "${stages[@]}") </dev/null &
 	child=$!
 	set +m
 	trap 'kill -TERM -- -$child 2>/dev/null' INT TERM

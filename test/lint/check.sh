@@ -120,7 +120,7 @@ include_arrows | rule "a room includes only rooms above it, and only their publi
 room_includes_quoted | rule "headers are included as room/header.h"
 only_in 'include *[<"](librdkafka/)?rdkafka\.h' 'src/kafka/[^:]*' src | rule "only src/kafka includes rdkafka.h"
 only_in 'include *[<"]simdjson\.h' 'src/codec/[^:]*' src | rule "only src/codec includes simdjson.h"
-only_in '\b(CommitTransactionCommand|StartTransactionCommand|AbortCurrentTransaction|BeginInternalSubTransaction|ReleaseCurrentSubTransaction|SPI_commit|EndTransactionBlock) *\(' \
+only_in '\b(CommitTransactionCommand|StartTransactionCommand|AbortCurrentTransaction|SPI_commit|SPI_rollback|EndTransactionBlock) *\(' \
 	'src/checkpoint/commit\.c' src | rule "only src/checkpoint/commit.c begins and ends transactions"
 only_in '\b(SPI_connect|SPI_execute[a-z_]*|SPI_prepare[a-z_]*) *\(' 'nothing' src/worker src/checkpoint src/catalog | rule "workers, checkpoints and the catalog do not use SPI"
 only_in '\b(_exit|abort|system|popen|fork|sleep|usleep|pg_usleep|exit) *\(' 'nothing' src | rule "no exit, fork or sleep"

@@ -13,6 +13,7 @@
 
 #include "foreign/fdwapi.h"
 #include "nodes/bitmapset.h"
+#include "nodes/nodes.h"
 
 #include "base/base.h"
 #include "codec/codec.h"
@@ -63,12 +64,19 @@ typedef struct StreamSource
 	bool		skip_bad_rows;	/* peek only */
 } StreamSource;
 
-/* in option.c */
+/* in source.c */
 extern StreamSource *stream_source_load(Oid relid);	/* palloc'd in the current context; throws if not ours */
 extern bool stream_is_source(Oid relid);	/* foreign table of our wrapper? cheap */
 /* server and user mapping options to properties; userid's mapping, or PUBLIC's, or none */
 extern KafkaConf *stream_server_conf(Oid serverid, Oid userid);
 extern char *stream_server_name(Oid serverid);
+/* checks options against columns as stream_source_load() does; nothing for tables of others */
+extern void stream_check_foreign_table(Oid relid);
+/*
+ * The same for what a CREATE FOREIGN TABLE or ALTER TABLE has just made; to be
+ * called with PlannedStmt.utilityStmt by a ProcessUtility hook, after the statement ran.
+ */
+extern void stream_utility_check(Node *statement);
 
 /* ---- reader: one message to one row (reader.c) ---- */
 
@@ -86,6 +94,7 @@ extern StreamReader *stream_reader_create(StreamSource *source, const Bitmapset 
 extern bool stream_reader_decode(StreamReader *reader, const KafkaMessage *message, int32 partition,
 								 Datum *values, bool *isnull, Arena *arena, CodecError *err);
 extern AttrNumber stream_reader_current_attnum(StreamReader *reader);
+/* NULL where no payload column is needed */
 extern CodecDecoder *stream_reader_decoder(StreamReader *reader);
 extern void stream_reader_destroy(StreamReader *reader);
 

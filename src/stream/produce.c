@@ -1,0 +1,422 @@
+/*-------------------------------------------------------------------------
+ *
+ * produce.c
+ *	  INSERT and COPY into a topic: each row becomes a message, and the
+ *	  statement ends when the cluster has acknowledged all of them.
+ *
+ * Kafka knows nothing of the transaction: what was sent stays sent, also when
+ * the transaction rolls back or the statement fails half way.
+ *
+ * The connection is opened for the first row and lives in a memory context
+ * below the executor's, which closes it when the statement fails.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "datatype/timestamp.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "stream/stream_int.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+typedef struct Produce
+{
+	StreamSource *source;
+	Oid			userid;
+	MemoryContext cxt;			/* as long as the statement */
+	MemoryContext row_cxt;		/* reset for each row */
+	CodecEncoder *encoder;		/* NULL: no payload column */
+	KafkaProducer *producer;	/* NULL until the first row */
+	StringInfoData value;
+
+	/* attnum - 1, -1: there is none */
+	int			key;
+	int			headers;
+	int			timestamp;
+	int			partition;
+	int			raw;			/* the one column of format raw */
+
+	bool		key_is_bytes;	/* bytea, goes as it is */
+	FmgrInfo	key_output;
+} Produce;
+
+/* ---- begin, end ---- */
+
+List *
+stream_plan_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan_index)
+{
+	if (plan->onConflictAction != ONCONFLICT_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("ON CONFLICT is not supported for a topic"),
+				 errdetail("A topic has no unique constraints.")));
+	return NIL;
+}
+
+static Produce *
+produce_begin(EState *estate, ResultRelInfo *rinfo)
+{
+	MemoryContext cxt = AllocSetContextCreate(estate->es_query_cxt, "streamproc produce", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	Produce    *produce = palloc0(sizeof(Produce));
+	ResultRelInfo *range = rinfo;
+	StreamSource *source;
+	CodecColumn *columns;
+	int			n;
+
+	if (stream_feeds != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot insert into foreign table \"%s\" from a pipeline",
+						RelationGetRelationName(rinfo->ri_RelationDesc)),
+				 errdetail("A message that is sent directly would be sent again after a failure.")));
+
+	/* a partition reached by routing has no range table entry of its own */
+	if (range->ri_RangeTableIndex == 0 && range->ri_RootResultRelInfo != NULL)
+		range = range->ri_RootResultRelInfo;
+	produce->userid = range->ri_RangeTableIndex > 0 ?
+		exec_rt_fetch(range->ri_RangeTableIndex, estate)->checkAsUser : InvalidOid;
+	if (!OidIsValid(produce->userid))
+		produce->userid = GetUserId();
+
+	source = stream_source_load(RelationGetRelid(rinfo->ri_RelationDesc));
+	produce->source = source;
+	produce->cxt = cxt;
+	produce->row_cxt = AllocSetContextCreate(cxt, "streamproc produce row", ALLOCSET_DEFAULT_SIZES);
+	produce->key = produce->headers = produce->timestamp = produce->partition = produce->raw = -1;
+	for (int i = 0; i < source->natts; i++)
+	{
+		switch (source->columns[i].kind)
+		{
+			case STREAM_COL_KEY:
+				produce->key = i;
+				break;
+			case STREAM_COL_HEADERS:
+				produce->headers = i;
+				break;
+			case STREAM_COL_TIMESTAMP:
+				produce->timestamp = i;
+				break;
+			case STREAM_COL_PARTITION:
+				produce->partition = i;
+				break;
+			case STREAM_COL_PAYLOAD:
+				if (source->codec.format == CODEC_RAW)
+					produce->raw = i;
+				break;
+			default:
+				break;
+		}
+	}
+	if (source->write_key > 0)
+		produce->key = source->write_key - 1;
+	if (produce->key >= 0)
+	{
+		Oid			type = source->columns[produce->key].type;
+
+		produce->key_is_bytes = getBaseType(type) == BYTEAOID;
+		if (!produce->key_is_bytes)
+		{
+			Oid			output;
+			bool		is_varlena;
+
+			getTypeOutputInfo(type, &output, &is_varlena);
+			fmgr_info_cxt(output, &produce->key_output, cxt);
+		}
+	}
+
+	n = stream_codec_columns(source, NULL, &columns);
+	if (n > 0)
+		produce->encoder = codec_encoder_create(&source->codec, columns, n, cxt);
+	initStringInfo(&produce->value);
+	MemoryContextSwitchTo(old);
+	return produce;
+}
+
+void
+stream_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rinfo, List *fdw_private,
+					int subplan_index, int eflags)
+{
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		rinfo->ri_FdwState = produce_begin(mtstate->ps.state, rinfo);
+}
+
+void
+stream_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
+{
+	rinfo->ri_FdwState = produce_begin(mtstate->ps.state, rinfo);
+}
+
+void
+stream_end_modify(EState *estate, ResultRelInfo *rinfo)
+{
+	Produce    *produce = rinfo->ri_FdwState;
+
+	if (produce == NULL)
+		return;
+	rinfo->ri_FdwState = NULL;
+	if (produce->producer)
+	{
+		kafka_producer_flush(produce->producer);
+		kafka_producer_close(produce->producer);
+	}
+	MemoryContextDelete(produce->cxt);
+}
+
+void
+stream_explain_modify(ModifyTableState *mtstate, ResultRelInfo *rinfo, List *fdw_private,
+					  int subplan_index, ExplainState *es)
+{
+	StreamSource *source = stream_source_load(RelationGetRelid(rinfo->ri_RelationDesc));
+
+	ExplainPropertyText("Topic", source->topic, es);
+	ExplainPropertyText("Format", stream_format_name(source->codec.format), es);
+}
+
+/* ---- one row ---- */
+
+/*
+ * What Kafka sets itself must be left out, and what a reader would refuse must
+ * not be written: foreign tables have no constraint checks of their own.
+ */
+static void
+check_row(const Produce *produce, TupleTableSlot *slot)
+{
+	const StreamSource *source = produce->source;
+
+	for (int i = 0; i < source->natts; i++)
+	{
+		const StreamColumn *column = &source->columns[i];
+
+		switch (column->kind)
+		{
+			case STREAM_COL_OFFSET:
+			case STREAM_COL_TOPIC:
+				if (!slot->tts_isnull[i])
+					ereport(ERROR,
+							(errcode(ERRCODE_GENERATED_ALWAYS),
+							 errmsg("cannot insert a value into column \"%s\" of foreign table \"%s\"",
+									column->name, source->name),
+							 errdetail("It has option kafka '%s', which is known only when the message is stored.",
+									   stream_column_kind_name(column->kind)),
+							 errhint("Leave the column out, or give NULL.")));
+				break;
+			case STREAM_COL_PAYLOAD:
+			case STREAM_COL_KEY:
+			case STREAM_COL_HEADERS:
+				if (column->not_null && slot->tts_isnull[i])
+					ereport(ERROR,
+							(errcode(ERRCODE_NOT_NULL_VIOLATION),
+							 errmsg("null value in column \"%s\" of foreign table \"%s\" violates not-null constraint",
+									column->name, source->name)));
+				break;
+			default:
+				break;
+		}
+	}
+}
+
+/* Text as it goes over the wire: UTF-8. */
+static const char *
+to_wire(const char *text, Size *len)
+{
+	char	   *converted = pg_server_to_any(text, *len, PG_UTF8);
+
+	if (converted != text)
+		*len = strlen(converted);
+	return converted;
+}
+
+static const char *
+row_key(Produce *produce, TupleTableSlot *slot, Size *len)
+{
+	Datum		value;
+
+	*len = 0;
+	if (produce->key < 0 || slot->tts_isnull[produce->key])
+		return NULL;
+	value = slot->tts_values[produce->key];
+	if (produce->key_is_bytes)
+	{
+		bytea	   *bytes = DatumGetByteaPP(value);
+
+		*len = VARSIZE_ANY_EXHDR(bytes);
+		return VARDATA_ANY(bytes);
+	}
+	else
+	{
+		char	   *text = OutputFunctionCall(&produce->key_output, value);
+
+		*len = strlen(text);
+		return to_wire(text, len);
+	}
+}
+
+static int32
+row_partition(const Produce *produce, TupleTableSlot *slot)
+{
+	int32		partition;
+
+	if (produce->partition < 0 || slot->tts_isnull[produce->partition])
+		return -1;
+	partition = DatumGetInt32(slot->tts_values[produce->partition]);
+	if (partition < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("invalid partition number: %d", partition)));
+	return partition;
+}
+
+/* Milliseconds since 1970; 0: now. */
+static int64
+row_timestamp(const Produce *produce, TupleTableSlot *slot)
+{
+	TimestampTz value;
+	int64		ms = 0;
+
+	if (produce->timestamp < 0 || slot->tts_isnull[produce->timestamp])
+		return 0;
+	value = DatumGetTimestampTz(slot->tts_values[produce->timestamp]);
+	if (!TIMESTAMP_NOT_FINITE(value) && value >= SetEpochTimestamp())
+		ms = (value - SetEpochTimestamp()) / 1000;
+	if (ms <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp of a message must be after 1970-01-01 and finite: \"%s\"",
+						timestamptz_to_str(value))));
+	return ms;
+}
+
+static Jsonb *
+headers_jsonb(const StreamColumn *column, Datum value)
+{
+	if (column->type == JSONBOID)
+		return DatumGetJsonbP(value);
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value))));
+}
+
+static void
+set_header_value(KafkaHeader *header, const JsonbValue *value)
+{
+	const char *text;
+
+	switch (value->type)
+	{
+		case jbvNull:
+			header->value = NULL;
+			header->value_len = 0;
+			return;
+		case jbvString:
+			text = pnstrdup(value->val.string.val, value->val.string.len);
+			break;
+		case jbvNumeric:
+			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+			break;
+		case jbvBool:
+			text = value->val.boolean ? "true" : "false";
+			break;
+		case jbvBinary:
+			text = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+			break;
+		default:
+			elog(ERROR, "unexpected type of jsonb value: %d", (int) value->type);
+	}
+	header->value_len = strlen(text);
+	header->value = to_wire(text, &header->value_len);
+}
+
+/* An object's fields as headers; returns their number. */
+static int
+row_headers(const Produce *produce, TupleTableSlot *slot, KafkaHeader **headers)
+{
+	const StreamColumn *column;
+	Jsonb	   *jsonb;
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			n = 0;
+
+	*headers = NULL;
+	if (produce->headers < 0 || slot->tts_isnull[produce->headers])
+		return 0;
+	column = &produce->source->columns[produce->headers];
+	jsonb = headers_jsonb(column, slot->tts_values[produce->headers]);
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers in column \"%s\" must be a JSON object", column->name),
+				 errhint("Write {\"name\": \"value\", ...}.")));
+	if (JB_ROOT_COUNT(jsonb) == 0)
+		return 0;
+
+	*headers = palloc0(sizeof(KafkaHeader) * JB_ROOT_COUNT(jsonb));
+	iterator = JsonbIteratorInit(&jsonb->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			Size		len = value.val.string.len;
+
+			(*headers)[n].name = to_wire(pnstrdup(value.val.string.val, len), &len);
+		}
+		else if (token == WJB_VALUE)
+			set_header_value(&(*headers)[n++], &value);
+	}
+	return n;
+}
+
+static void
+produce_open(Produce *produce)
+{
+	StreamSource *source = produce->source;
+	MemoryContext old = MemoryContextSwitchTo(produce->cxt);
+
+	produce->producer = kafka_producer_open(stream_server_conf(source->serverid, produce->userid),
+											source->topic, streamproc_connect_timeout);
+	MemoryContextSwitchTo(old);
+}
+
+TupleTableSlot *
+stream_exec_insert(EState *estate, ResultRelInfo *rinfo, TupleTableSlot *slot, TupleTableSlot *plan_slot)
+{
+	Produce    *produce = rinfo->ri_FdwState;
+	MemoryContext old;
+	KafkaHeader *headers;
+	const char *key;
+	const char *value;
+	Size		key_len;
+	int			nheaders;
+
+	slot_getallattrs(slot);
+	check_row(produce, slot);
+	if (produce->producer == NULL)
+		produce_open(produce);
+
+	MemoryContextReset(produce->row_cxt);
+	old = MemoryContextSwitchTo(produce->row_cxt);
+	key = row_key(produce, slot, &key_len);
+	nheaders = row_headers(produce, slot, &headers);
+	resetStringInfo(&produce->value);
+
+	/* no payload, or raw's only column null: a message without a value */
+	value = NULL;
+	if (produce->encoder && !(produce->raw >= 0 && slot->tts_isnull[produce->raw]))
+	{
+		codec_encode(produce->encoder, slot->tts_values, slot->tts_isnull, &produce->value);
+		value = produce->value.data;
+	}
+	kafka_producer_send(produce->producer, row_partition(produce, slot), key, key_len,
+						value, value ? produce->value.len : 0,
+						row_timestamp(produce, slot), headers, nheaders);
+	MemoryContextSwitchTo(old);
+	return slot;
+}

@@ -1,0 +1,421 @@
+#!/usr/bin/perl
+# The measuring part of the benchmark; started by run.sh, as an unprivileged user, in a work directory of its own.
+# README.md says what each figure is.
+use strict;
+use warnings;
+use POSIX qw(:sys_wait_h setpgid);
+use Time::HiRes qw(time sleep);
+
+$| = 1;
+$ENV{PGOPTIONS} = '-c client_min_messages=warning';
+my $work = $ENV{BENCH_WORK} or die "start bench/run.sh\n";
+my $bin = $ENV{BENCH_BINDIR};
+my $tree = "$work/tree";
+my %opt = (
+	events => $ENV{BENCH_EVENTS} || 10_000_000,
+	rounds => $ENV{BENCH_ROUNDS} || 3,
+	parallelism => $ENV{BENCH_PARALLELISM} || '',
+	seconds => $ENV{BENCH_LATENCY_SECONDS} || 20,
+	warmup => $ENV{BENCH_LATENCY_WARMUP} // 5,
+	rates => [split ' ', $ENV{BENCH_LATENCY_RATES} || '5000 20000'],
+	upserts => $ENV{BENCH_UPSERT_EVENTS} || 100_000,
+	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
+	conf => $ENV{BENCH_CONF} || '',
+);
+my %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed latency upsert));
+my $partitions = 4;
+my $cards = 100_000;
+my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
+my ($postmaster, $broker, $address, $limit, @bars, @wrong);
+
+sub say_line { printf "%s\n", join '', @_; }
+sub fail { die "bench: @_\n"; }
+
+sub run {
+	my @command = @_;
+	open my $out, '-|', @command or fail("cannot run $command[0]: $!");
+	local $/;
+	my $text = <$out>;
+	close $out or fail("@command: exit code " . ($? >> 8));
+	$text //= '';
+	$text =~ s/\n\z//;
+	return $text;
+}
+
+sub median {
+	my @sorted = sort { $a <=> $b } @_;
+	my $n = @sorted;
+	return $n % 2 ? $sorted[$n / 2] : ($sorted[$n / 2 - 1] + $sorted[$n / 2]) / 2;
+}
+
+sub spread {
+	my @sorted = sort { $a <=> $b } @_;
+	return sprintf '%.3g-%.3g', $sorted[0], $sorted[-1];
+}
+
+sub bar {
+	my ($name, $value, $relation, $limit) = @_;
+	my $met = $relation eq '>=' ? $value >= $limit : $value <= $limit;
+	push @bars, [$name, $value, $relation, $limit, $met];
+	return $met ? 'met' : 'MISSED';
+}
+
+sub check {
+	my ($name, $got, $wanted) = @_;
+	push @wrong, "$name: $got, expected $wanted" if $got ne $wanted;
+}
+
+# ---------------------------------------------------------------- servers
+
+my @psql = ("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', "$work/sock", '-p', '5432', '-U', 'bench', '-d', 'bench');
+my $conninfo = "host=$work/sock port=5432 user=bench dbname=bench application_name=bench_latency";
+
+# one call, each text a transaction of its own
+sub sql { return run(@psql, map { ('-c', $_) } @_); }
+
+sub start_postgres {
+	mkdir "$work/sock";
+	run("$bin/initdb", '-D', "$work/data", '-U', 'bench', '-A', 'trust', '--encoding=UTF8', "--locale=$opt{locale}",
+		'--no-sync', '--no-instructions');
+	my %conf = (
+		shared_preload_libraries => "'streamproc'",
+		max_worker_processes => 64,
+		shared_buffers => "'1GB'",
+		max_wal_size => "'8GB'",
+		min_wal_size => "'2GB'",
+		checkpoint_timeout => "'30min'",
+	);
+	open my $file, '>>', "$work/data/postgresql.conf" or fail("postgresql.conf: $!");
+	print $file "$_ = $conf{$_}\n" for sort keys %conf;
+	print $file "listen_addresses = ''\nunix_socket_directories = '$work/sock'\nport = 5432\n",
+		"log_line_prefix = '%m [%p] %b %e '\nlog_checkpoints = off\n";
+	print $file "$_\n" for split /;/, $opt{conf};
+	close $file;
+	run("$bin/pg_ctl", '-D', "$work/data", '-l', "$work/postgres.log", '-w', '-s', 'start');
+	open my $pid, '<', "$work/data/postmaster.pid" or fail("no postmaster: $!");
+	chomp($postmaster = <$pid>);
+	run("$bin/createdb", '-h', "$work/sock", '-p', '5432', '-U', 'bench', 'bench');
+	say_line("PostgreSQL: ", join(', ', map { "$_ = $conf{$_}" } sort keys %conf), ", locale $opt{locale}",
+		$opt{conf} ne '' ? ", $opt{conf}" : '', '; ', sql('SELECT version()'));
+	say_line('  ', sql("SELECT string_agg(name || ' = ' || current_setting(name), ', ' ORDER BY name) FROM pg_settings
+		WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_compression', 'autovacuum', 'jit')
+		OR name ~ '^streamproc\\.(default_parallelism|min_commit_interval|queue_size)\$'"));
+	sql('CREATE EXTENSION streamproc',
+		"CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address')");
+}
+
+sub load {
+	my ($topic, @options) = @_;
+	return run("$tree/test/kafka/load", '--brokers', $address, '--topic', $topic, @options);
+}
+
+# ---------------------------------------------------------------- CPU and memory
+
+# user + system time of a process and of its children that ended, in ticks, and its parent
+sub stat_of {
+	my ($pid) = @_;
+	open my $file, '<', "/proc/$pid/stat" or return;
+	my $line = <$file> // return;
+	close $file;
+	$line =~ s/^.*\)\s+// or return;	# the name may hold anything
+	my @field = split ' ', $line;	# from field 3 (state) on
+	return {parent => $field[1], own => $field[11] + $field[12], ended => $field[13] + $field[14]};
+}
+
+# All that the server has used so far: the postmaster, its children that ended and were waited for (part of its
+# "ended"), and its children that live.  A child that ends in between would be counted twice or not at all, so the
+# whole is read again if the postmaster's "ended" changed meanwhile.
+sub server_cpu {
+	for (1 .. 1000) {
+		my $before = stat_of($postmaster) or fail('the postmaster is gone');
+		my $sum = $before->{ended};
+		opendir my $proc, '/proc' or fail("/proc: $!");
+		for my $pid (grep { /^\d+$/ && $_ != $postmaster } readdir $proc) {
+			my $stat = stat_of($pid) or next;
+			$sum += $stat->{own} + $stat->{ended} if $stat->{parent} == $postmaster;
+		}
+		closedir $proc;
+		my $after = stat_of($postmaster) or fail('the postmaster is gone');
+		return ($sum + $after->{own}) / $clock_tick if $after->{ended} == $before->{ended};
+	}
+	fail('the processes of the server never stand still');
+}
+
+sub rss_anon {
+	my ($pid) = @_;
+	open my $file, '<', "/proc/$pid/status" or return 0;
+	while (<$file>) { return $1 if /^RssAnon:\s+(\d+) kB/; }
+	return 0;
+}
+
+# Runs SQL (as sql()) in the background and samples the memory of the tasks of a pipeline; returns wall seconds,
+# CPU seconds of the server, and the largest RssAnon of a task in kB.
+sub measure {
+	my ($pipeline, @sql) = @_;
+	my ($peak, $next_look, %tasks) = (0, 0);
+	my $cpu = server_cpu();
+	my $begin = time;
+	my $pid = fork // fail("fork: $!");
+	if ($pid == 0) {
+		open STDOUT, '>', '/dev/null';
+		exec @psql, map { ('-c', $_) } @sql or POSIX::_exit(1);
+	}
+	while (waitpid($pid, WNOHANG) == 0) {
+		my $now = time - $begin;
+		if ($now > $next_look) {
+			# the view is asked seldom, as asking is counted as CPU of the server
+			$next_look = $now + (%tasks ? 5 : 0.2);
+			my $pids = sql("SELECT pid FROM streamproc.stat_worker WHERE pipeline = '$pipeline' AND role = 'task'");
+			$tasks{$_} = 1 for grep { /^\d+$/ } split /\n/, $pids;
+		}
+		for (keys %tasks) {
+			my $rss = rss_anon($_);
+			$peak = $rss if $rss > $peak;
+		}
+		sleep 0.02;
+	}
+	my ($status, $wall) = ($?, time - $begin);
+	$cpu = server_cpu() - $cpu;
+	if ($status != 0) {
+		print STDERR sql("SELECT * FROM streamproc.stat_pipeline WHERE pipeline = '$pipeline'"), "\n";
+		print STDERR run('tail', '-n', '20', "$work/postgres.log"), "\n";
+		fail("pipeline $pipeline did not end well");
+	}
+	return {wall => $wall, cpu => $cpu, rss => $peak};
+}
+
+# ---------------------------------------------------------------- speed
+
+# The rows that are kept stand for about 1 % in all but "table".  A WHERE on a column of the right table that is not
+# true for NULL makes an inner join of the left join, and the planner uses it before the join; with coalesce() the join
+# has to be made for each row first.
+my @pipelines = (
+	{name => 'table', bar => 0.17, label => 'every row into a table', sink => 'tx_id uuid, card text, amount numeric, at timestamptz',
+		query => 'SELECT t.tx_id, t.card, t.amount, t.at FROM %s t'},
+	{name => 'filter', bar => 0.42, label => 'filter, 1 % kept', sink => 'tx_id uuid, card text, amount numeric, at timestamptz',
+		query => 'SELECT t.tx_id, t.card, t.amount, t.at FROM %s t WHERE t.amount > 1000'},
+	{name => 'join10k', bar => 0.25, label => 'left join 10,000, 1 % kept', sink => 'tx_id uuid, card text, owner text, amount numeric',
+		query => 'SELECT t.tx_id, t.card, c.owner, t.amount FROM %s t LEFT JOIN card_10k c ON c.card = t.card WHERE c.risk = 7'},
+	{name => 'join100k', bar => 0.17, label => 'left join 100,000, 1 % kept', sink => 'tx_id uuid, card text, owner text, amount numeric',
+		query => 'SELECT t.tx_id, t.card, c.owner, t.amount FROM %s t LEFT JOIN card_100k c ON c.card = t.card WHERE c.risk = 7'},
+	{name => 'join10k_all', bar => 0.25, label => 'same, 10,000, filtered after it', sink => 'tx_id uuid, card text, owner text, amount numeric',
+		query => 'SELECT t.tx_id, t.card, c.owner, t.amount FROM %s t LEFT JOIN card_10k c ON c.card = t.card WHERE coalesce(c.risk, 0) = 7'},
+	{name => 'join100k_all', bar => 0.17, label => 'same, 100,000, filtered after it', sink => 'tx_id uuid, card text, owner text, amount numeric',
+		query => 'SELECT t.tx_id, t.card, c.owner, t.amount FROM %s t LEFT JOIN card_100k c ON c.card = t.card WHERE coalesce(c.risk, 0) = 7'},
+);
+
+sub drain {
+	my ($variant) = @_;
+	my $line = run("$work/drain", $address, 'tx', $variant);
+	my %figure = $line =~ /(\w+) ([\d.]+)/g;
+	fail("drain: $line") unless $line =~ /^$variant events $opt{events} /;
+	return {wall => $1, cpu => $2} if $line =~ /wall_s ([\d.]+) cpu_s ([\d.]+)/;
+	fail("drain: $line");
+}
+
+sub speed {
+	say_line("\n", load('tx', '--count', $opt{events}, '--payload', 'tx', '--keys', $cards, '--spread', 'even', '--bytes', 200));
+	sql("CREATE FOREIGN TABLE tx (tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz,
+			p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
+			SERVER kafka OPTIONS (topic 'tx', format 'json', event_time 'at')");
+	# 10,000: each tenth card is known, a tenth of those has the risk; 100,000: all are known, a hundredth has it
+	for my $table (['card_10k', 10, 100], ['card_100k', 1, 100]) {
+		my ($name, $step, $risks) = @$table;
+		sql("CREATE TABLE $name (card text PRIMARY KEY, owner text, risk int)",
+			"INSERT INTO $name SELECT 'card-' || lpad(i::text, 6, '0'), 'owner ' || i, (i / $step) % ($risks / $step)
+				FROM generate_series(0, @{[$cards - 1]}, $step) i ORDER BY hashint4(i)",
+			"VACUUM ANALYZE $name");
+	}
+	my %result;
+	my $options = $opt{parallelism} ne '' ? ", parallelism => $opt{parallelism}" : '';
+	for my $round (1 .. $opt{rounds}) {
+		for my $variant (qw(one partitions)) {
+			push @{$result{$variant}}, drain($variant);
+			progress($round, "drain, $variant", $result{$variant}[-1]);
+		}
+		for my $pipeline (@pipelines) {
+			my $name = $pipeline->{name};
+			sql("CREATE TABLE sink_$name ($pipeline->{sink})", 'CHECKPOINT');
+			my $query = sprintf $pipeline->{query}, 'tx';
+			my $figures = measure($name,
+				"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO sink_$name $query\$\$, stop => 'latest'$options)",
+				"SELECT streamproc.wait_until_stopped('$name', '900 s')");
+			push @{$result{$name}}, $figures;
+			progress($round, $pipeline->{label}, $figures);
+			# the rows of the first "table" are what the others are compared with
+			my $rows = sql("SELECT count(*), sum(amount) FROM sink_$name");
+			if ($name eq 'table') {
+				check("$name, round $round", (split /\|/, $rows)[0], $opt{events});
+				sql('ALTER TABLE sink_table RENAME TO all_tx') if $round == 1;
+			}
+			else {
+				$pipeline->{expected} //= sql('SELECT count(*), sum(amount) FROM ('
+						. sprintf($pipeline->{query}, 'all_tx') . ') s');
+				check("$name, round $round", $rows, $pipeline->{expected});
+			}
+			sql("SELECT streamproc.drop_pipeline('$name')", "DROP TABLE IF EXISTS sink_$name");
+		}
+		if ($round == 1) { sql('DROP TABLE all_tx'); }
+	}
+	my %cost = map { my $name = $_; $name => median(map { $_->{cpu} / $opt{events} * 1e6 } @{$result{$name}}) } keys %result;
+	$limit = $cost{one} < $cost{partitions} ? $cost{one} : $cost{partitions};
+	# kB
+	my $queue = sql("SELECT setting FROM pg_settings WHERE name = 'streamproc.queue_size'");
+	printf "\nSpeed: %d events, %d partitions, median of %d rounds\n", $opt{events}, $partitions, $opt{rounds};
+	printf "%-36s %10s %9s %13s %7s %6s %-7s %12s\n", '', 'events/s', 'CPU us', '(spread)', 'ratio', 'bar', '', 'RssAnon kB';
+	for my $variant (qw(one partitions)) {
+		printf "%-36s %10.0f %9.3f %13s %7.2f%s\n", $variant eq 'one' ? 'drain, one queue of 2048 kB' : 'drain, partition queues of 512 kB',
+			$opt{events} / median(map { $_->{wall} } @{$result{$variant}}), $cost{$variant},
+			spread(map { $_->{cpu} / $opt{events} * 1e6 } @{$result{$variant}}), $limit / $cost{$variant},
+			$cost{$variant} == $limit ? '  the limit' : '';
+	}
+	for my $pipeline (@pipelines) {
+		my $name = $pipeline->{name};
+		my $ratio = $limit / $cost{$name};
+		my $rss = (sort { $b <=> $a } map { $_->{rss} } @{$result{$name}})[0];
+		printf "%-36s %10.0f %9.3f %13s %7.2f %6.2f %-7s %12d\n", $pipeline->{label},
+			$opt{events} / median(map { $_->{wall} } @{$result{$name}}), $cost{$name},
+			spread(map { $_->{cpu} / $opt{events} * 1e6 } @{$result{$name}}), $ratio, $pipeline->{bar},
+			bar($pipeline->{label}, $ratio, '>=', $pipeline->{bar}), $rss;
+		fail("no task of $name was seen for long enough to measure its memory") if $rss == 0 && $opt{events} >= 1_000_000;
+		bar("memory of a task, $name, kB", $rss, '<=', $queue + 50 * 1024);
+	}
+	printf "RssAnon: largest of a task while the topic waits; the bar is streamproc.queue_size + 50 MB = %d kB\n", $queue + 50 * 1024;
+	run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, 'tx');
+	return;
+}
+
+sub progress {
+	my ($round, $label, $figures) = @_;
+	printf "  round %d  %-34s %6.1f s %7.2f CPU s\n", $round, $label, $figures->{wall}, $figures->{cpu};
+	return;
+}
+
+# ---------------------------------------------------------------- latency
+
+sub fdatasync_us {
+	my $text = run("$bin/pg_test_fsync", '-s', '2', '-f', "$work/data/bench_fsync");
+	return $1 if $text =~ /one 8kB write:.*?^\s+fdatasync\s+[\d.]+ ops\/sec\s+(\d+) usecs/ms;
+	fail("pg_test_fsync says nothing of fdatasync:\n$text");
+}
+
+sub latency {
+	my $sync = fdatasync_us();
+	my $more = $sync <= 1000 ? 0 : 2 * $sync / 1000;
+	printf "\nLatency: from message timestamp to visible row, %d s after %d s of warm-up, median of %d runs; fdatasync %d us (pg_test_fsync)\n",
+		$opt{seconds}, $opt{warmup}, $opt{rounds}, $sync;
+	printf "%-36s %9s %13s %6s %-7s %9s %13s %6s %-7s %9s\n", '', 'p50 ms', '(spread)', 'bar', '', 'p99 ms', '(spread)', 'bar', '', 'max ms';
+	my %result;
+	my $n = 0;
+	for my $round (1 .. $opt{rounds}) {
+		for my $rate (@{$opt{rates}}) {
+			my $name = 'latency' . ++$n;
+			my $count = $rate * ($opt{warmup} + $opt{seconds});
+			run("$tree/test/kafka/broker.sh", 'topic', $broker, $name, $partitions);
+			sql("CREATE FOREIGN TABLE topic_$name (tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz,
+					p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'), ts timestamptz OPTIONS (kafka 'timestamp'))
+					SERVER kafka OPTIONS (topic '$name', format 'json', event_time 'at')",
+				# nothing but the pipeline may touch the pages that the reader looks at
+				"CREATE TABLE sink_$name (p int, o bigint, ts timestamptz, card text, amount numeric) WITH (autovacuum_enabled = off)",
+				"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO sink_$name SELECT p, o, ts, card, amount FROM topic_$name\$\$)",
+				"SELECT streamproc.wait_until_caught_up('$name', '60 s')");
+			my $pid = fork // fail("fork: $!");
+			if ($pid == 0) {
+				open STDOUT, '>', "$work/$name.load";
+				exec "$tree/test/kafka/load", '--brokers', $address, '--topic', $name, '--count', $count, '--rate', $rate,
+					'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now' or POSIX::_exit(1);
+			}
+			my $line = run("$work/latency", $conninfo, "sink_$name", $partitions, $count, $opt{warmup}, $opt{warmup} + $opt{seconds} + 60);
+			waitpid $pid, 0;
+			fail("load at $rate events/s failed") if $? != 0;
+			my %figure = $line =~ /(\w+) ([\d.]+)/g;
+			push @{$result{$rate}}, \%figure;
+			printf "  round %d  %6d events/s: %s\n", $round, $rate, $line;
+			sql("SELECT streamproc.stop_pipeline('$name')", "SELECT streamproc.wait_until_stopped('$name', '60 s')",
+				"SELECT streamproc.drop_pipeline('$name')", "DROP TABLE sink_$name", "DROP FOREIGN TABLE topic_$name");
+			run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, $name);
+		}
+	}
+	for my $rate (@{$opt{rates}}) {
+		my @p50 = map { $_->{p50_ms} } @{$result{$rate}};
+		my @p99 = map { $_->{p99_ms} } @{$result{$rate}};
+		my ($p50, $p99) = (median(@p50), median(@p99));
+		printf "%-36s %9.2f %13s %6.1f %-7s %9.2f %13s %6.1f %-7s %9.1f\n", "$rate events/s",
+			$p50, spread(@p50), 5 + $more, bar("latency p50 at $rate, ms", $p50, '<=', 5 + $more),
+			$p99, spread(@p99), 25 + $more, bar("latency p99 at $rate, ms", $p99, '<=', 25 + $more),
+			median(map { $_->{max_ms} } @{$result{$rate}});
+	}
+	return;
+}
+
+# ---------------------------------------------------------------- upsert
+
+sub upsert {
+	run("$tree/test/kafka/broker.sh", 'topic', $broker, 'hot', $partitions);
+	# "even": each of the four keys comes through every partition, and so through every task
+	say_line("\n", load('hot', '--count', $opt{upserts}, '--payload', 'tx', '--keys', 4, '--spread', 'even', '--bytes', 200));
+	sql("CREATE FOREIGN TABLE hot (tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz)
+			SERVER kafka OPTIONS (topic 'hot', format 'json', event_time 'at')",
+		'CREATE TABLE copy_hot (card text, amount numeric)');
+	measure('copy_hot', "SELECT streamproc.create_pipeline('copy_hot', 'INSERT INTO copy_hot SELECT card, amount FROM hot', stop => 'latest')",
+		"SELECT streamproc.wait_until_stopped('copy_hot', '300 s')");
+	my $expected = sql('SELECT card, count(*), sum(amount) FROM copy_hot GROUP BY card ORDER BY card');
+	check('rows of the upsert topic', sql('SELECT count(*) FROM copy_hot'), $opt{upserts});
+	my @runs;
+	for my $round (1 .. $opt{rounds}) {
+		sql('CREATE TABLE sink_hot (card text PRIMARY KEY, n bigint, total numeric)', 'CHECKPOINT');
+		my $figures = measure('upsert',
+			"SELECT streamproc.create_pipeline('upsert', \$\$INSERT INTO sink_hot AS s SELECT card, 1, amount FROM hot
+				ON CONFLICT (card) DO UPDATE SET n = s.n + 1, total = s.total + excluded.total\$\$, stop => 'latest', parallelism => 4)",
+			"SELECT streamproc.wait_until_stopped('upsert', '300 s')");
+		push @runs, $figures;
+		check("upsert, round $round", sql('SELECT card, n, total FROM sink_hot ORDER BY card'), $expected);
+		sql("SELECT streamproc.drop_pipeline('upsert')", 'DROP TABLE sink_hot');
+	}
+	my $deadlocks = grep { / 40P01 / } do { open my $log, '<', "$work/postgres.log" or fail("log: $!"); <$log> };
+	my $rate = $opt{upserts} / median(map { $_->{wall} } @runs);
+	printf "\nUpsert: %d events over 4 keys, ON CONFLICT DO UPDATE, parallelism 4, median of %d rounds, start-up of the pipeline included\n",
+		$opt{upserts}, $opt{rounds};
+	printf "%-36s %10.0f %9.3f %13s %7s %6d %-7s\n", 'events/s, CPU us', $rate,
+		median(map { $_->{cpu} / $opt{upserts} * 1e6 } @runs), spread(map { $_->{cpu} / $opt{upserts} * 1e6 } @runs), '', 50000,
+		bar('upsert, events/s', $rate, '>=', 50000);
+	printf "%-36s %10d %32s %6d %-7s\n", '40P01 in the log', $deadlocks, '', 0, bar('deadlocks', $deadlocks, '<=', 0);
+	return;
+}
+
+# ---------------------------------------------------------------- all of it
+
+sub clean_up {
+	system("$bin/pg_ctl", '-D', "$work/data", '-m', 'immediate', '-s', 'stop') if $postmaster;
+	system("$tree/test/kafka/broker.sh", 'stop', $broker) if $broker;
+	($postmaster, $broker) = ();
+}
+$SIG{TERM} = $SIG{INT} = sub { die "bench: interrupted\n" };
+my $ok = eval {
+	my $begin = time;
+	$broker = "$work/broker";
+	$address = run("$tree/test/kafka/broker.sh", 'start', $broker);
+	run("$tree/test/kafka/broker.sh", 'topic', $broker, 'tx', $partitions) if $part{speed};
+	say_line(processors(), ', Linux ', (POSIX::uname())[2]);
+	start_postgres();
+	speed() if $part{speed};
+	latency() if $part{latency};
+	upsert() if $part{upsert};
+	printf "\n%d s. ", time - $begin;
+	1;
+};
+my $error = $@;
+clean_up();
+if (!$ok) { print STDERR $error; exit 1; }
+my @missed = grep { !$_->[4] } @bars;
+printf "%d bars met, %d missed, %d wrong results\n", @bars - @missed, scalar @missed, scalar @wrong;
+printf "missed: %s: %.3f, bar %s %s\n", @$_[0 .. 3] for @missed;
+print "wrong: $_\n" for @wrong;
+exit(@missed || @wrong ? 1 : 0);
+
+sub processors {
+	open my $file, '<', '/proc/cpuinfo' or return 'unknown processors';
+	my @lines = <$file>;
+	my ($model) = map { /^model name\s*:\s*(.*)$/ ? $1 : () } @lines;
+	return scalar(grep { /^processor\s*:/ } @lines) . ' x ' . ($model // 'unknown processor');
+}

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The benchmark: "make bench".  One table of speed, latency and memory, from one run; README.md explains each figure.
+#
+#   bench/run.sh [PART ...]       parts: speed latency upsert; by default all of them
+#
+# On a copy of this tree, with a PostgreSQL installation, a PostgreSQL server and a real broker of its own; as root it
+# first installs what is missing and runs everything as the user postgres.  Environment (default):
+#   BENCH_EVENTS (10000000)        events in the topic of the speed part
+#   BENCH_ROUNDS (3)               rounds, of which the median counts; for latency too
+#   BENCH_PARALLELISM ()           tasks of the pipelines of the speed part, empty: the product's default
+#   BENCH_LATENCY_SECONDS (20)     length of a latency run, after BENCH_LATENCY_WARMUP (5) seconds
+#   BENCH_LATENCY_RATES (5000 20000)
+#   BENCH_UPSERT_EVENTS (100000)
+#   BENCH_LOCALE (C.UTF-8)         locale of the cluster: comparing text costs more or less
+#   BENCH_CONF ()                  more lines for postgresql.conf, separated by ;
+#   BENCH_KEEP ()                  not empty: leave the work directory (servers are stopped)
+#   TMPDIR (/tmp)                  needs 8 GB for 10 million events
+# The exit code is 1 if a bar was missed or a result was wrong.
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../test/lib.sh"
+
+if [ "$(id -u)" = 0 ]; then "$sp_root/test/setup.sh" || exit 1; else "$sp_root/test/setup.sh" --check || exit 1; fi
+sp_pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
+for part in "$@"; do
+	case $part in
+		speed | latency | upsert) ;;
+		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
+		*) sp_die "unknown part $part (see --help)" ;;
+	esac
+done
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/streamproc-bench.XXXXXX") || exit 1
+chmod 755 "$work"
+child=''
+finish() {
+	trap - EXIT INT TERM
+	if [ -n "$child" ]; then kill -TERM -- "-$child" 2>/dev/null; wait "$child" 2>/dev/null; fi
+	sp_sweep "$work"
+	cd / || true
+	if [ -n "${BENCH_KEEP:-}" ]; then echo "work directory: $work"; else rm -rf "$work"; fi
+}
+trap 'finish; exit 1' INT TERM
+trap finish EXIT
+
+echo "building in $work"
+sp_copy_tree "$work/tree"
+[ "$(id -u)" != 0 ] || chown "$(sp_user):" "$work"
+STREAMPROC_CACHE=$(sp_jars "$work/cache") || sp_die "no jars of the broker"
+export STREAMPROC_CACHE PG_CONFIG=$sp_pg_config
+unset PGPORT PGDATABASE PGUSER PGHOST PGOPTIONS MAKEFLAGS MAKELEVEL MFLAGS
+as_user() { (cd "$work" && sp_as_user "$work" "$@"); }
+as_user make -s -j2 -C "$work/tree" PG_CONFIG="$sp_pg_config" all >"$work/build.log" 2>&1 ||
+	{ tail -n 40 "$work/build.log"; sp_die "the build failed"; }
+BENCH_BINDIR=$(sp_temp_install "$work/tree" "$work/inst" 2>"$work/install.log") ||
+	{ tail -n 20 "$work/install.log"; sp_die "the installation failed"; }
+cflags="-std=gnu11 -O2 -g -Wall -Wextra -Werror"
+# shellcheck disable=SC2086
+as_user gcc $cflags -o "$work/drain" "$work/tree/bench/drain.c" -lrdkafka || exit 1
+# shellcheck disable=SC2086
+as_user gcc $cflags -I"$("$sp_pg_config" --includedir)" -o "$work/latency" "$work/tree/bench/latency.c" \
+	-L"$("$sp_pg_config" --libdir)" -lpq || exit 1
+
+export BENCH_BINDIR BENCH_WORK=$work
+export LC_ALL=C.UTF-8
+cd "$work" || exit 1
+# a process group of its own, so that an interruption ends all of it and leaves us to clean up
+set -m
+sp_as_user "$work" perl "$work/tree/bench/bench.pl" "$@" </dev/null &
+child=$!
+set +m
+wait $child
+rc=$?
+child=''
+exit $rc

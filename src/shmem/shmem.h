@@ -103,13 +103,12 @@ typedef struct PipelineSlot
 	bool		in_use;
 	bool		wanted;			/* the catalog says that it should run */
 	bool		drain;			/* run to the present ends, then stop */
-	bool		start_failed;	/* the supervisor had no worker slot for the launcher */
+	bool		dropped;		/* the catalog has it no more: freed when its workers are gone */
 	Oid			database;
 	Oid			owner;
 	char		name[NAMEDATALEN];
 	uint64		generation;		/* raised when claimed and by each launcher */
 	int64		version;		/* of the catalog row that the slot reflects */
-	int64		running_version;	/* of the catalog row that the launcher runs */
 
 	PipelineState state;
 	TimestampTz since;
@@ -119,6 +118,8 @@ typedef struct PipelineSlot
 	pid_t		launcher_pid;	/* 0: none */
 	int			launcher_slot;	/* worker slot, -1: none */
 	int			ntasks;
+	bool		expected_exit;	/* the launcher left by itself: no back-off */
+	int64		bad_rows;
 	int64		restarts;		/* of launcher or tasks, unexpected */
 	int			failures;		/* in a row, for back-off */
 	int64		next_start_us;	/* monotonic: launcher not before */
@@ -220,6 +221,8 @@ extern int	worker_slot_attach(Datum main_arg, WorkerRole role);
 extern Datum worker_slot_arg(int slot);
 extern void worker_set_state(WorkerState state, const char *waits);
 extern void worker_slot_wake(int slot);
+extern void pipeline_wake_launcher_locked(int pipeline);
+extern int	pipeline_workers_locked(int pipeline, WorkerRole role, int except);
 /* this process's own slot, or -1 */
 extern int	my_worker_slot;
 

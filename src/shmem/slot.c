@@ -50,13 +50,14 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->in_use = true;
 		slot->wanted = false;
 		slot->drain = false;
-		slot->start_failed = false;
+		slot->dropped = false;
+		slot->expected_exit = false;
+		slot->bad_rows = 0;
 		slot->database = database;
 		slot->owner = InvalidOid;
 		strlcpy(slot->name, name, NAMEDATALEN);
 		slot->generation = ++shmem->next_generation;
 		slot->version = 0;
-		slot->running_version = 0;
 		slot->state = PIPELINE_STOPPED;
 		slot->since = GetCurrentTimestamp();
 		memset(&slot->reason, 0, sizeof(Reason));
@@ -282,7 +283,33 @@ worker_set_state(WorkerState state, const char *waits)
 	w->since = GetCurrentTimestamp();
 	strlcpy(w->waits, text, sizeof(w->waits));
 	ConditionVariableBroadcast(&shmem->pipelines[w->pipeline].changed);
+	/* the launcher makes the pipeline's state of its tasks' states */
+	if (w->role != WORKER_LAUNCHER)
+		pipeline_wake_launcher_locked(w->pipeline);
 	LWLockRelease(shmem->lock);
+}
+
+void
+pipeline_wake_launcher_locked(int pipeline)
+{
+	int			launcher = shmem->pipelines[pipeline].launcher_slot;
+
+	if (launcher >= 0 && shmem->workers[launcher].latch != NULL)
+		SetLatch(shmem->workers[launcher].latch);
+}
+
+/* Workers of a pipeline in a role that hold a slot, but for the slot "except". */
+int
+pipeline_workers_locked(int pipeline, WorkerRole role, int except)
+{
+	int			n = 0;
+	int			i;
+
+	for (i = 0; i < shmem->nworkers; i++)
+		if (i != except && shmem->workers[i].in_use && shmem->workers[i].pipeline == pipeline &&
+			shmem->workers[i].role == role)
+			n++;
+	return n;
 }
 
 void

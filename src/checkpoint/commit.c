@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * commit.c
+ *	  The only place where workers begin and end transactions.
+ *
+ * Exactly-once rests on one sentence: the rows of the sinks and the offsets
+ * they came from are committed by the same CommitTransactionCommand() below.
+ * The position row is locked and compared with what this task began with as
+ * the last step before it, so of two processes that believe to own a
+ * partition at most one commits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "checkpoint/checkpoint.h"
+#include "pgstat.h"
+#include "utils/snapmgr.h"
+
+void
+checkpoint_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, NULL);
+}
+
+static void
+report_committed(void)
+{
+	/* without it autovacuum would never learn of our rows */
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+checkpoint_commit(void)
+{
+	CommitTransactionCommand();
+	report_committed();
+}
+
+void
+checkpoint_abort(void)
+{
+	AbortCurrentTransaction();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+checkpoint_commit_position(PositionRow *row, const int64 *was)
+{
+	ItemPointerData tid;
+	Oid			relfilenode;
+
+	FAULT_POINT("commit-before-position");
+	catalog_position_update(row, was, &tid, &relfilenode);
+	FAULT_POINT("commit-after-position");
+	CommitTransactionCommand();
+	row->tid = tid;
+	row->relfilenode = relfilenode;
+	FAULT_POINT("commit-done");
+	report_committed();
+}

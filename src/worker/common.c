@@ -1,0 +1,306 @@
+/*-------------------------------------------------------------------------
+ *
+ * common.c
+ *	  What launchers and tasks share: beginning, settings, errors, end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "checkpoint/checkpoint.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "worker/worker.h"
+
+static int	my_pipeline = -1;
+static uint64 my_pipeline_generation;
+
+/*
+ * Settings of every worker, whatever ALTER ROLE or ALTER DATABASE say.  Those
+ * that change results are pinned with the pipeline, see worker_apply_settings.
+ */
+static const char *const fixed_settings[][2] = {
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_deferrable", "off"},
+	{"lock_timeout", "0"},
+	{"statement_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"idle_session_timeout", "0"},
+	{"jit", "off"},
+	{"max_parallel_workers_per_gather", "0"},
+	{"session_replication_role", "origin"},
+	{"row_security", "on"},
+	{"client_min_messages", "error"},
+};
+
+void
+worker_begin(Datum arg, WorkerRole role)
+{
+	PipelineSlot *pipeline;
+	Oid			database;
+	Oid			owner;
+	char		name[NAMEDATALEN];
+	char		title[NAMEDATALEN + 64];
+	int			task;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+
+	/* not ours: the pipeline has gone on without us */
+	if (worker_slot_attach(arg, role) < 0)
+		proc_exit(0);
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	my_pipeline = shmem->workers[my_worker_slot].pipeline;
+	my_pipeline_generation = shmem->workers[my_worker_slot].pipeline_generation;
+	task = shmem->workers[my_worker_slot].task;
+	pipeline = &shmem->pipelines[my_pipeline];
+	database = pipeline->database;
+	owner = pipeline->owner;
+	strlcpy(name, pipeline->name, NAMEDATALEN);
+	LWLockRelease(shmem->lock);
+
+	BackgroundWorkerInitializeConnectionByOid(database, owner, 0);
+	if (role == WORKER_LAUNCHER)
+		snprintf(title, sizeof(title), "streamproc launcher of %s", name);
+	else
+		snprintf(title, sizeof(title), "streamproc task %d of %s", task, name);
+	SetConfigOption("application_name", title, PGC_USERSET, PGC_S_SESSION);
+	pgstat_report_appname(title);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+PipelineSlot *
+worker_pipeline(void)
+{
+	return &shmem->pipelines[my_pipeline];
+}
+
+void
+worker_apply_settings(PipelineRow *row)
+{
+	int			i;
+	ListCell   *lc;
+
+	for (i = 0; i < (int) lengthof(fixed_settings); i++)
+	{
+		const char *now = GetConfigOption(fixed_settings[i][0], true, false);
+
+		if (now == NULL || strcmp(now, fixed_settings[i][1]) != 0)
+			SetConfigOption(fixed_settings[i][0], fixed_settings[i][1], PGC_SUSET, PGC_S_SESSION);
+	}
+	for (lc = list_head(row->settings); lc != NULL; lc = lnext(row->settings, lc))
+	{
+		char	   *name = lfirst(lc);
+		char	   *value;
+		const char *now;
+
+		lc = lnext(row->settings, lc);
+		if (lc == NULL)
+			break;
+		value = lfirst(lc);
+		now = GetConfigOption(name, true, false);
+		if (now == NULL || strcmp(now, value) != 0)
+			SetConfigOption(name, value, PGC_USERSET, PGC_S_SESSION);
+	}
+	/* true: what the server, database or role say */
+	if (!row->synchronous_commit)
+		SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
+}
+
+PipelineRow *
+worker_load_pipeline(MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	PipelineRow *row = NULL;
+	PipelineSlot *slot = worker_pipeline();
+
+	if (catalog_installed())
+		row = catalog_pipeline_get(slot->name, true);
+	MemoryContextSwitchTo(old);
+	/* dropped, stopped or given to somebody else meanwhile: the scanner knows or will know */
+	if (row == NULL || !row->active || !OidIsValid(row->procedure) || row->owner != GetUserId() ||
+		!catalog_pipeline_is_local(row))
+	{
+		catalog_mark_changed();
+		if (IsTransactionState())
+			checkpoint_commit();
+		proc_exit(0);
+	}
+	return row;
+}
+
+void
+worker_check(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (worker_pipeline()->generation != my_pipeline_generation)
+		proc_exit(0);			/* another launcher has taken over */
+
+	/*
+	 * A task without a launcher has nobody who watches over it.  What is
+	 * committed is committed.
+	 */
+	if (shmem->workers[my_worker_slot].role != WORKER_LAUNCHER &&
+		worker_pipeline()->launcher_pid == 0)
+		proc_exit(0);
+}
+
+bool
+worker_stop_requested(void)
+{
+	WorkerSlot *w = &shmem->workers[my_worker_slot];
+
+	return w->stop || w->restart;
+}
+
+/*
+ * Errors that come from outside and pass: the same rows will do later.
+ * 08 connection, 40 conflict, 53 resources, 55 object not ready, 57 operator,
+ * 58 system.
+ */
+bool
+worker_error_passes(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+void
+worker_reason_from_error(Reason *reason, ErrorData *edata)
+{
+	reason_set(reason, unpack_sql_state(edata->sqlerrcode), edata->message,
+			   edata->detail, edata->hint);
+}
+
+void
+worker_hint_restart(char *into, Size size, const char *name)
+{
+	char	   *quoted = quote_literal_cstr(name);
+
+	snprintf(into, size, "Mend the cause, then: SELECT streamproc.start_pipeline(%s)", quoted);
+	pfree(quoted);
+}
+
+/* Writes the end of a run into the catalog, in a transaction of its own. */
+static void
+record_end(const char *state, const Reason *reason)
+{
+	PipelineSlot *slot = worker_pipeline();
+	PipelineRow *row;
+
+	checkpoint_begin();
+	catalog_pipeline_lock(slot->name);
+	row = catalog_pipeline_get(slot->name, true);
+	/* somebody may have changed it meanwhile: then his wish counts */
+	if (row != NULL && row->active && row->version == slot->version)
+	{
+		row->active = false;
+		row->drain = false;
+		row->version++;
+		row->state = pstrdup(state);
+		row->state_since = GetCurrentTimestamp();
+		if (reason != NULL)
+			row->error = *reason;
+		catalog_pipeline_update(row);
+	}
+	checkpoint_commit();
+}
+
+void
+worker_fail_pipeline(Reason *reason)
+{
+	PipelineSlot *slot = worker_pipeline();
+
+	if (reason->hint[0] == '\0')
+		worker_hint_restart(reason->hint, sizeof(reason->hint), slot->name);
+	if (reason->topic[0] != '\0')
+		ereport(LOG,
+				(errmsg("pipeline \"%s\" failed at topic \"%s\" partition %d offset " INT64_FORMAT ": %s",
+						slot->name, reason->topic, reason->partition, reason->offset, reason->message),
+				 reason->detail[0] ? errdetail_internal("%s", reason->detail) : 0,
+				 errhint("%s", reason->hint)));
+	else
+		ereport(LOG,
+				(errmsg("pipeline \"%s\" failed: %s", slot->name, reason->message),
+				 reason->detail[0] ? errdetail_internal("%s", reason->detail) : 0,
+				 errhint("%s", reason->hint)));
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	slot->last_error = *reason;
+	shmem->workers[my_worker_slot].failed = true;
+	pipeline_set_state_locked(slot, PIPELINE_FAILED, reason);
+	LWLockRelease(shmem->lock);
+
+	record_end("failed", reason);
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	slot->wanted = false;
+	slot->expected_exit = true;
+	pipeline_wake_launcher_locked(my_pipeline);
+	LWLockRelease(shmem->lock);
+	proc_exit(0);
+}
+
+void
+worker_finish_pipeline(const char *how)
+{
+	PipelineSlot *slot = worker_pipeline();
+
+	record_end(how, NULL);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	slot->wanted = false;
+	slot->expected_exit = true;
+	LWLockRelease(shmem->lock);
+}
+
+/* 100 ms, doubled with each failure in a row, up to streamproc.restart_backoff_max */
+int64
+worker_backoff_us(int failures)
+{
+	int64		ms = 100;
+
+	while (failures-- > 1 && ms < streamproc_restart_backoff_max)
+		ms *= 2;
+	return Min(ms, (int64) streamproc_restart_backoff_max) * 1000;
+}
+
+void
+worker_wait(long timeout_ms)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (timeout_ms >= 0)
+		events |= WL_TIMEOUT;
+	(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	worker_check();
+}

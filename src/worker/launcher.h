@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.h
+ *	  Between launcher.c and settle.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_LAUNCHER_H
+#define STREAMPROC_LAUNCHER_H
+
+#include "postgres.h"
+
+#include "worker/worker.h"
+
+typedef struct LauncherTopic
+{
+	char	   *name;
+	int			npartitions;
+} LauncherTopic;
+
+/* in launcher.c: waits for the cluster as long as it takes */
+extern void launcher_offsets(const char *topic, const int32 *partitions, int n, KafkaSeek seek,
+							 int64 timestamp_ms, int64 *offsets);
+
+/* in settle.c: writes the position rows of this run; returns the number of tasks */
+extern int	launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task);
+
+#endif							/* STREAMPROC_LAUNCHER_H */

@@ -1,0 +1,260 @@
+/*-------------------------------------------------------------------------
+ *
+ * settle.c
+ *	  Where each partition of a run begins and ends, and which task reads it.
+ *
+ * Saved positions stay.  A partition without one begins where the option
+ * "start" says if its topic is new to the pipeline, else (the topic grew) at
+ * its beginning.  A run with an end (stop => 'latest', or a drain) gets the
+ * stop offsets once: a restart in the middle goes on to the same ends.
+ *
+ * All of it is committed before the first row is read, in rows that carry the
+ * generation of this launcher: whoever still has an older row in his hands
+ * cannot commit any more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "checkpoint/checkpoint.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker/launcher.h"
+#include "worker/start.h"
+
+static PartitionPosition *
+find_position(List *old, const char *topic, int32 partition, bool *topic_known)
+{
+	ListCell   *lc;
+	PartitionPosition *found = NULL;
+
+	*topic_known = false;
+	foreach(lc, old)
+	{
+		PositionRow *row = lfirst(lc);
+		int			i;
+
+		for (i = 0; i < row->nparts; i++)
+		{
+			if (strcmp(row->parts[i].topic, topic) != 0)
+				continue;
+			*topic_known = true;
+			if (row->parts[i].partition == partition)
+				found = &row->parts[i];
+		}
+	}
+	return found;
+}
+
+/* Where partitions without a position begin. */
+static void
+resolve_start(PipelineRow *row, const char *topic, PartitionPosition *parts, int n, bool topic_known)
+{
+	StartOption start;
+	int64	   *offsets = palloc(sizeof(int64) * n);
+	int32	   *numbers = palloc(sizeof(int32) * n);
+	int			i;
+
+	start_option_parse(row->start, &start);
+	if (topic_known)
+		start.kind = START_EARLIEST;
+	for (i = 0; i < n; i++)
+		numbers[i] = parts[i].partition;
+	switch (start.kind)
+	{
+		case START_EARLIEST:
+		case START_OFFSETS:
+			launcher_offsets(topic, numbers, n, KAFKA_SEEK_EARLIEST, 0, offsets);
+			break;
+		case START_LATEST:
+			launcher_offsets(topic, numbers, n, KAFKA_SEEK_LATEST, 0, offsets);
+			break;
+		case START_TIMESTAMP:
+			launcher_offsets(topic, numbers, n, KAFKA_SEEK_TIMESTAMP, start.timestamp_ms, offsets);
+			break;
+	}
+	for (i = 0; i < n; i++)
+	{
+		parts[i].next_offset = offsets[i];
+		if (start.kind == START_OFFSETS)
+		{
+			int64		offset = start_option_offset(&start, numbers[i]);
+
+			if (offset >= 0)
+				parts[i].next_offset = offset;
+		}
+	}
+}
+
+/* Ends of the run for partitions that have none yet. */
+static void
+resolve_stop(const char *topic, PartitionPosition *parts, int n)
+{
+	int64	   *offsets = palloc(sizeof(int64) * n);
+	bool		missing = false;
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (parts[i].stop_offset < 0)
+			missing = true;
+	if (!missing)
+		return;
+	launcher_offsets(topic, NULL, n, KAFKA_SEEK_LATEST, 0, offsets);
+	for (i = 0; i < n; i++)
+		if (parts[i].stop_offset < 0)
+			parts[i].stop_offset = offsets[i];
+}
+
+/* All partitions of a topic, in order. */
+static PartitionPosition *
+topic_positions(PipelineRow *row, List *old, LauncherTopic *topic)
+{
+	int			n = topic->npartitions;
+	PartitionPosition *parts = palloc0(sizeof(PartitionPosition) * n);
+	PartitionPosition *fresh = palloc0(sizeof(PartitionPosition) * n);
+	int			nfresh = 0;
+	bool		topic_known = false;
+	bool		ends = row->drain || strcmp(row->stop, "latest") == 0;
+	int			i,
+				k;
+
+	for (i = 0; i < n; i++)
+	{
+		PartitionPosition *saved = find_position(old, topic->name, i, &topic_known);
+
+		if (saved != NULL)
+			parts[i] = *saved;
+		else
+		{
+			parts[i].topic = topic->name;
+			parts[i].partition = i;
+			parts[i].next_offset = -1;
+			parts[i].stop_offset = -1;
+			parts[i].watermark = WATERMARK_NONE;
+			parts[i].record_time = DT_NOBEGIN;
+			fresh[nfresh++] = parts[i];
+		}
+	}
+	if (nfresh > 0)
+		resolve_start(row, topic->name, fresh, nfresh, topic_known);
+	for (i = 0, k = 0; i < n && k < nfresh; i++)
+		if (parts[i].partition == fresh[k].partition)
+			parts[i].next_offset = fresh[k++].next_offset;
+	if (ends)
+		resolve_stop(topic->name, parts, n);
+	else
+		for (i = 0; i < n; i++)
+			parts[i].stop_offset = -1;
+	return parts;
+}
+
+static bool
+same_cluster(List *old, const char *cluster_id, char **other)
+{
+	ListCell   *lc;
+
+	foreach(lc, old)
+	{
+		PositionRow *row = lfirst(lc);
+
+		if (row->cluster_id[0] != '\0' && strcmp(row->cluster_id, cluster_id) != 0)
+		{
+			*other = row->cluster_id;
+			return false;
+		}
+	}
+	return true;
+}
+
+int
+launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	PipelineSlot *slot = worker_pipeline();
+	List	   *old;
+	List	   *all = NIL;
+	ListCell   *lc;
+	int			total = 0;
+	int			ntasks;
+	int64		epoch = 0;
+	int64		generation = 0;
+	char	   *other;
+	PositionRow *rows;
+	int			next = 0;
+
+	checkpoint_begin();
+	MemoryContextSwitchTo(cxt);
+	old = catalog_positions(row->name);
+	checkpoint_commit();
+	MemoryContextSwitchTo(cxt);
+
+	if (!same_cluster(old, cluster_id, &other))
+	{
+		Reason		reason;
+		char		detail[SHMEM_MESSAGE_LEN];
+
+		snprintf(detail, sizeof(detail), "The saved positions belong to cluster %s, the brokers answer as cluster %s.",
+				 other, cluster_id);
+		reason_set(&reason, "55000", "the brokers belong to another Kafka cluster", detail,
+				   "Correct the option brokers of the server, then start the pipeline; or drop it and create it anew.");
+		worker_fail_pipeline(&reason);
+	}
+
+	/* questions to the cluster are asked outside of any transaction */
+	foreach(lc, topics)
+	{
+		LauncherTopic *topic = lfirst(lc);
+
+		all = lappend(all, topic_positions(row, old, topic));
+		total += topic->npartitions;
+	}
+	foreach(lc, old)
+	{
+		PositionRow *o = lfirst(lc);
+
+		epoch = Max(epoch, o->epoch);
+		generation = Max(generation, o->generation);
+	}
+
+	ntasks = row->parallelism > 0 ? row->parallelism : streamproc_default_parallelism;
+	ntasks = Min(Min(ntasks, total), SHMEM_MAX_TASKS);
+	if (one_task)
+		ntasks = 1;
+
+	rows = palloc0(sizeof(PositionRow) * ntasks);
+	foreach(lc, all)
+	{
+		PartitionPosition *parts = lfirst(lc);
+		LauncherTopic *topic = list_nth(topics, foreach_current_index(lc));
+		int			i;
+
+		for (i = 0; i < topic->npartitions; i++)
+		{
+			PositionRow *r = &rows[next++ % ntasks];
+
+			if (r->parts == NULL)
+				r->parts = palloc(sizeof(PartitionPosition) * (total / ntasks + 1));
+			r->parts[r->nparts++] = parts[i];
+		}
+	}
+
+	checkpoint_begin();
+	/* nobody writes these rows: the tasks are gone, and this is the only launcher */
+	catalog_positions_delete(row->name);
+	for (next = 0; next < ntasks; next++)
+	{
+		PositionRow *r = &rows[next];
+
+		strlcpy(r->pipeline, slot->name, NAMEDATALEN);
+		r->task = next;
+		r->generation = generation + 1;
+		r->epoch = epoch;
+		r->cluster_id = pstrdup(cluster_id);
+		catalog_position_insert(r);
+	}
+	FAULT_POINT("launcher-in-settle");
+	checkpoint_commit();
+	MemoryContextSwitchTo(cxt);
+	return ntasks;
+}

@@ -1,0 +1,336 @@
+/*-------------------------------------------------------------------------
+ *
+ * supervisor.c
+ *	  Keeps the launchers of all wanted pipelines running, nothing else.
+ *
+ * One per cluster, connected to no database (so it is in nobody's way), and
+ * so small that one bad pipeline can neither stop nor delay it: it reads
+ * slots, starts workers, and waits.
+ *
+ * It learns of pipelines from scanners: one for each database when it starts,
+ * and one for a database in which a transaction changed a pipeline.  One
+ * scanner runs at a time; a launcher that dies comes back after 100 ms,
+ * doubled with each failure in a row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_database.h"
+#include "checkpoint/checkpoint.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "worker/worker.h"
+
+typedef struct Launched
+{
+	BackgroundWorkerHandle *handle; /* NULL: none */
+	int			slot;			/* worker slot */
+	uint64		generation;		/* of the worker slot */
+} Launched;
+
+static List *databases = NIL;	/* OIDs still to be scanned */
+static BackgroundWorkerHandle *scanner = NULL;
+static Oid	scanner_database = InvalidOid;
+static int64 scanner_retry_us = 0;
+static Launched *launched;		/* by pipeline slot */
+
+void
+supervisor_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "streamproc", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "streamproc_supervisor_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "streamproc supervisor", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "streamproc supervisor", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+detach(int code, Datum arg)
+{
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	shmem->supervisor_latch = NULL;
+	LWLockRelease(shmem->lock);
+}
+
+static void
+list_databases(void)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	checkpoint_begin();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old;
+
+		if (!form->datallowconn || form->datistemplate)
+			continue;
+		old = MemoryContextSwitchTo(cxt);
+		databases = list_append_unique_oid(databases, form->oid);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	checkpoint_commit();
+	MemoryContextSwitchTo(cxt);
+}
+
+static bool
+start_worker(const char *function, const char *name, const char *type, Datum arg,
+			 BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "streamproc", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+	worker.bgw_main_arg = arg;
+	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* Databases that an API call marked, and those of the start. */
+static void
+run_scanners(int64 now)
+{
+	Oid			changed[SHMEM_CHANGED_DATABASES];
+	int			nchanged;
+	bool		all;
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	nchanged = shmem->nchanged;
+	memcpy(changed, shmem->changed, sizeof(Oid) * nchanged);
+	shmem->nchanged = 0;
+	all = shmem->scan_all;
+	shmem->scan_all = false;
+	LWLockRelease(shmem->lock);
+
+	for (i = 0; i < nchanged; i++)
+		databases = list_append_unique_oid(databases, changed[i]);
+	if (all)
+		list_databases();
+
+	if (scanner != NULL)
+	{
+		pid_t		pid;
+
+		if (GetBackgroundWorkerPid(scanner, &pid) != BGWH_STOPPED)
+			return;
+		pfree(scanner);
+		scanner = NULL;
+	}
+	if (databases == NIL || now < scanner_retry_us)
+		return;
+	scanner_database = linitial_oid(databases);
+	if (start_worker("streamproc_scanner_main", "streamproc scanner", "streamproc scanner",
+					 ObjectIdGetDatum(scanner_database), &scanner))
+		databases = list_delete_first(databases);
+	else
+		scanner_retry_us = now + 1000000;	/* no free slot of max_worker_processes */
+}
+
+/* A launcher that we started has ended. */
+static void
+launcher_ended(int i, int64 now)
+{
+	PipelineSlot *slot = &shmem->pipelines[i];
+	Launched   *l = &launched[i];
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	/* it died before it attached, so it could not free its slot */
+	if (shmem->workers[l->slot].in_use && shmem->workers[l->slot].generation == l->generation)
+		worker_slot_free_locked(l->slot);
+	if (slot->in_use)
+	{
+		if (slot->expected_exit)
+		{
+			slot->failures = 0;
+			slot->next_start_us = 0;
+		}
+		else if (slot->wanted)
+		{
+			slot->failures++;
+			slot->restarts++;
+			slot->next_start_us = now + worker_backoff_us(slot->failures);
+		}
+		slot->expected_exit = false;
+		if (!slot->wanted && slot->state != PIPELINE_FAILED)
+			pipeline_set_state_locked(slot, PIPELINE_STOPPED, NULL);
+		ConditionVariableBroadcast(&slot->changed);
+	}
+	LWLockRelease(shmem->lock);
+	pfree(l->handle);
+	l->handle = NULL;
+}
+
+/* Returns false where there was no free worker slot of the server. */
+static bool
+start_launcher(int i)
+{
+	PipelineSlot *slot = &shmem->pipelines[i];
+	Launched   *l = &launched[i];
+	char		name[BGW_MAXLEN];
+	int			w;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	/* workers of this generation are the new launcher's and its tasks */
+	slot->generation = ++shmem->next_generation;
+	w = worker_slot_claim_locked(i, WORKER_LAUNCHER, -1);
+	if (w >= 0)
+		l->generation = shmem->workers[w].generation;
+	snprintf(name, sizeof(name), "streamproc launcher of %s", slot->name);
+	LWLockRelease(shmem->lock);
+	l->slot = w;
+	if (w >= 0 &&
+		start_worker("streamproc_launcher_main", name, "streamproc launcher", worker_slot_arg(w), &l->handle))
+		return true;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	if (w >= 0)
+		worker_slot_free_locked(w);
+	{
+		Reason		reason;
+
+		reason_set(&reason, "53400",
+				   w >= 0 ? "no free background worker for the launcher" : "no free worker slot of streamproc for the launcher",
+				   NULL,
+				   w >= 0 ? "Raise max_worker_processes and restart the server." : "Raise streamproc.max_workers and restart the server.");
+		pipeline_set_state_locked(slot, PIPELINE_WAITING, &reason);
+	}
+	LWLockRelease(shmem->lock);
+	l->handle = NULL;
+	return false;
+}
+
+/* Returns the time until something is due, in ms. */
+static long
+run_launchers(int64 now)
+{
+	int64		due = now + 60 * 1000000;
+	int			i;
+
+	for (i = 0; i < shmem->npipelines; i++)
+	{
+		PipelineSlot *slot = &shmem->pipelines[i];
+
+		if (launched[i].handle != NULL)
+		{
+			pid_t		pid;
+
+			if (GetBackgroundWorkerPid(launched[i].handle, &pid) == BGWH_STOPPED)
+				launcher_ended(i, now);
+		}
+		if (!slot->in_use || launched[i].handle != NULL)
+			continue;
+		if (slot->dropped)
+		{
+			LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+			if (slot->dropped && pipeline_workers_locked(i, WORKER_TASK, -1) == 0)
+				pipeline_slot_free_locked(i);
+			LWLockRelease(shmem->lock);
+			continue;
+		}
+		if (!slot->wanted)
+			continue;
+		if (slot->next_start_us > now)
+		{
+			due = Min(due, slot->next_start_us);
+			continue;
+		}
+		if (!start_launcher(i))
+		{
+			LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+			slot->next_start_us = now + 1000000;
+			LWLockRelease(shmem->lock);
+			due = Min(due, now + 1000000);
+		}
+	}
+	if (databases != NIL && scanner == NULL)
+		due = Min(due, Max(scanner_retry_us, now));
+	return (long) ((due - now) / 1000) + 1;
+}
+
+void
+streamproc_supervisor_main(Datum arg)
+{
+	MemoryContext cxt;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("streamproc supervisor");
+
+	cxt = AllocSetContextCreate(TopMemoryContext, "streamproc supervisor", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(cxt);
+	launched = palloc0(sizeof(Launched) * shmem->npipelines);
+
+	before_shmem_exit(detach, (Datum) 0);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	shmem->supervisor_latch = MyLatch;
+	/*
+	 * After a supervisor that was terminated: its launchers have no watcher.
+	 * They leave, and are started again.
+	 */
+	{
+		int			i;
+
+		for (i = 0; i < shmem->npipelines; i++)
+			if (shmem->pipelines[i].in_use)
+				shmem->pipelines[i].generation = ++shmem->next_generation;
+		for (i = 0; i < shmem->nworkers; i++)
+			if (shmem->workers[i].in_use && shmem->workers[i].latch != NULL)
+				SetLatch(shmem->workers[i].latch);
+	}
+	LWLockRelease(shmem->lock);
+	list_databases();
+
+	for (;;)
+	{
+		int64		now = monotonic_us();
+		long		timeout;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		run_scanners(now);
+		timeout = run_launchers(now);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}

@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *	  The processes: supervisor, scanner, launcher, task.
+ *
+ *	  supervisor	one per cluster, no database: starts scanners and launchers
+ *	  scanner		short-lived, one database: copies the catalog's wishes into
+ *					the slots of shared memory; the only code that makes slots
+ *	  launcher		one per running pipeline, as its owner: resolves positions,
+ *					starts and restarts tasks, watches the topics
+ *	  task			reads partitions, runs the statements, commits
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_WORKER_H
+#define STREAMPROC_WORKER_H
+
+#include "postgres.h"
+
+#include "catalog/catalog.h"
+#include "kafka/kafka.h"
+#include "plan/plan.h"
+#include "shmem/shmem.h"
+#include "time/time.h"
+
+/* in supervisor.c */
+extern void supervisor_register(void);
+extern PGDLLEXPORT void streamproc_supervisor_main(Datum arg);
+
+/* in scanner.c */
+extern PGDLLEXPORT void streamproc_scanner_main(Datum arg);
+
+/* in launcher.c */
+extern PGDLLEXPORT void streamproc_launcher_main(Datum arg);
+
+/* in task.c */
+extern PGDLLEXPORT void streamproc_task_main(Datum arg);
+
+/* ---- common.c ---- */
+
+/*
+ * First thing of a launcher or task: signals, slot, database connection as
+ * the pipeline's owner.  Leaves the process when the slot is not ours.
+ */
+extern void worker_begin(Datum arg, WorkerRole role);
+extern PipelineSlot *worker_pipeline(void);
+/* catalog row as of now, in cxt; leaves the process when the pipeline should not run or was changed */
+extern PipelineRow *worker_load_pipeline(MemoryContext cxt);
+/* pins the settings that change results; again after each transaction */
+extern void worker_apply_settings(PipelineRow *row);
+/* interrupts, reload of the configuration, and: is there still a launcher? */
+extern void worker_check(void);
+extern bool worker_stop_requested(void);
+/* passes by itself: conflict, resources, connection, cancel, system */
+extern bool worker_error_passes(int sqlstate);
+extern void worker_reason_from_error(Reason *reason, ErrorData *edata);
+/*
+ * The pipeline has failed: recorded in the catalog (it stays so over a
+ * restart of the server) and in its slot; then the process leaves.
+ */
+extern void worker_fail_pipeline(Reason *reason) pg_attribute_noreturn();
+/* ends as stopped, reason "finished" or "drained" */
+extern void worker_finish_pipeline(const char *how);
+extern int64 worker_backoff_us(int failures);
+extern void worker_wait(long timeout_ms);
+extern void worker_hint_restart(char *into, Size size, const char *name);
+
+/* ---- batch.c ---- */
+
+#define BATCH_ROWS		4096
+#define BATCH_BYTES		(8 * 1024 * 1024)
+#define BATCH_CHUNK		512
+
+/* A partition as its task sees it. */
+typedef struct TaskPartition
+{
+	PartitionPosition *position;	/* in the task's PositionRow: as of the last commit, then as of the batch */
+	int64		committed;		/* next offset of the last commit */
+	int64		taken;			/* next offset after what the batch holds */
+	Watermark	watermark;
+	TimestampTz record_time;	/* of the last message of the batch */
+	int64		careful_until;	/* run carefully below this offset */
+	bool		finished;
+	int			slot;			/* PartitionSlot, -1: none */
+	int			nsources;		/* sources of this topic, as indexes into the batch's */
+	int		   *sources;
+} TaskPartition;
+
+typedef struct BatchMessage
+{
+	int			part;
+	int64		offset;
+	TimestampTz event_time;		/* WATERMARK_NONE: none */
+} BatchMessage;
+
+/* The rows of one topic's foreign table. */
+typedef struct BatchSource
+{
+	StreamSource *source;
+	StreamReader *reader;
+	int			nrows;
+	Datum	   *values;			/* BATCH_ROWS * natts */
+	bool	   *isnull;
+} BatchSource;
+
+typedef struct Batch
+{
+	int			nmessages;
+	Size		bytes;
+	bool		full;			/* more is waiting */
+	BatchMessage messages[BATCH_ROWS];
+	int			nsources;
+	BatchSource *sources;
+	StreamFeed *feeds;
+	int		   *row_ends;		/* nmessages * nsources: rows of a source after a message */
+	int			nparts;
+	TaskPartition *parts;
+	KafkaPartition *kafka;		/* the consumer's view, same order */
+	Arena		arena;
+	MemoryContext cxt;			/* values of input functions */
+
+	/* the row that cannot be decoded: the batch ends before it */
+	bool		bad;
+	bool		bad_threw;		/* by an error that left the transaction unusable */
+	int			bad_part;
+	int64		bad_offset;
+	Reason		bad_reason;
+
+	/* messages not decoded yet */
+	KafkaMessage pending[BATCH_CHUNK];
+	int			npending;
+	int			pending_next;
+} Batch;
+
+extern Batch *batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryContext cxt);
+extern void batch_reset(Batch *batch);
+/* takes a first chunk without a transaction; false: nothing there */
+extern bool batch_take(Batch *batch, KafkaConsumer *consumer);
+/* decodes and takes more until full or empty; in a transaction */
+extern void batch_fill(Batch *batch, KafkaConsumer *consumer, bool careful, int limit);
+extern void batch_release(Batch *batch);
+/* the feeds give out messages from..to-1 */
+extern void batch_select(Batch *batch, int from, int to);
+/* positions, watermarks move over messages from..to-1; "all": to what was taken */
+extern void batch_advance(Batch *batch, int from, int to);
+
+#endif							/* STREAMPROC_WORKER_H */

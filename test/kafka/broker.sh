@@ -40,8 +40,9 @@ get_jars() {
 	# shellcheck disable=SC2064
 	trap "rm -rf '$tmp'" EXIT
 	cp "$here/pom.xml" "$tmp/pom.xml"
-	mvn -B -q -Dstyle.color=never -f "$tmp/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$tmp/libs" >&2 ||
-		die "mvn could not fetch the jars"
+	mvn -B -q -Dstyle.color=never -f "$tmp/pom.xml" \
+		org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$tmp/libs" \
+		>"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "mvn could not fetch the jars"; }
 	[ -f "$tmp/libs/kafka_2.13-$kafka_version.jar" ] || die "mvn made no kafka_2.13-$kafka_version.jar"
 	chmod 755 "$tmp/libs"
 	touch "$tmp/libs/.complete"

@@ -18,6 +18,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "kafka/kafka_int.h"
 #include "utils/memutils.h"
 
@@ -149,6 +151,8 @@ conf_set_one(rd_kafka_conf_t *rdconf, const char *name, const char *value)
 		return NULL;
 	if (prop == NULL || (prop->flags & PROP_SECRET))
 		return psprintf("invalid value for configuration property \"%s\"", name);
+	for (int len = strlen(errstr); len > 0 && isspace((unsigned char) errstr[len - 1]);)
+		errstr[--len] = '\0';
 	if (errstr[0] == '\0')
 		return psprintf("could not set configuration property \"%s\"", name);
 	return pstrdup(errstr);

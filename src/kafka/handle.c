@@ -41,12 +41,19 @@
 static void
 remember_reason(KafkaHandle *handle, rd_kafka_resp_err_t err, const char *text)
 {
+	char	   *detail;
+
 	/* connection trouble comes after a failed authentication: that is the cause */
 	if (handle->authentication && err != RD_KAFKA_RESP_ERR__AUTHENTICATION &&
 		handle->down_since_us != 0)
 		return;
 	handle->authentication = (err == RD_KAFKA_RESP_ERR__AUTHENTICATION);
 	snprintf(handle->reason, sizeof(handle->reason), "%s", text ? text : rd_kafka_err2str(err));
+
+	/* " (after 3ms in state CONNECT, 4 identical error(s) suppressed)" changes all the time */
+	detail = strstr(handle->reason, " (after ");
+	if (detail && strstr(detail, " in state "))
+		*detail = '\0';
 }
 
 static void

@@ -170,16 +170,20 @@ extern void kafka_consumer_update_ends(KafkaConsumer *consumer);
 extern void kafka_messages_free(KafkaMessage *messages, int n);
 /* CreateTime or LogAppendTime in ms, -1 where there is none */
 extern int64 kafka_message_timestamp(const KafkaMessage *message);
-/* headers as a JSON object text {"name": "value" | null, ...}; false: none */
+/* headers as a JSON object text {"name": "value" | null, ...}, bytes that are no text as "\\x..."; false: none */
 extern bool kafka_message_headers(const KafkaMessage *message, StringInfo out);
 /*
- * State of the connection: true while some broker is up.  When false, message
- * tells why ("connection refused", "authentication failed ...").
+ * State of the connection: true while some broker is up, or not known to be
+ * down for half a second.  When false, message tells why ("connection
+ * refused", "authentication failed ...").
  */
 extern bool kafka_consumer_connected(KafkaConsumer *consumer, const char **message);
 /* a missing topic reported by the library since the last call */
 extern bool kafka_consumer_topic_missing(KafkaConsumer *consumer);
-/* All messages must have been freed. */
+/*
+ * Frees messages that are still out, too.  The consumer belongs to the memory
+ * context it was opened in: where that goes first (an ERROR), so does it.
+ */
 extern void kafka_consumer_close(KafkaConsumer *consumer);
 
 /* ---- producer (producer.c): INSERT into a foreign table ---- */
@@ -193,6 +197,11 @@ typedef struct KafkaHeader
 	Size		value_len;
 } KafkaHeader;
 
+/*
+ * timeout_ms bounds the opening and the delivery of each message.  Throws
+ * where the broker or the topic is missing.  Belongs to the current memory
+ * context, as the client and the consumer do.
+ */
 extern KafkaProducer *kafka_producer_open(KafkaConf *conf, const char *topic, int timeout_ms);
 /*
  * partition -1: by murmur2 of the key as Java clients do (partitioner

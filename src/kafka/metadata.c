@@ -456,8 +456,9 @@ question_ask(Question *question, KafkaError *err)
 	if (!answered)
 		return false;
 	err->failure = question->failure;
-	if (question->failure == KAFKA_UNREACHABLE && handle->reason[0])
-		snprintf(err->message, sizeof(err->message), "%s", handle->reason);
+	if (question->failure == KAFKA_UNREACHABLE)
+		snprintf(err->message, sizeof(err->message), "%s",
+				 handle->reason[0] ? handle->reason : "no broker answered in time");
 	else
 		snprintf(err->message, sizeof(err->message), "%s", question->message);
 	if (question->failure == KAFKA_OK)

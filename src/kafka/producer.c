@@ -75,9 +75,9 @@ producer_check(KafkaProducer *producer)
 			(errcode(ERRCODE_FDW_ERROR),
 			 errmsg("could not deliver messages to Kafka topic \"%s\": %s",
 					producer->topic_name, producer->error),
-			 errdetail("Of " UINT64_FORMAT " messages " UINT64_FORMAT " were delivered and " UINT64_FORMAT " failed.",
-					   producer->sent, producer->delivered, producer->failed),
-			 reason[0] ? errcontext("Kafka client: %s", reason) : 0));
+			 errdetail("Of " UINT64_FORMAT " messages " UINT64_FORMAT " were delivered and " UINT64_FORMAT " failed.%s%s",
+					   producer->sent, producer->delivered, producer->failed,
+					   reason[0] ? " The last connection error was: " : "", reason)));
 }
 
 /* Serves events, delivery reports among them. */

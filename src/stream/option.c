@@ -176,6 +176,8 @@ check_kafka_option(const char *name, const char *value, int where, const char *w
 	if (property == NULL)
 	{
 		const char *names[MAX_NAMES];
+		const char *closest;
+		int			other = where == KAFKA_PROP_SERVER ? KAFKA_PROP_USER : KAFKA_PROP_SERVER;
 		int			n;
 
 		/* right option, wrong place: say so */
@@ -190,7 +192,15 @@ check_kafka_option(const char *name, const char *value, int where, const char *w
 					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 					 errmsg("option \"%s\" must not be set for a user mapping", name),
 					 errhint("Set it with CREATE SERVER or ALTER SERVER.")));
+		n = kafka_option_names(other, names, MAX_NAMES);
+		closest = closest_match(name, names, n);
 		n = kafka_option_names(where, names, MAX_NAMES);
+		if (closest && closest_match(name, names, n) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("invalid option \"%s\" for %s", name, where_text),
+					 errhint("Perhaps you meant the option \"%s\" of a %s.", closest,
+							 other == KAFKA_PROP_USER ? "user mapping" : "server")));
 		report_unknown_option(name, where_text, names, n);
 	}
 	if (needs_file_read && !has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
@@ -205,8 +215,7 @@ check_kafka_option(const char *name, const char *value, int where, const char *w
 	if (error)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-				 errmsg("invalid value for option \"%s\"", name),
-				 errdetail_internal("%s", error)));
+				 errmsg("invalid value for option \"%s\": %s", name, error)));
 }
 
 static void

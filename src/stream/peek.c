@@ -236,16 +236,16 @@ narrow_offsets(PeekRange *range, int strategy, int64 value)
 	}
 }
 
-/* Rounds to the millisecond that is surely not behind the first row wanted. */
+/*
+ * A lower bound (=, >= or >), rounded to the first millisecond that can
+ * satisfy it: messages have whole ones.
+ */
 static void
 narrow_timestamps(PeekRange *range, int strategy, TimestampTz value)
 {
 	int64		us;
 	int64		ms;
 
-	if (strategy != BTEqualStrategyNumber && strategy != BTGreaterEqualStrategyNumber &&
-		strategy != BTGreaterStrategyNumber)
-		return;
 	if (TIMESTAMP_IS_NOBEGIN(value))
 		return;
 	if (TIMESTAMP_IS_NOEND(value))

@@ -222,6 +222,10 @@ consider_comparison(ConditionList *conditions, OpExpr *clause)
 	strategy = get_op_opfamily_strategy(operator, lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf);
 	if (strategy == 0)
 		return;
+	/* younger records may be followed by older ones: only a lower bound helps */
+	if (kind == STREAM_COL_TIMESTAMP &&
+		(strategy == BTLessStrategyNumber || strategy == BTLessEqualStrategyNumber))
+		return;
 	add_condition(conditions, kind, strategy, right, type);
 }
 

@@ -160,7 +160,9 @@ stream_end_scan(ForeignScanState *node)
 static void
 explain_conditions(ForeignScan *plan, StreamColumnKind kind, const char *label, ExplainState *es)
 {
-	static const char *const operators[] = {"= ANY", "<", "<=", "=", ">=", ">"};
+	/* of the plan node, or a parameter of a subquery could not be named */
+	List	   *context = set_deparse_context_plan(es->deparse_cxt, (Plan *) plan, NIL);
+	static const char *const operators[] = {"= ANY (", "< ", "<= ", "= ", ">= ", "> "};
 	List	   *columns = list_nth(plan->fdw_private, STREAM_PLAN_COND_COLUMNS);
 	List	   *strategies = list_nth(plan->fdw_private, STREAM_PLAN_COND_STRATEGIES);
 	StringInfoData text;
@@ -173,9 +175,10 @@ explain_conditions(ForeignScan *plan, StreamColumnKind kind, const char *label, 
 	{
 		if (lfirst_int(column) != kind)
 			continue;
-		appendStringInfo(&text, "%s%s %s", text.len > 0 ? ", " : "",
+		appendStringInfo(&text, "%s%s%s%s", text.len > 0 ? ", " : "",
 						 operators[lfirst_int(strategy)],
-						 deparse_expression(lfirst(expr), NIL, false, false));
+						 deparse_expression(lfirst(expr), context, false, false),
+						 lfirst_int(strategy) == STREAM_STRATEGY_ANY ? ")" : "");
 	}
 	if (text.len > 0)
 		ExplainPropertyText(label, text.data, es);

@@ -1,0 +1,350 @@
+/*-------------------------------------------------------------------------
+ *
+ * encode.c
+ *	  Rows to bytes, in all formats.
+ *
+ * JSON is what row_to_json() prints, compact; the common types are written
+ * here, all others by to_json() itself.  What is written can be read again by
+ * the same columns: a path makes nested objects, and times are ISO 8601 in
+ * csv too, whatever DateStyle is.  Messages are UTF-8.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "codec/codec_private.h"
+
+typedef struct EncodeColumn
+{
+	CodecColumn def;
+	CodecKind	kind;
+	FmgrInfo	output;
+	FmgrInfo	to_json;		/* KIND_OTHER in json */
+} EncodeColumn;
+
+/* A member of the object that is written: a column, or an object of such. */
+typedef struct EncodeNode
+{
+	char	   *name;			/* in the server's encoding */
+	StringInfoData label;		/* "name": escaped */
+	EncodeColumn *column;
+	struct EncodeNode *child;
+	struct EncodeNode *next;
+} EncodeNode;
+
+struct CodecEncoder
+{
+	CodecOptions options;
+	int			ncolumns;
+	EncodeColumn *columns;
+	EncodeNode *nodes;			/* json */
+	MemoryContext tmp;			/* of one row */
+};
+
+static EncodeNode *
+add_node(EncodeNode **list, const char *name, Size len)
+{
+	EncodeNode *node;
+
+	for (; *list != NULL; list = &(*list)->next)
+	{
+		if (strlen((*list)->name) == len && memcmp((*list)->name, name, len) == 0)
+			return *list;
+	}
+	node = palloc0(sizeof(EncodeNode));
+	node->name = pnstrdup(name, len);
+	initStringInfo(&node->label);
+	escape_json(&node->label, node->name);
+	appendStringInfoChar(&node->label, ':');
+	*list = node;
+	return node;
+}
+
+static void
+add_column(CodecEncoder *encoder, EncodeColumn *column)
+{
+	EncodeNode **list = &encoder->nodes;
+	EncodeNode *node;
+	const char *p = column->def.path;
+
+	if (p == NULL)
+		node = add_node(list, column->def.name, strlen(column->def.name));
+	else
+	{
+		for (;;)
+		{
+			Size		len = strcspn(p, ".");
+
+			node = add_node(list, p, len);
+			if (p[len] == '\0')
+				break;
+			if (node->column != NULL)
+				break;
+			list = &node->child;
+			p += len + 1;
+		}
+	}
+	if (node->column != NULL || node->child != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("columns \"%s\" and \"%s\" cannot both be written to one JSON field",
+						column->def.name,
+						node->column != NULL ? node->column->def.name : node->child->name),
+				 errhint("Such a table can only be read.")));
+	node->column = column;
+}
+
+CodecEncoder *
+codec_encoder_create(const CodecOptions *options, const CodecColumn *columns, int ncolumns,
+					 MemoryContext cxt)
+{
+	CodecEncoder *encoder;
+	MemoryContext old;
+	int			i;
+
+	codec_check_columns(options, columns, ncolumns);
+
+	old = MemoryContextSwitchTo(cxt);
+	encoder = palloc0(sizeof(CodecEncoder));
+	encoder->options = *options;
+	if (encoder->options.delimiter == '\0')
+		encoder->options.delimiter = ',';
+	encoder->ncolumns = ncolumns;
+	encoder->columns = palloc0(sizeof(EncodeColumn) * Max(ncolumns, 1));
+	encoder->tmp = AllocSetContextCreate(cxt, "streamproc encoder", ALLOCSET_DEFAULT_SIZES);
+	for (i = 0; i < ncolumns; i++)
+	{
+		EncodeColumn *column = &encoder->columns[i];
+		Oid			function;
+		bool		varlena;
+
+		column->def = columns[i];
+		column->def.name = pstrdup(columns[i].name);
+		if (columns[i].path != NULL)
+			column->def.path = pstrdup(columns[i].path);
+		column->kind = codec_kind(columns[i].type);
+		getTypeOutputInfo(columns[i].type, &function, &varlena);
+		fmgr_info_cxt(function, &column->output, cxt);
+		if (options->format == CODEC_JSON)
+		{
+			if (column->kind == KIND_OTHER)
+			{
+				/* to_json() asks the call's expression for the type of its argument */
+				Node	   *arg = (Node *) makeNullConst(columns[i].type, columns[i].typmod, columns[i].collation);
+
+				fmgr_info_cxt(F_TO_JSON, &column->to_json, cxt);
+				fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSON, JSONOID, list_make1(arg), InvalidOid,
+														 InvalidOid, COERCE_EXPLICIT_CALL),
+								   &column->to_json);
+			}
+			add_column(encoder, column);
+		}
+	}
+	MemoryContextSwitchTo(old);
+	return encoder;
+}
+
+/* ---- json ---- */
+
+static void
+write_value(EncodeColumn *column, Datum value, StringInfo out)
+{
+	char		buf[MAXDATELEN + 1];
+	char	   *s;
+
+	switch (column->kind)
+	{
+		case KIND_BOOL:
+			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
+			break;
+		case KIND_INT2:
+			pg_itoa(DatumGetInt16(value), buf);
+			appendStringInfoString(out, buf);
+			break;
+		case KIND_INT4:
+			pg_ltoa(DatumGetInt32(value), buf);
+			appendStringInfoString(out, buf);
+			break;
+		case KIND_INT8:
+			pg_lltoa(DatumGetInt64(value), buf);
+			appendStringInfoString(out, buf);
+			break;
+		case KIND_FLOAT4:
+		case KIND_FLOAT8:
+		case KIND_NUMERIC:
+			s = OutputFunctionCall(&column->output, value);
+			/* NaN and the infinities are no JSON numbers */
+			if (is_digit(s[0]) || (s[0] == '-' && is_digit(s[1])))
+				appendStringInfoString(out, s);
+			else
+				escape_json(out, s);
+			break;
+		case KIND_DATE:
+		case KIND_TIMESTAMP:
+		case KIND_TIMESTAMPTZ:
+			JsonEncodeDateTime(buf, value, column->def.type, NULL);
+			appendStringInfoChar(out, '"');
+			appendStringInfoString(out, buf);
+			appendStringInfoChar(out, '"');
+			break;
+		case KIND_JSON:
+		case KIND_JSONB:
+			appendStringInfoString(out, OutputFunctionCall(&column->output, value));
+			break;
+		case KIND_OTHER:
+			{
+				text	   *json = DatumGetTextPP(FunctionCall1(&column->to_json, value));
+
+				appendBinaryStringInfo(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+				break;
+			}
+		default:
+			escape_json(out, OutputFunctionCall(&column->output, value));
+			break;
+	}
+}
+
+static void
+write_object(EncodeNode *nodes, const Datum *values, const bool *isnull, StringInfo out)
+{
+	EncodeNode *node;
+
+	appendStringInfoChar(out, '{');
+	for (node = nodes; node != NULL; node = node->next)
+	{
+		if (node != nodes)
+			appendStringInfoChar(out, ',');
+		appendBinaryStringInfo(out, node->label.data, node->label.len);
+		if (node->child != NULL)
+			write_object(node->child, values, isnull, out);
+		else if (isnull[node->column->def.target])
+			appendStringInfoString(out, "null");
+		else
+			write_value(node->column, values[node->column->def.target], out);
+	}
+	appendStringInfoChar(out, '}');
+}
+
+/* ---- csv ---- */
+
+static void
+csv_field(char delimiter, const char *s, StringInfo out)
+{
+	const char *p;
+	bool		quote = *s == '\0';
+
+	for (p = s; *p != '\0' && !quote; p++)
+		quote = *p == delimiter || *p == '"' || *p == '\n' || *p == '\r';
+	if (!quote)
+	{
+		appendStringInfoString(out, s);
+		return;
+	}
+	appendStringInfoChar(out, '"');
+	for (p = s; *p != '\0'; p++)
+	{
+		if (*p == '"')
+			appendStringInfoChar(out, '"');
+		appendStringInfoChar(out, *p);
+	}
+	appendStringInfoChar(out, '"');
+}
+
+static void
+csv_row(CodecEncoder *encoder, const Datum *values, const bool *isnull, StringInfo out)
+{
+	int			i;
+
+	for (i = 0; i < encoder->ncolumns; i++)
+	{
+		EncodeColumn *column = &encoder->columns[i];
+		int			target = column->def.target;
+		char		buf[MAXDATELEN + 1];
+		const char *s;
+
+		if (i > 0)
+			appendStringInfoChar(out, encoder->options.delimiter);
+		if (isnull[target])
+			continue;
+		switch (column->kind)
+		{
+			case KIND_DATE:
+			case KIND_TIMESTAMP:
+			case KIND_TIMESTAMPTZ:
+				s = JsonEncodeDateTime(buf, values[target], column->def.type, NULL);
+				break;
+			default:
+				s = OutputFunctionCall(&column->output, values[target]);
+				break;
+		}
+		csv_field(encoder->options.delimiter, s, out);
+	}
+}
+
+/* ---- raw ---- */
+
+/* A NULL is an empty value; the caller that wants a tombstone looks at isnull. */
+static void
+raw_value(CodecEncoder *encoder, const Datum *values, const bool *isnull, StringInfo out)
+{
+	EncodeColumn *column = &encoder->columns[0];
+	int			target = column->def.target;
+
+	if (isnull[target])
+		return;
+	if (column->kind == KIND_JSONB)
+		appendStringInfoString(out, OutputFunctionCall(&column->output, values[target]));
+	else
+	{
+		struct varlena *v = PG_DETOAST_DATUM_PACKED(values[target]);
+
+		appendBinaryStringInfo(out, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+	}
+}
+
+void
+codec_encode(CodecEncoder *encoder, const Datum *values, const bool *isnull, StringInfo out)
+{
+	MemoryContext old;
+	int			start = out->len;
+
+	old = MemoryContextSwitchTo(encoder->tmp);
+	switch (encoder->options.format)
+	{
+		case CODEC_JSON:
+			write_object(encoder->nodes, values, isnull, out);
+			break;
+		case CODEC_CSV:
+			csv_row(encoder, values, isnull, out);
+			break;
+		case CODEC_RAW:
+			raw_value(encoder, values, isnull, out);
+			break;
+	}
+	if (GetDatabaseEncoding() != PG_UTF8 &&
+		!(encoder->options.format == CODEC_RAW && encoder->columns[0].kind == KIND_BYTEA))
+	{
+		char	   *converted = pg_server_to_any(out->data + start, out->len - start, PG_UTF8);
+
+		if (converted != out->data + start)
+		{
+			out->len = start;
+			out->data[start] = '\0';
+			appendStringInfoString(out, converted);
+		}
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(encoder->tmp);
+}

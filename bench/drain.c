@@ -12,9 +12,11 @@
  * both with fetches of 500000 bytes and batch consume without blocking; sleeps
  * are poll() on a pipe that librdkafka writes to.  2.0.2 stops fetching for up
  * to a second when a queue was full, so a partition that gives nothing for
- * STALL_MS although its end is not reached gets an asynchronous seek to its
- * next offset, which wakes the fetcher; a message that comes twice because of
- * that is counted once.
+ * STALL_MS after it gave at least a queue full, although its end is not
+ * reached, gets an asynchronous seek to its next offset, which wakes the
+ * fetcher.  Any other silence is an answer that is still on its way, which a
+ * seek would throw away: there it comes after SLOW_MS.  A message that comes
+ * twice because of a seek is counted once.
  *
  * One thread of ours.  CPU is that of the whole process, librdkafka's threads
  * included.  Prints one line: variant, events, wall s, CPU s, us of CPU an event.
@@ -39,6 +41,8 @@
 
 #define BATCH			4096
 #define STALL_MS		8
+#define SLOW_MS			200
+#define QUEUE_KB		2048		/* of all partitions */
 #define TIMEOUT_MS		20000		/* for questions to the broker, and for silence */
 #define MAX_PARTITIONS	1024
 
@@ -48,6 +52,8 @@ typedef struct Partition
 	int64_t		next;			/* offset of the next message */
 	int64_t		end;			/* where to stop */
 	double		empty_since;	/* when it gave nothing for the first time, 0: it gave something */
+	int64_t		run;			/* bytes since it was last empty */
+	bool		counted;		/* gave something since the last look */
 } Partition;
 
 static Partition parts[MAX_PARTITIONS];
@@ -55,6 +61,7 @@ static int	nparts;
 static rd_kafka_topic_t *topic_handle;
 static int64_t events;
 static int64_t repeated;
+static int64_t kicks;
 static int64_t bytes;
 static int	open_parts;			/* partitions that are not at their end */
 
@@ -117,7 +124,8 @@ account(const rd_kafka_message_t *message)
 		die("partition %d: offset %lld where %lld was expected", (int) message->partition,
 			(long long) message->offset, (long long) part->next);
 	part->next = message->offset + 1;
-	part->empty_since = 0;
+	part->counted = true;
+	part->run += message->len;
 	events++;
 	bytes += message->len;
 	if (part->next == part->end)
@@ -143,22 +151,25 @@ take(rd_kafka_queue_t *queue)
 	return n;
 }
 
+/* The queue of a partition is empty now. */
 static void
-kick_stalled(double now)
+kick_if_stalled(int i, double now, int64_t full)
 {
-	for (int i = 0; i < nparts; i++)
-	{
-		Partition  *part = &parts[i];
+	Partition  *part = &parts[i];
 
-		if (part->next >= part->end)
-			continue;
-		if (part->empty_since == 0)
-			part->empty_since = now;
-		else if (now - part->empty_since > STALL_MS / 1000.0)
-		{
-			(void) rd_kafka_seek(topic_handle, i, part->next, 0);
-			part->empty_since = now;
-		}
+	if (part->next >= part->end)
+		return;
+	if (part->counted)
+	{
+		part->counted = false;
+		part->empty_since = now;
+	}
+	else if (now - part->empty_since > (part->run >= full ? STALL_MS : SLOW_MS) / 1000.0)
+	{
+		(void) rd_kafka_seek(topic_handle, i, part->next, 0);
+		kicks++;
+		part->empty_since = now;
+		part->run = 0;
 	}
 }
 
@@ -179,6 +190,7 @@ main(int argc, char **argv)
 				now,
 				last,
 				cpu;
+	int64_t		full;
 
 	if (argc != 4 || (strcmp(argv[3], "one") != 0 && strcmp(argv[3], "partitions") != 0))
 		die("usage: drain BROKERS TOPIC one|partitions");
@@ -192,7 +204,7 @@ main(int argc, char **argv)
 	set(conf, "enable.auto.offset.store", "false");
 	set(conf, "auto.offset.reset", "error");
 	set(conf, "isolation.level", "read_committed");
-	set(conf, "fetch.wait.max.ms", "100");
+	set(conf, "fetch.wait.max.ms", "10");	/* a partition at its end holds up the others of its broker */
 	set(conf, "fetch.min.bytes", "1");
 	set(conf, "queued.min.messages", "1000000");	/* the limit in bytes rules */
 	set(conf, "queued.max.messages.kbytes", one ? "2048" : "512");
@@ -241,7 +253,11 @@ main(int argc, char **argv)
 		die("%s", rd_kafka_err2str(rc));
 	rd_kafka_topic_partition_list_destroy(list);
 
+	/* what fills a queue, less the message that did not fit any more */
+	full = (one ? QUEUE_KB : QUEUE_KB / 4) * 1024 / (one ? nparts : 1) * 3 / 4;
 	last = seconds();
+	for (int i = 0; i < nparts; i++)
+		parts[i].empty_since = last;
 	while (open_parts > 0)
 	{
 		char		buffer[64];
@@ -251,27 +267,39 @@ main(int argc, char **argv)
 		while (read(fds[0], buffer, sizeof(buffer)) == sizeof(buffer))
 			;
 		n = take(common);
-		for (int i = 0; !one && i < nparts; i++)
-			n += take(parts[i].queue);
-		if (n == 0)
+		now = 0;
+		for (int i = 0; i < nparts; i++)
+		{
+			ssize_t		got = one ? n : take(parts[i].queue);
+
+			if (got == 0)
+			{
+				if (now == 0)
+					now = seconds();
+				kick_if_stalled(i, now, full);
+			}
+			else if (!one)
+				n += got;
+		}
+		if (n > 0)
+			last = 0;
+		else
 		{
 			struct pollfd pfd = {.fd = fds[0],.events = POLLIN};
 
-			now = seconds();
+			if (last == 0)
+				last = now;
 			if (now - last > TIMEOUT_MS / 1000.0)
 				die("nothing came for %d s", TIMEOUT_MS / 1000);
-			kick_stalled(now);
 			poll(&pfd, 1, STALL_MS / 2);
 		}
-		else
-			last = seconds();
 	}
 
 	getrusage(RUSAGE_SELF, &usage);
 	cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 	now = seconds();
-	printf("%s events %lld wall_s %.3f cpu_s %.3f us_per_event %.4f bytes_per_event %.1f repeated %lld\n",
+	printf("%s events %lld wall_s %.3f cpu_s %.3f us_per_event %.4f bytes_per_event %.1f kicks %lld repeated %lld\n",
 		   argv[3], (long long) events, now - begin, cpu, events > 0 ? cpu * 1e6 / events : 0,
-		   events > 0 ? (double) bytes / events : 0, (long long) repeated);
+		   events > 0 ? (double) bytes / events : 0, (long long) kicks, (long long) repeated);
 	return 0;					/* the handle is left to exit: everything was read, nothing is to be committed */
 }

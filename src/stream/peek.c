@@ -87,6 +87,7 @@ struct StreamPeek
 
 	/* for error messages, and what ANALYZE shows */
 	const KafkaMessage *current;
+	AttrNumber	current_attnum;
 	int64		nread;
 	int64		nskipped;
 	char	   *first_skipped;
@@ -426,12 +427,18 @@ peek_open(StreamPeek *peek)
 	StreamSource *source = peek->source;
 	KafkaConf  *conf = stream_server_conf(source->serverid, peek->userid);
 	int64		deadline_us = monotonic_us() + (int64) streamproc_connect_timeout * 1000;
-	KafkaClient *client = kafka_client_open(conf);
+	ErrorContextCallback callback;
+	KafkaClient *client;
 	PeekRange	range;
 	int32	   *partitions;
 	int64	   *firsts;
 	int			n = 0;
 
+	callback.callback = stream_connection_context;
+	callback.arg = stream_connection_hint(source->serverid, peek->userid);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	client = kafka_client_open(conf);
 	if (peek->npartitions < 0)
 		ask_ends(peek, client, deadline_us);
 	evaluate_conditions(peek, &range);
@@ -464,6 +471,7 @@ peek_open(StreamPeek *peek)
 		peek->messages = palloc(sizeof(KafkaMessage) * BATCH_MESSAGES);
 		peek->consumer = kafka_consumer_open(conf, peek->parts, peek->nparts, streamproc_queue_size);
 	}
+	error_context_stack = callback.previous;
 	peek->open = true;
 	MemoryContextSwitchTo(old);
 }
@@ -569,38 +577,51 @@ next_message(StreamPeek *peek)
 /* ---- decode ---- */
 
 static void
-message_context(void *arg)
+add_position(const StreamPeek *peek, const KafkaMessage *message, AttrNumber attnum)
 {
-	StreamPeek *peek = arg;
-	AttrNumber	attnum;
+	int32		partition = peek->parts[message->part].partition;
 
-	if (peek->current == NULL)
-		return;
-	attnum = stream_reader_current_attnum(peek->reader);
 	if (attnum > 0)
 		errcontext("topic \"%s\", partition %d, offset " INT64_FORMAT ", column \"%s\"",
-				   peek->source->topic, peek->parts[peek->current->part].partition, peek->current->offset,
+				   peek->source->topic, partition, message->offset,
 				   peek->source->columns[attnum - 1].name);
 	else
 		errcontext("topic \"%s\", partition %d, offset " INT64_FORMAT,
-				   peek->source->topic, peek->parts[peek->current->part].partition, peek->current->offset);
+				   peek->source->topic, partition, message->offset);
+}
+
+static void
+decode_context(void *arg)
+{
+	StreamPeek *peek = arg;
+
+	add_position(peek, peek->current, stream_reader_current_attnum(peek->reader));
+}
+
+static void
+bad_record_context(void *arg)
+{
+	StreamPeek *peek = arg;
+
+	add_position(peek, peek->current, peek->current_attnum);
 }
 
 static void
 report_bad_record(StreamPeek *peek, const KafkaMessage *message, const CodecError *err)
 {
-	const char *column = err->column > 0 ? peek->source->columns[err->column - 1].name : NULL;
+	ErrorContextCallback callback;
 
+	peek->current = message;
+	peek->current_attnum = err->column;
+	callback.callback = bad_record_context;
+	callback.arg = peek;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	ereport(ERROR,
 			(errcode(err->sqlstate),
 			 errmsg_internal("%s", err->message),
 			 err->detail[0] ? errdetail_internal("%s", err->detail) : 0,
-			 errhint("ALTER FOREIGN TABLE ... OPTIONS (ADD bad_rows 'skip') makes SELECT pass over records that cannot be decoded."),
-			 column ?
-			 errcontext("topic \"%s\", partition %d, offset " INT64_FORMAT ", column \"%s\"",
-						peek->source->topic, peek->parts[message->part].partition, message->offset, column) :
-			 errcontext("topic \"%s\", partition %d, offset " INT64_FORMAT,
-						peek->source->topic, peek->parts[message->part].partition, message->offset)));
+			 errhint("ALTER FOREIGN TABLE ... OPTIONS (ADD bad_rows 'skip') makes SELECT pass over records that cannot be decoded.")));
 }
 
 static void
@@ -633,14 +654,13 @@ decode(StreamPeek *peek, const KafkaMessage *message, TupleTableSlot *slot, Code
 	bool		done;
 
 	peek->current = message;
-	callback.callback = message_context;
+	callback.callback = decode_context;
 	callback.arg = peek;
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	done = stream_reader_decode(peek->reader, message, peek->parts[message->part].partition,
 								slot->tts_values, slot->tts_isnull, &peek->arena, err);
 	error_context_stack = callback.previous;
-	peek->current = NULL;
 	return done;
 }
 
@@ -668,7 +688,6 @@ decode_in_subtransaction(StreamPeek *peek, const KafkaMessage *message, TupleTab
 
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();
-		peek->current = NULL;
 		if (!is_error_of_record(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();

@@ -379,9 +379,15 @@ produce_open(Produce *produce)
 {
 	StreamSource *source = produce->source;
 	MemoryContext old = MemoryContextSwitchTo(produce->cxt);
+	KafkaConf  *conf = stream_server_conf(source->serverid, produce->userid);
+	ErrorContextCallback callback;
 
-	produce->producer = kafka_producer_open(stream_server_conf(source->serverid, produce->userid),
-											source->topic, streamproc_connect_timeout);
+	callback.callback = stream_connection_context;
+	callback.arg = stream_connection_hint(source->serverid, produce->userid);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	produce->producer = kafka_producer_open(conf, source->topic, streamproc_connect_timeout);
+	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(old);
 }
 

@@ -434,6 +434,34 @@ stream_server_conf(Oid serverid, Oid userid)
 	return conf;
 }
 
+char *
+stream_connection_hint(Oid serverid, Oid userid)
+{
+	return psprintf("Check that the brokers run, the options of server \"%s\", and the user mapping of \"%s\" for it.",
+					stream_server_name(serverid), GetUserNameFromId(userid, false));
+}
+
+/*
+ * Error context callback for calls of kafka/ that throw: what the user can do
+ * about it is known here and not there.  "arg" is a stream_connection_hint().
+ */
+void
+stream_connection_context(void *arg)
+{
+	switch (geterrcode())
+	{
+		case ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION:
+		case ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION:
+			errhint("%s", (const char *) arg);
+			break;
+		case ERRCODE_FDW_TABLE_NOT_FOUND:
+			errhint("%s", STREAM_NO_TOPIC_HINT);
+			break;
+		default:
+			break;
+	}
+}
+
 void
 stream_report_failure(const char *topic, Oid serverid, Oid userid,
 					  KafkaFailure failure, const char *message)
@@ -447,14 +475,13 @@ stream_report_failure(const char *topic, Oid serverid, Oid userid,
 					(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
 					 errmsg("could not connect to Kafka server \"%s\"", server),
 					 message[0] ? errdetail_internal("%s", message) : 0,
-					 errhint("Check that the brokers run, the options of server \"%s\", and the user mapping of \"%s\" for it.",
-							 server, GetUserNameFromId(userid, false))));
+					 errhint("%s", stream_connection_hint(serverid, userid))));
 			break;
 		case KAFKA_NO_TOPIC:
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
 					 errmsg("topic \"%s\" does not exist on Kafka server \"%s\"", topic, server),
-					 errhint("Create the topic, or correct option \"topic\" of the foreign table.")));
+					 errhint("%s", STREAM_NO_TOPIC_HINT)));
 			break;
 		default:
 			ereport(ERROR,
@@ -464,6 +491,37 @@ stream_report_failure(const char *topic, Oid serverid, Oid userid,
 			break;
 	}
 	pg_unreachable();
+}
+
+/* A task goes on with what it has while a change of the table does not concern it. */
+bool
+stream_source_same(const StreamSource *a, const StreamSource *b)
+{
+	int			i;
+
+	if (a->relid != b->relid || a->serverid != b->serverid || strcmp(a->topic, b->topic) != 0 ||
+		strcmp(a->name, b->name) != 0 ||
+		a->codec.format != b->codec.format || a->codec.delimiter != b->codec.delimiter ||
+		a->natts != b->natts || a->event_time != b->event_time ||
+		a->watermark_delay != b->watermark_delay || a->idle_timeout != b->idle_timeout ||
+		a->max_ahead != b->max_ahead)
+		return false;
+	for (i = 0; i < a->natts; i++)
+	{
+		const StreamColumn *ca = &a->columns[i];
+		const StreamColumn *cb = &b->columns[i];
+
+		if (ca->kind != cb->kind || ca->attnum != cb->attnum || ca->type != cb->type ||
+			ca->typmod != cb->typmod || ca->collation != cb->collation || ca->not_null != cb->not_null)
+			return false;
+		if (ca->kind == STREAM_COL_DROPPED)
+			continue;
+		if (strcmp(ca->name, cb->name) != 0 ||
+			(ca->json_path == NULL) != (cb->json_path == NULL) ||
+			(ca->json_path != NULL && strcmp(ca->json_path, cb->json_path) != 0))
+			return false;
+	}
+	return true;
 }
 
 /* ---- DDL ---- */

@@ -66,6 +66,8 @@ typedef struct StreamSource
 
 /* in source.c */
 extern StreamSource *stream_source_load(Oid relid);	/* palloc'd in the current context; throws if not ours */
+/* do two loads of a source describe the same topic, options and columns? */
+extern bool stream_source_same(const StreamSource *a, const StreamSource *b);
 extern bool stream_is_source(Oid relid);	/* foreign table of our wrapper? cheap */
 /* server and user mapping options to properties; userid's mapping, or PUBLIC's, or none */
 extern KafkaConf *stream_server_conf(Oid serverid, Oid userid);

@@ -32,6 +32,9 @@ extern const char *stream_column_kind_name(StreamColumnKind kind);
  */
 extern int	stream_codec_columns(const StreamSource *source, const Bitmapset *needed,
 								 CodecColumn **columns);
+#define STREAM_NO_TOPIC_HINT "Create the topic, or correct option \"topic\" of the foreign table."
+extern char *stream_connection_hint(Oid serverid, Oid userid);
+extern void stream_connection_context(void *arg);
 /* throws for what kafka/ reports; userid is whose mapping was used */
 extern void stream_report_failure(const char *topic, Oid serverid, Oid userid,
 								  KafkaFailure failure, const char *message) pg_attribute_noreturn();

@@ -62,6 +62,7 @@ extern bool catalog_pipeline_delete(const char *name);
 extern Oid	catalog_procedure(const char *name, Oid *owner);
 extern bool catalog_pipeline_is_local(const PipelineRow *row);
 extern void catalog_mark_changed(void); /* the supervisor is told at COMMIT */
+extern bool catalog_changed_in_transaction(void);
 extern void catalog_install_callbacks(void);
 
 /* ---- positions (position.c) ---- */
@@ -95,6 +96,7 @@ typedef struct PositionRow
 extern List *catalog_positions(const char *pipeline);
 extern void catalog_position_insert(PositionRow *row);
 extern int	catalog_positions_delete(const char *pipeline);
+extern void catalog_positions_clear_stop(const char *pipeline);
 /*
  * Writes "row" over the stored row.  Throws 40001 unless the stored row is of
  * the same pipeline, task and generation and holds the offsets "was".  On

@@ -390,6 +390,12 @@ catalog_mark_changed(void)
 	changed_in_transaction = true;
 }
 
+bool
+catalog_changed_in_transaction(void)
+{
+	return changed_in_transaction;
+}
+
 void
 catalog_install_callbacks(void)
 {

@@ -205,6 +205,26 @@ catalog_positions_delete(const char *pipeline)
 	return list_length(rows);
 }
 
+/* A new run has new ends; nobody runs the pipeline, or its tasks will find the row replaced. */
+void
+catalog_positions_clear_stop(const char *pipeline)
+{
+	Relation	rel = position_open(RowExclusiveLock);
+	List	   *rows = catalog_positions(pipeline);
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		PositionRow *row = lfirst(lc);
+		int			i;
+
+		for (i = 0; i < row->nparts; i++)
+			row->parts[i].stop_offset = -1;
+		simple_heap_update(rel, &row->tid, position_to_tuple(rel, row));
+	}
+	table_close(rel, NoLock);
+}
+
 static void
 position_conflict(const PositionRow *row, const char *detail)
 {

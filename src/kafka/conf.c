@@ -213,6 +213,26 @@ kafka_conf_set(KafkaConf *conf, const char *property, const char *value)
 	MemoryContextSwitchTo(old);
 }
 
+/* The same properties with the same values, in whatever order? */
+bool
+kafka_conf_equal(const KafkaConf *a, const KafkaConf *b)
+{
+	int			i,
+				j;
+
+	if (a->nprops != b->nprops)
+		return false;
+	for (i = 0; i < a->nprops; i++)
+	{
+		for (j = 0; j < b->nprops; j++)
+			if (strcmp(a->names[i], b->names[j]) == 0)
+				break;
+		if (j == b->nprops || strcmp(a->values[i], b->values[j]) != 0)
+			return false;
+	}
+	return true;
+}
+
 /* One of our own settings: it can only fail with a library we do not know. */
 static char *
 conf_set_own(rd_kafka_conf_t *rdconf, const KafkaSetting *settings)

@@ -52,6 +52,7 @@ extern char *kafka_option_check(const char *property, const char *value);
 
 extern KafkaConf *kafka_conf_create(void);
 extern void kafka_conf_set(KafkaConf *conf, const char *property, const char *value);
+extern bool kafka_conf_equal(const KafkaConf *a, const KafkaConf *b);
 
 /* ---- metadata (metadata.c) ---- */
 

@@ -230,6 +230,7 @@ extern int	partition_slot_claim(int pipeline, int task, const char *topic, int32
 extern void partition_slots_free(int pipeline);
 
 extern void database_changed(Oid database);
+extern void database_dropped(Oid database);
 
 extern void reason_set(Reason *reason, const char *sqlstate, const char *message,
 					   const char *detail, const char *hint);

@@ -415,3 +415,25 @@ database_changed(Oid database)
 		SetLatch(shmem->supervisor_latch);
 	LWLockRelease(shmem->lock);
 }
+
+/* Its pipelines are gone with it. */
+void
+database_dropped(Oid database)
+{
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (i = 0; i < shmem->npipelines; i++)
+	{
+		PipelineSlot *slot = &shmem->pipelines[i];
+
+		if (slot->in_use && slot->database == database)
+		{
+			slot->wanted = false;
+			slot->dropped = true;
+		}
+	}
+	if (shmem->supervisor_latch != NULL)
+		SetLatch(shmem->supervisor_latch);
+	LWLockRelease(shmem->lock);
+}

@@ -178,7 +178,7 @@ load_or_fail(void)
 	for (;;)
 	{
 		MemoryContext old = CurrentMemoryContext;
-		ErrorData  *edata = NULL;
+		ErrorData  *volatile edata = NULL;
 		Reason		reason;
 
 		PG_TRY();

@@ -1,0 +1,485 @@
+/*-------------------------------------------------------------------------
+ *
+ * pipeline_api.c
+ *	  create, alter, start, stop, drop, check: all transactional.
+ *
+ * They check, and change the catalog; workers act at COMMIT, when the
+ * supervisor is told that this database has changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "api/api.h"
+#include "catalog/namespace.h"
+#include "commands/event_trigger.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "plan/plan.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "catalog/pg_type.h"
+#include "worker/start.h"
+
+PG_FUNCTION_INFO_V1(streamproc_require_preload);
+PG_FUNCTION_INFO_V1(streamproc_create_pipeline);
+PG_FUNCTION_INFO_V1(streamproc_alter_pipeline);
+PG_FUNCTION_INFO_V1(streamproc_start_pipeline);
+PG_FUNCTION_INFO_V1(streamproc_stop_pipeline);
+PG_FUNCTION_INFO_V1(streamproc_drop_pipeline);
+PG_FUNCTION_INFO_V1(streamproc_check_pipeline);
+
+/* Settings that change what a query gives: pinned with the pipeline. */
+static const char *const pinned_settings[] = {
+	"search_path", "TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output",
+	"lc_numeric", "lc_monetary", "lc_time", "xmlbinary", "xmloption", "default_text_search_config",
+	"array_nulls", "backslash_quote", "standard_conforming_strings", "transform_null_equals"
+};
+
+static void
+require_shmem(void)
+{
+	if (shmem == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("streamproc must be loaded by shared_preload_libraries"),
+				 errhint("Put these two lines into postgresql.conf and restart the server:\n"
+						 "shared_preload_libraries = 'streamproc'\n"
+						 "max_worker_processes = 64")));
+}
+
+Datum
+streamproc_require_preload(PG_FUNCTION_ARGS)
+{
+	require_shmem();
+	PG_RETURN_VOID();
+}
+
+/* ---- arguments ---- */
+
+static char *
+arg_text(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static char *
+arg_name(FunctionCallInfo fcinfo)
+{
+	char	   *name = arg_text(fcinfo, 0, "name");
+
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name of a pipeline: \"%s\"", name),
+				 errdetail("A name has 1 to %d bytes.", NAMEDATALEN - 1)));
+	return name;
+}
+
+static void
+check_stop(const char *stop)
+{
+	if (strcmp(stop, "never") != 0 && strcmp(stop, "latest") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"stop\": \"%s\"", stop),
+				 errhint("Use never or latest.")));
+}
+
+static int64
+check_interval(Interval *interval)
+{
+	int64		us = interval->time + interval->day * USECS_PER_DAY;
+
+	if (interval->month != 0 || us < 0 || us > 10 * USECS_PER_MINUTE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("checkpoint_interval must be between 0 and 10 minutes")));
+	return us;
+}
+
+static int
+check_parallelism(int parallelism)
+{
+	if (parallelism < 1 || parallelism > SHMEM_MAX_TASKS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parallelism must be between 1 and %d", SHMEM_MAX_TASKS)));
+	return parallelism;
+}
+
+/* ---- what a query compiles to ---- */
+
+/*
+ * All checks of a query as the caller: legality, plans, rights on tables,
+ * user mapping.  NOTICE where the topic cannot be seen now.
+ */
+static List *
+check_query_text(const char *text, int parallelism, bool ask_cluster)
+{
+	List	   *queries = plan_parse(text);
+	Oid			server;
+	Program    *program;
+	KafkaConf  *conf;
+	int			i;
+
+	(void) plan_check(queries, text, &server);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	program = program_make(queries);
+	program_check_rights(program);
+	PopActiveSnapshot();
+	if (program->needs_one_task && parallelism > 1)
+	{
+		program_free(program);
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("parallelism of %d is not supported for this ON CONFLICT", parallelism),
+				 errdetail("Rows are applied one by one: the arbiter is not one btree index over plain columns, the target has a BEFORE INSERT row trigger, or ON CONFLICT stands in a WITH."),
+				 errhint("Leave parallelism out, or set it to 1.")));
+	}
+	conf = stream_server_conf(server, GetUserId());
+	if (ask_cluster)
+	{
+		KafkaClient *client = kafka_client_open(conf);
+
+		for (i = 0; i < program->nsources; i++)
+		{
+			StreamSource *source = stream_source_load(program->sources[i].relid);
+			KafkaError	err;
+
+			if (kafka_client_partitions(client, source->topic, Min(streamproc_connect_timeout, 2000), &err) > 0)
+				continue;
+			if (err.failure == KAFKA_NO_TOPIC)
+				ereport(NOTICE,
+						(errmsg("topic \"%s\" does not exist yet", source->topic),
+						 errdetail("The pipeline waits for it.")));
+			else
+				ereport(NOTICE,
+						(errmsg("the broker cannot be reached now: %s", err.message),
+						 errdetail("The pipeline waits for it.")));
+			break;
+		}
+		kafka_client_close(client);
+	}
+	program_free(program);
+	return queries;
+}
+
+static List *
+current_settings(void)
+{
+	List	   *settings = NIL;
+	int			i;
+
+	for (i = 0; i < (int) lengthof(pinned_settings); i++)
+	{
+		const char *value = GetConfigOption(pinned_settings[i], true, false);
+
+		if (value == NULL)
+			continue;
+		settings = lappend(settings, pstrdup(pinned_settings[i]));
+		settings = lappend(settings, pstrdup(value));
+	}
+	return settings;
+}
+
+/* Reads the row under its lock, checks the owner. */
+static PipelineRow *
+get_for_update(const char *name)
+{
+	PipelineRow *row;
+
+	require_shmem();
+	catalog_pipeline_lock(name);
+	row = catalog_pipeline_get(name, false);
+	rights_check_owner(row);
+	if (!OidIsValid(row->procedure))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("pipeline \"%s\" has lost its procedure", name),
+				 errhint("Drop it: SELECT streamproc.drop_pipeline(%s).", quote_literal_cstr(name))));
+	return row;
+}
+
+/* Versions never repeat, also when a pipeline is dropped and made again. */
+static int64
+next_version(int64 version)
+{
+	return Max(version + 1, GetCurrentTimestamp());
+}
+
+static void
+set_state(PipelineRow *row, const char *state)
+{
+	row->state = state ? pstrdup(state) : NULL;
+	row->state_since = GetCurrentTimestamp();
+	memset(&row->error, 0, sizeof(Reason));
+}
+
+/* ---- the functions ---- */
+
+Datum
+streamproc_create_pipeline(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_name(fcinfo);
+	char	   *query = arg_text(fcinfo, 1, "query");
+	PipelineRow row;
+	StartOption start;
+	List	   *queries;
+
+	require_shmem();
+	memset(&row, 0, sizeof(row));
+	strlcpy(row.name, name, NAMEDATALEN);
+	row.start = arg_text(fcinfo, 2, "start");
+	start_option_parse(row.start, &start);
+	if (start.kind == START_TIMESTAMP)
+	{
+		/* as read now, whatever the time zone of the worker */
+		TimestampTz at = (start.timestamp_ms - ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * SECS_PER_DAY * 1000) * 1000;
+
+		row.start = pstrdup(timestamptz_to_str(at));
+	}
+	row.stop = arg_text(fcinfo, 3, "stop");
+	check_stop(row.stop);
+	row.parallelism = PG_ARGISNULL(4) ? 0 : check_parallelism(PG_GETARG_INT32(4));
+	if (PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("arguments \"checkpoint_interval\", \"synchronous_commit\" and \"active\" must not be null")));
+	row.checkpoint_interval = check_interval(PG_GETARG_INTERVAL_P(5));
+	row.synchronous_commit = PG_GETARG_BOOL(6);
+	row.active = PG_GETARG_BOOL(7);
+
+	rights_check_worker_login(GetUserId());
+	catalog_pipeline_lock(name);
+	if (catalog_pipeline_get(name, true) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("pipeline \"%s\" already exists", name)));
+	queries = check_query_text(query, row.parallelism, row.active);
+	(void) define_procedure(name, queries, false);
+
+	if (!pg_strong_random(row.id.data, UUID_LEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	row.id.data[6] = (row.id.data[6] & 0x0f) | 0x40;
+	row.id.data[8] = (row.id.data[8] & 0x3f) | 0x80;
+	row.version = next_version(0);
+	row.settings = current_settings();
+	row.system_identifier = (int64) GetSystemIdentifier();
+	row.database = MyDatabaseId;
+	row.created = row.state_since = GetCurrentTimestamp();
+	if (!row.active)
+		row.state = "stopped";
+	catalog_pipeline_insert(&row);
+	PG_RETURN_VOID();
+}
+
+Datum
+streamproc_alter_pipeline(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_name(fcinfo);
+	PipelineRow *row = get_for_update(name);
+
+	if (!PG_ARGISNULL(2))
+	{
+		row->stop = arg_text(fcinfo, 2, "stop");
+		check_stop(row->stop);
+		/* another end: forget the offsets that were resolved for the old one */
+		catalog_positions_clear_stop(name);
+	}
+	if (!PG_ARGISNULL(3))
+		row->parallelism = check_parallelism(PG_GETARG_INT32(3));
+	if (!PG_ARGISNULL(4))
+		row->checkpoint_interval = check_interval(PG_GETARG_INTERVAL_P(4));
+	if (!PG_ARGISNULL(5))
+		row->synchronous_commit = PG_GETARG_BOOL(5);
+	if (!PG_ARGISNULL(1))
+	{
+		List	   *queries;
+
+		/* the statements will run as the owner, so they are checked as him */
+		if (GetUserId() != row->owner)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("only the owner of pipeline \"%s\" can replace its query", name),
+					 errhint("SET ROLE to the owner first.")));
+		queries = check_query_text(arg_text(fcinfo, 1, "query"), row->parallelism, row->active);
+		(void) define_procedure(name, queries, true);
+		row->settings = current_settings();
+	}
+	else if (row->parallelism > 1)
+	{
+		Program    *program;
+		bool		one_task;
+
+		PushActiveSnapshot(GetTransactionSnapshot());
+		program = program_load(row->procedure);
+		one_task = program->needs_one_task;
+		program_free(program);
+		PopActiveSnapshot();
+		if (one_task)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("parallelism of %d is not supported for the ON CONFLICT of pipeline \"%s\"",
+							row->parallelism, name)));
+	}
+	row->version = next_version(row->version);
+	catalog_pipeline_update(row);
+	PG_RETURN_VOID();
+}
+
+Datum
+streamproc_start_pipeline(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_name(fcinfo);
+	bool		adopt = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	PipelineRow *row = get_for_update(name);
+
+	if (!catalog_pipeline_is_local(row))
+	{
+		if (!adopt)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("pipeline \"%s\" belongs to another database and was restored or copied here", name),
+					 errdetail("Where the original still runs, both would process the same topic."),
+					 errhint("To go on here: SELECT streamproc.start_pipeline(%s, adopt => true).",
+							 quote_literal_cstr(name))));
+		row->system_identifier = (int64) GetSystemIdentifier();
+		row->database = MyDatabaseId;
+		row->active = false;
+	}
+	if (row->active && !row->drain)
+	{
+		ereport(NOTICE, (errmsg("pipeline \"%s\" is already started", name)));
+		PG_RETURN_VOID();
+	}
+	rights_check_worker_login(row->owner);
+	row->active = true;
+	row->drain = false;
+	set_state(row, NULL);
+	row->version = next_version(row->version);
+	/* a new run has new ends */
+	catalog_positions_clear_stop(name);
+	catalog_pipeline_update(row);
+	PG_RETURN_VOID();
+}
+
+Datum
+streamproc_stop_pipeline(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_name(fcinfo);
+	bool		drain = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	PipelineRow *row = get_for_update(name);
+
+	if (!row->active)
+	{
+		ereport(NOTICE, (errmsg("pipeline \"%s\" is already stopped", name)));
+		PG_RETURN_VOID();
+	}
+	if (drain)
+		row->drain = true;
+	else
+	{
+		row->active = false;
+		row->drain = false;
+		set_state(row, "stopped");
+	}
+	row->version = next_version(row->version);
+	catalog_pipeline_update(row);
+	PG_RETURN_VOID();
+}
+
+Datum
+streamproc_drop_pipeline(PG_FUNCTION_ARGS)
+{
+	char	   *name = arg_name(fcinfo);
+	PipelineRow *row;
+
+	require_shmem();
+	catalog_pipeline_lock(name);
+	row = catalog_pipeline_get(name, false);
+	rights_check_owner(row);
+	if (OidIsValid(row->procedure))
+		drop_procedure(row->procedure);
+	catalog_pipeline_delete(name);
+	PG_RETURN_VOID();
+}
+
+static Datum
+text_array(List *texts)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * (list_length(texts) + 1));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, texts)
+		elems[n++] = CStringGetTextDatum((char *) lfirst(lc));
+	return PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+static char *
+relation_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+Datum
+streamproc_check_pipeline(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *query = arg_text(fcinfo, 0, "query");
+	List	   *queries;
+	Program    *program;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	queries = check_query_text(query, 0, false);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	program = program_make(queries);
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+		StatementInfo *info = statement->info;
+		Datum		values[8];
+		bool		isnull[8] = {0};
+		List	   *sources = NIL;
+		List	   *notes = NIL;
+		ListCell   *ls;
+
+		foreach(ls, info->sources)
+			sources = lappend(sources, relation_name(lfirst_oid(ls)));
+		foreach(ls, info->volatile_functions)
+			notes = lappend(notes, psprintf("volatile function %s(): a replay gives other values", (char *) lfirst(ls)));
+		if (info->stable_only)
+			notes = lappend(notes, "reads other tables or the time: a replay sees them as they are then");
+		if (statement->mode == STATEMENT_ROW_BY_ROW)
+			notes = lappend(notes, "rows are applied one by one by one task: the arbiter of ON CONFLICT is not one btree index over plain columns, the target has a BEFORE INSERT row trigger, or ON CONFLICT stands in a WITH");
+		values[0] = Int32GetDatum(statement->number);
+		values[1] = CStringGetTextDatum(relation_name(info->sink));
+		values[2] = text_array(sources);
+		values[3] = CStringGetTextDatum(statement_mode_name(statement->mode));
+		values[4] = CStringGetTextDatum(info->has_on_conflict ? "upsert" : "append");
+		values[5] = BoolGetDatum(info->deterministic);
+		values[6] = text_array(notes);
+		values[7] = CStringGetTextDatum(program_explain(statement));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, isnull);
+	}
+	PopActiveSnapshot();
+	program_free(program);
+	return (Datum) 0;
+}

@@ -246,7 +246,8 @@ worker_fail_pipeline(Reason *reason)
 		ereport(LOG,
 				(errmsg("pipeline \"%s\" failed at topic \"%s\" partition %d offset " INT64_FORMAT ": %s",
 						slot->name, reason->topic, reason->partition, reason->offset, reason->message),
-				 reason->detail[0] ? errdetail_internal("%s", reason->detail) : 0,
+				 /* the detail of a row's error often holds the row: for the owner's eyes only */
+				 errdetail("The view streamproc.stat_pipeline shows the detail."),
 				 errhint("%s", reason->hint)));
 	else
 		ereport(LOG,

@@ -9,9 +9,9 @@ CREATE EXTENSION IF NOT EXISTS streamproc;
 RESET client_min_messages;
 SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';
-\! for t in tx csv raw rawtext bad part; do $STREAMPROC_TOOL delete $STREAMPROC_KAFKA peek_$t >/dev/null 2>&1; done
+\! for t in tx csv raw rawtext bad part odd txn; do $STREAMPROC_TOOL delete $STREAMPROC_KAFKA peek_$t >/dev/null 2>&1; done
 \! for t in tx part; do $STREAMPROC_TOOL create $STREAMPROC_KAFKA peek_$t 2 >/dev/null; done
-\! for t in csv raw rawtext bad; do $STREAMPROC_TOOL create $STREAMPROC_KAFKA peek_$t 1 >/dev/null; done
+\! for t in csv raw rawtext bad odd txn; do $STREAMPROC_TOOL create $STREAMPROC_KAFKA peek_$t 1 >/dev/null; done
 
 CREATE SERVER peek_kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'kafka');
 CREATE FOREIGN TABLE peek_tx (
@@ -174,6 +174,44 @@ CREATE FOREIGN TABLE peek_remote PARTITION OF peek_parted FOR VALUES IN ('topic'
 INSERT INTO peek_parted SELECT CASE WHEN i % 2 = 0 THEN 'topic' ELSE 'local' END, i FROM generate_series(1, 6) i;
 SELECT tableoid::regclass, * FROM peek_parted ORDER BY v;
 
+-- dropped and generated columns, domains, triggers
+CREATE DOMAIN peek_positive int CHECK (value > 0);
+CREATE FOREIGN TABLE peek_odd (a int, gone text, b peek_positive, twice int GENERATED ALWAYS AS (a * 2) STORED,
+    o bigint OPTIONS (kafka 'offset'))
+  SERVER peek_kafka OPTIONS (topic 'peek_odd');
+INSERT INTO peek_odd (a, gone, b) VALUES (1, 'x', 10);
+ALTER FOREIGN TABLE peek_odd DROP COLUMN gone;
+ALTER FOREIGN TABLE peek_odd ADD COLUMN c text DEFAULT 'new';
+\! printf '0\t1\t\\N\t{"a": 2, "b": -1}\n' | $STREAMPROC_TOOL produce $STREAMPROC_KAFKA peek_odd >/dev/null
+INSERT INTO peek_odd (a, b) VALUES (3, 30) RETURNING *;
+CREATE FUNCTION peek_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.c := new.c || '!'; RETURN new; END $$;
+CREATE TRIGGER t BEFORE INSERT ON peek_odd FOR EACH ROW EXECUTE FUNCTION peek_trigger();
+INSERT INTO peek_odd (a, b) VALUES (4, 40);
+SELECT peek_odd FROM peek_odd WHERE o > 1;
+SELECT a FROM peek_odd WHERE o > 1 FOR UPDATE;
+SELECT a, b FROM peek_odd;
+PREPARE odd AS SELECT a, b FROM peek_odd;
+EXECUTE odd;
+ALTER FOREIGN TABLE peek_odd OPTIONS (ADD bad_rows 'skip');
+EXECUTE odd;
+DEALLOCATE odd;
+WITH sent AS (INSERT INTO peek_odd (a, b) SELECT i, i FROM generate_series(5, 7) i RETURNING a) SELECT sum(a) FROM sent;
+SELECT count(*) FROM peek_odd;
+BEGIN READ ONLY;
+SELECT count(*) FROM peek_odd;
+INSERT INTO peek_odd (a) VALUES (1);
+ROLLBACK;
+
+-- transactions of others: what is aborted or still open is not there
+CREATE FOREIGN TABLE peek_txn (id int, o bigint OPTIONS (kafka 'offset')) SERVER peek_kafka OPTIONS (topic 'peek_txn');
+\! printf '%b' '!begin\n0\t1\tk\t{"id":1}\n!commit\n!begin\n0\t1\tk\t{"id":2}\n!flush\n!abort\n!begin\n0\t1\tk\t{"id":3}\n!commit\n!begin\n0\t1\tk\t{"id":4}\n!flush\n!abort\n' | $STREAMPROC_TOOL produce $STREAMPROC_KAFKA peek_txn --transaction peek >/dev/null
+SELECT * FROM peek_txn;
+SELECT * FROM peek_txn WHERE o >= 5;
+-- deleted records
+\! $STREAMPROC_TOOL delete-records $STREAMPROC_KAFKA peek_txn 0 2 >/dev/null
+SELECT * FROM peek_txn;
+SELECT * FROM peek_txn WHERE o < 2;
+
 -- no such topic, no such broker
 CREATE FOREIGN TABLE peek_none (a int) SERVER peek_kafka OPTIONS (topic 'peek_nothing');
 SELECT * FROM peek_none;
@@ -233,7 +271,9 @@ DROP VIEW peek_view;
 DROP FUNCTION peek_plan, peek_error;
 DROP TABLE peek_parted;
 DROP FOREIGN TABLE peek_tx, peek_bad, peek_key, peek_keyb, peek_csv, peek_csv_raw, peek_rawtext, peek_none, peek_unreachable,
-  peek_mine, peek_secret;
+  peek_mine, peek_secret, peek_odd, peek_txn;
+DROP FUNCTION peek_trigger;
+DROP DOMAIN peek_positive;
 DROP OWNED BY regress_peek_user;
 DROP USER MAPPING FOR PUBLIC SERVER peek_sasl;
 DROP ROLE regress_peek_user;

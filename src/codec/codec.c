@@ -248,6 +248,7 @@ codec_decoder_create(const CodecOptions *options, const CodecColumn *columns, in
 			getTypeInputInfo(columns[i].type, &function, &col->input_param);
 			fmgr_info_cxt(function, &col->input, own);
 			get_typlenbyval(columns[i].type, &col->typlen, &col->typbyval);
+			col->domain = get_typtype(columns[i].type) == TYPTYPE_DOMAIN;
 			col->info = type_info_load(columns[i].type);
 		}
 	}
@@ -274,12 +275,8 @@ codec_decode(CodecDecoder *decoder, const char *data, Size len,
 
 		for (i = 0; i < decoder->nneeded; i++)
 		{
-			Column	   *col = &decoder->columns[decoder->needed[i]];
-
-			values[col->def.target] = (Datum) 0;
-			isnull[col->def.target] = true;
-			if (col->def.not_null)
-				return codec_null(decoder, col, err);
+			if (!codec_null(decoder, decoder->needed[i], values, isnull, err))
+				return false;
 		}
 		return true;
 	}
@@ -380,14 +377,24 @@ codec_fail_value(CodecDecoder *decoder, CodecError *err, int sqlstate, int colum
 }
 
 bool
-codec_null(CodecDecoder *decoder, Column *column, CodecError *err)
+codec_null(CodecDecoder *decoder, int column, Datum *values, bool *isnull, CodecError *err)
 {
-	err->sqlstate = ERRCODE_NOT_NULL_VIOLATION;
-	err->column = column - decoder->columns;
-	snprintf(err->message, sizeof(err->message),
-			 "null value in column \"%s\" violates not-null constraint", column->def.name);
-	err->detail[0] = '\0';
-	return false;
+	Column	   *col = &decoder->columns[column];
+
+	values[col->def.target] = (Datum) 0;
+	isnull[col->def.target] = true;
+	if (unlikely(col->def.not_null))
+	{
+		err->sqlstate = ERRCODE_NOT_NULL_VIOLATION;
+		err->column = column;
+		snprintf(err->message, sizeof(err->message),
+				 "null value in column \"%s\" violates not-null constraint", col->def.name);
+		err->detail[0] = '\0';
+		return false;
+	}
+	if (unlikely(col->domain))
+		scalar_check_null(decoder, column);
+	return true;
 }
 
 bool

@@ -82,6 +82,7 @@ typedef struct Column
 	/* KIND_OTHER */
 	int16		typlen;
 	bool		typbyval;
+	bool		domain;
 	FmgrInfo	input;
 	Oid			input_param;
 	TypeInfo   *info;
@@ -141,7 +142,8 @@ extern bool codec_fail_value(CodecDecoder *decoder, CodecError *err, int sqlstat
 							 const char *what, const char *value, Size len);
 extern char *scratch_reserve(CodecDecoder *decoder, Scratch *scratch, Size size);
 extern Size utf8_clip(const char *s, Size len, Size limit);
-extern bool codec_null(CodecDecoder *decoder, Column *column, CodecError *err);
+/* the column is NULL in this message; false where it must not be */
+extern bool codec_null(CodecDecoder *decoder, int column, Datum *values, bool *isnull, CodecError *err);
 /* UTF-8 to the server's encoding; does nothing in a UTF-8 database */
 extern bool codec_to_server(CodecDecoder *decoder, int column, const char **s, Size *len, CodecError *err);
 extern CodecKind codec_kind(Oid type);
@@ -193,7 +195,8 @@ equal_ignore_case(const char *a, const char *b, Size len)
 extern bool scalar_decode(CodecDecoder *decoder, int column, const char *text, Size len,
 						  ValueOrigin origin, Arena *arena, Datum *value, CodecError *err);
 extern struct varlena *make_varlena(Arena *arena, const char *data, Size len);
-/* bytea and raw: no encoding, no escapes */
+extern void scalar_check_null(CodecDecoder *decoder, int column);
+/* by the type's input function */
 extern bool scalar_other(CodecDecoder *decoder, int column, const char *text, Size len,
 						 Arena *arena, Datum *value, CodecError *err);
 

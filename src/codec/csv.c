@@ -140,10 +140,8 @@ csv_decode(CodecDecoder *decoder, const char *data, Size len,
 
 		if (n == 0 && !quoted)
 		{
-			values[col->def.target] = (Datum) 0;
-			isnull[col->def.target] = true;
-			if (unlikely(col->def.not_null))
-				return codec_null(decoder, col, err);
+			if (!codec_null(decoder, field, values, isnull, err))
+				return false;
 			continue;
 		}
 		if (doubled)

@@ -4,7 +4,7 @@
  *	  Text to timestamps and dates.
  *
  * ISO 8601 as machines write it has an own parser; everything else goes
- * through PostgreSQL's date parsing, whose error codes do not throw.  A text
+ * through PostgreSQL's date parsing, which returns error codes.  A text
  * without a zone is UTC, whatever the session's TimeZone.  Words that mean
  * another time at each reading are refused: a replay must give the same row.
  *
@@ -167,6 +167,7 @@ decode_datetime(CodecDecoder *decoder, const char *text, Size len,
 	int			i;
 	volatile int error;
 	pg_tz	   *session = session_timezone;
+	MemoryContext old = CurrentMemoryContext;
 
 	if (len > MAXDATELEN || memchr(text, '\0', len) != NULL)
 		return TIME_SYNTAX;
@@ -189,11 +190,26 @@ decode_datetime(CodecDecoder *decoder, const char *text, Size len,
 	{
 		error = DecodeDateTime(field, ftype, nfields, type, tm, fsec, zone);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
+		ErrorData  *thrown;
+
 		session_timezone = session;
+		MemoryContextSwitchTo(old);
+		thrown = CopyErrorData();
+		/*
+		 * One error it does throw: a zone whose name it does not know.
+		 * Nothing is held or half done at that point, so it can be caught
+		 * without a subtransaction.
+		 */
+		if (thrown->sqlerrcode != ERRCODE_INVALID_PARAMETER_VALUE)
+			PG_RE_THROW();
+		FlushErrorState();
+		FreeErrorData(thrown);
+		error = DTERR_BAD_FORMAT;
 	}
 	PG_END_TRY();
+	session_timezone = session;
 
 	if (error == DTERR_FIELD_OVERFLOW || error == DTERR_MD_FIELD_OVERFLOW ||
 		error == DTERR_INTERVAL_OVERFLOW || error == DTERR_TZDISP_OVERFLOW)

@@ -99,9 +99,8 @@ add_column(CodecEncoder *encoder, EncodeColumn *column)
 	if (node->column != NULL || node->child != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-				 errmsg("columns \"%s\" and \"%s\" cannot both be written to one JSON field",
-						column->def.name,
-						node->column != NULL ? node->column->def.name : node->child->name),
+				 errmsg("column \"%s\" cannot be written: its JSON field is another column's, or within it or around it",
+						column->def.name),
 				 errhint("Such a table can only be read.")));
 	node->column = column;
 }

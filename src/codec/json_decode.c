@@ -481,10 +481,8 @@ json_decode(CodecDecoder *decoder, const char *data, Size len,
 		field = col->field;
 		if (field->rank == RANK_NONE || doc->buf[doc->pos[field->token]] == 'n')
 		{
-			values[target] = (Datum) 0;
-			isnull[target] = true;
-			if (unlikely(col->def.not_null))
-				return codec_null(decoder, col, err);
+			if (unlikely(!codec_null(decoder, column, values, isnull, err)))
+				return false;
 			continue;
 		}
 		isnull[target] = false;

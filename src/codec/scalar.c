@@ -251,7 +251,7 @@ decode_timestamp(CodecDecoder *decoder, int column, const char *text, Size len, 
 			pg_sub_s64_overflow(result, EPOCH_SHIFT_US, &result) ||
 			!IS_VALID_TIMESTAMP(result))
 			return codec_fail_value(decoder, err, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, column,
-									"timestamp out of range", text, len);
+									"value out of range", text, len);
 	}
 	else
 	{
@@ -261,7 +261,7 @@ decode_timestamp(CodecDecoder *decoder, int column, const char *text, Size len, 
 				break;
 			case TIME_RANGE:
 				return codec_fail_value(decoder, err, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, column,
-										"timestamp out of range", text, len);
+										"value out of range", text, len);
 			case TIME_RELATIVE:
 				return codec_fail_value(decoder, err, ERRCODE_INVALID_DATETIME_FORMAT, column,
 										"relative times are not accepted", text, len);
@@ -292,7 +292,7 @@ decode_date(CodecDecoder *decoder, int column, const char *text, Size len, Value
 			break;
 		case TIME_RANGE:
 			return codec_fail_value(decoder, err, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, column,
-									"date out of range", text, len);
+									"value out of range", text, len);
 		case TIME_RELATIVE:
 			return codec_fail_value(decoder, err, ERRCODE_INVALID_DATETIME_FORMAT, column,
 									"relative dates are not accepted", text, len);
@@ -326,6 +326,20 @@ decode_json(CodecDecoder *decoder, int column, const char *text, Size len,
 }
 
 /* ---- all other types ---- */
+
+/* A domain has a say about NULL too: throws where it does not want it. */
+void
+scalar_check_null(CodecDecoder *decoder, int column)
+{
+	Column	   *col = &decoder->columns[column];
+	MemoryContext old = MemoryContextSwitchTo(decoder->tmp);
+
+	decoder->current = column;
+	(void) InputFunctionCall(&col->input, NULL, col->input_param, col->def.typmod);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(decoder->tmp);
+	decoder->current = -1;
+}
 
 bool
 scalar_other(CodecDecoder *decoder, int column, const char *text, Size len,

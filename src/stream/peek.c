@@ -26,6 +26,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -159,7 +160,9 @@ stream_peek_begin(ForeignScanState *node)
 		StreamColumn *column = &peek->source->columns[lfirst_int(lc) - 1];
 
 		peek->needed = bms_add_member(peek->needed, column->attnum);
+		/* conversion to another encoding than UTF-8 throws, too */
 		if (column->kind == STREAM_COL_HEADERS ||
+			(column->kind == STREAM_COL_KEY && GetDatabaseEncoding() != PG_UTF8) ||
 			(column->kind == STREAM_COL_PAYLOAD && !type_never_throws(column->type)))
 			peek->may_throw = true;
 	}

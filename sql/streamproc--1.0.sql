@@ -206,7 +206,7 @@ CREATE FUNCTION streamproc.on_ddl() RETURNS event_trigger
 REVOKE ALL ON FUNCTION streamproc.on_ddl() FROM PUBLIC;
 COMMENT ON FUNCTION streamproc.on_ddl() IS 'checks a new or changed foreign table of streamproc_kafka as a whole';
 CREATE EVENT TRIGGER streamproc_on_ddl ON ddl_command_end
-	WHEN TAG IN ('CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
+	WHEN TAG IN ('CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'ALTER TABLE')
 	EXECUTE FUNCTION streamproc.on_ddl();
 COMMENT ON EVENT TRIGGER streamproc_on_ddl IS 'checks a new or changed foreign table of streamproc_kafka as a whole';
 

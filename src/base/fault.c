@@ -6,9 +6,9 @@
  *
  * PostgreSQL 15 has no injection points.  Ours are compiled in always and
  * cost one test of a global while streamproc.fault_points is empty.  The
- * setting is a list "point=action[@n][:p]": from the n-th time (default 1)
- * that this process comes by, with a probability of p percent (default 100),
- * it does what the action says:
+ * setting is a list "point=action[@n[-m]][:p]": from the n-th time (default
+ * 1) to the m-th (default: for ever) that this process comes by, with a
+ * probability of p percent (default 100), it does what the action says:
  *
  *	error	ereport(ERROR) with SQLSTATE XX000... class as a bug would have
  *	retry	ereport(ERROR) with SQLSTATE 40001, as a passing trouble would have
@@ -52,6 +52,7 @@ typedef struct FaultPoint
 	char		name[64];
 	FaultAction action;
 	int			from;			/* acts from this hit on */
+	int			to;				/* up to this one */
 	double		percent;
 	int			hits;			/* by this process, since the setting changed */
 } FaultPoint;
@@ -61,7 +62,7 @@ static int	npoints = -1;		/* -1: the setting has not been read yet */
 
 static const char *const action_names[] = {"error", "retry", "fatal", "kill", "wait"};
 
-/* Reads one "name=action[@n][:p]". */
+/* Reads one "name=action[@n[-m]][:p]". */
 static bool
 parse_one(const char *item, size_t len, FaultPoint *point)
 {
@@ -80,6 +81,7 @@ parse_one(const char *item, size_t len, FaultPoint *point)
 		return false;
 	*eq++ = '\0';
 	point->from = 1;
+	point->to = PG_INT32_MAX;
 	point->percent = 100;
 	point->hits = 0;
 	colon = strchr(eq, ':');
@@ -93,9 +95,13 @@ parse_one(const char *item, size_t len, FaultPoint *point)
 	at = strchr(eq, '@');
 	if (at != NULL)
 	{
+		char	   *dash = strchr(at + 1, '-');
+
 		*at++ = '\0';
 		point->from = atoi(at);
-		if (point->from < 1)
+		if (dash != NULL)
+			point->to = atoi(dash + 1);
+		if (point->from < 1 || point->to < point->from)
 			return false;
 	}
 	strlcpy(point->name, buf, sizeof(point->name));
@@ -188,7 +194,7 @@ fault_point_hit(const char *name)
 
 		if (strcmp(point->name, name) != 0 && strcmp(point->name, "*") != 0)
 			continue;
-		if (++point->hits < point->from)
+		if (++point->hits < point->from || point->hits > point->to)
 			continue;
 		if (point->percent < 100 &&
 			pg_prng_double(&pg_global_prng_state) * 100.0 >= point->percent)

@@ -74,8 +74,8 @@ guc_define(void)
 							NULL, &streamproc_restart_backoff_max,
 							30000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("streamproc.fault_points",
-							   "Places where a test makes a process fail: point=action[@n][:p], separated by commas.",
-							   "Actions are error, fatal, kill and wait; @n acts from the n-th hit on, :p with probability p percent.",
+							   "Places where a test makes a process fail: point=action[@n[-m]][:p], separated by commas.",
+							   "Actions are error, retry, fatal, kill and wait; @n-m acts from the n-th to the m-th hit, :p with probability p percent.",
 							   &streamproc_fault_points,
 							   "", PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_SUPERUSER_ONLY,
 							   fault_points_check, fault_points_assign, NULL);

@@ -225,10 +225,15 @@ catalog_positions_clear_stop(const char *pipeline)
 	table_close(rel, NoLock);
 }
 
+/*
+ * What this process holds in memory is not what is stored: it cannot become
+ * right by another try, so the process ends, and with it the transaction.  A
+ * task that is still wanted is started again and reads the row anew.
+ */
 static void
 position_conflict(const PositionRow *row, const char *detail)
 {
-	ereport(ERROR,
+	ereport(FATAL,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("position of task %d of pipeline \"%s\" was changed by somebody else",
 					row->task, row->pipeline),

@@ -79,9 +79,11 @@ flush(MultiInsert *insert)
 
 	if (n == 0)
 		return;
+	FAULT_POINT("insert-before-flush");
 	old = MemoryContextSwitchTo(insert->flush_cxt);
 	table_multi_insert(insert->rel, insert->slots, n, insert->cid, 0, insert->bistate);
 	MemoryContextSwitchTo(old);
+	FAULT_POINT("insert-before-indexes");
 
 	if (insert->result_rel->ri_NumIndices > 0)
 	{

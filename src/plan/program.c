@@ -554,6 +554,7 @@ program_finish(Program *program)
 
 		set->constraints = NIL;
 		set->deferred = false;
+		FAULT_POINT("finish-before-constraints");
 		PushActiveSnapshot(GetTransactionSnapshot());
 		AfterTriggerSetState(set);
 		PopActiveSnapshot();

@@ -476,6 +476,7 @@ upsert_flush(Statement *statement, int64 *most)
 		int64		from = i == 0 ? 0 : starts[i - 1];
 
 		CHECK_FOR_INTERRUPTS();
+		FAULT_POINT("upsert-before-round");
 		round_rows.rows = order + from;
 		round_rows.nrows = starts[i] - from;
 		round_rows.next = 0;

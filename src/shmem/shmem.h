@@ -193,6 +193,7 @@ typedef struct ShmemState
 	bool		scan_all;		/* too many changed databases to list */
 	int			nchanged;
 	Oid			changed[SHMEM_CHANGED_DATABASES];
+	Oid			scan_failed;	/* database whose scanner did not get through */
 	uint64		next_generation;
 	int			npipelines;		/* length of the arrays */
 	int			nworkers;

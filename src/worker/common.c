@@ -232,6 +232,7 @@ record_end(const char *state, const Reason *reason)
 			row->error = *reason;
 		catalog_pipeline_update(row);
 	}
+	FAULT_POINT("end-before-commit");
 	checkpoint_commit();
 }
 
@@ -261,6 +262,7 @@ worker_fail_pipeline(Reason *reason)
 	pipeline_set_state_locked(slot, PIPELINE_FAILED, reason);
 	LWLockRelease(shmem->lock);
 
+	FAULT_POINT("fail-before-record");
 	record_end("failed", reason);
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);

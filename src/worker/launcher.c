@@ -411,6 +411,7 @@ start_all_tasks(void)
 		{
 			me->tasks[i].failures = 0;
 			me->tasks[i].finished = false;
+			FAULT_POINT("launcher-start-task");
 			if (!start_task(i))
 				break;
 		}

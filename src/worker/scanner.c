@@ -58,6 +58,19 @@ follow_row(PipelineRow *row)
 	ConditionVariableBroadcast(&slot->changed);
 }
 
+static bool done;
+
+/* A scanner that failed or was terminated has to come again. */
+static void
+tell_failure(int code, Datum arg)
+{
+	if (done)
+		return;
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	shmem->scan_failed = MyDatabaseId;
+	LWLockRelease(shmem->lock);
+}
+
 void
 streamproc_scanner_main(Datum arg)
 {
@@ -71,8 +84,10 @@ streamproc_scanner_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname("streamproc scanner");
+	before_shmem_exit(tell_failure, (Datum) 0);
 
 	checkpoint_begin();
+	FAULT_POINT("scanner-scan");
 	if (catalog_installed())
 		rows = catalog_pipelines();
 
@@ -100,5 +115,6 @@ streamproc_scanner_main(Datum arg)
 		SetLatch(shmem->supervisor_latch);
 	LWLockRelease(shmem->lock);
 	checkpoint_commit();
+	done = true;
 	proc_exit(0);
 }

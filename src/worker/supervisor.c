@@ -145,11 +145,21 @@ run_scanners(int64 now)
 	if (scanner != NULL)
 	{
 		pid_t		pid;
+		Oid			failed;
 
 		if (GetBackgroundWorkerPid(scanner, &pid) != BGWH_STOPPED)
 			return;
 		pfree(scanner);
 		scanner = NULL;
+		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+		failed = shmem->scan_failed;
+		shmem->scan_failed = InvalidOid;
+		LWLockRelease(shmem->lock);
+		if (OidIsValid(failed))
+		{
+			databases = list_append_unique_oid(databases, failed);
+			scanner_retry_us = now + 1000000;
+		}
 	}
 	if (databases == NIL || now < scanner_retry_us)
 		return;

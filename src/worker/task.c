@@ -132,6 +132,7 @@ static void
 rewind_consumer(void)
 {
 	batch_release(me->batch);
+	FAULT_POINT("task-rewind");
 	if (me->consumer != NULL)
 		kafka_consumer_close(me->consumer);
 	me->consumer = NULL;
@@ -537,6 +538,7 @@ run_carefully(void)
 		{
 			if (!me->in_transaction)
 				begin_transaction();
+			FAULT_POINT("task-careful");
 			if (from == 0 && batch->nmessages > 0)
 				me->bytes = batch->bytes;
 			run_messages(from, to);
@@ -631,6 +633,7 @@ run_transaction(void)
 		run_messages(0, batch->nmessages);
 		if (should_commit(&reason))
 			break;
+		FAULT_POINT("task-between-batches");
 		CHECK_FOR_INTERRUPTS();
 		if (!batch_take(batch, me->consumer))
 		{
@@ -783,6 +786,7 @@ task_loop(void)
 
 		PG_TRY();
 		{
+			FAULT_POINT("task-taken");
 			if (!me->careful)
 				run_transaction();
 			else
@@ -853,6 +857,7 @@ streamproc_task_main(Datum arg)
 	show_partitions(true);
 	worker_set_state(WORKER_RUNNING, NULL);
 	task_loop();
+	FAULT_POINT("task-leave");
 
 	/* all messages are given back: the handle can be closed */
 	batch_release(me->batch);

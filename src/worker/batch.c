@@ -85,13 +85,15 @@ batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryC
 	return batch;
 }
 
-/* Gives back messages that were taken and not decoded. */
+/* Gives the messages of the present chunk back, decoded or not. */
 void
 batch_release(Batch *batch)
 {
-	if (batch->npending > batch->pending_next)
-		kafka_messages_free(batch->pending + batch->pending_next, batch->npending - batch->pending_next);
+	int			n = batch->npending;
+
 	batch->npending = batch->pending_next = 0;
+	if (n > 0)
+		kafka_messages_free(batch->pending, n);
 }
 
 void
@@ -201,7 +203,6 @@ static void
 decode_pending(Batch *batch, bool careful)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			last_of_part = -1;
 	int			i;
 
 	for (; batch->pending_next < batch->npending && !batch->bad; batch->pending_next++)
@@ -213,7 +214,6 @@ decode_pending(Batch *batch, bool careful)
 		if (tp->position->stop_offset >= 0 && message->offset >= tp->position->stop_offset)
 		{
 			tp->finished = true;
-			kafka_messages_free(message, 1);
 			continue;
 		}
 		if (!careful)
@@ -248,9 +248,8 @@ decode_pending(Batch *batch, bool careful)
 		if (batch->bad)
 			break;
 		tp->taken = message->offset + 1;
-		last_of_part = message->part;
 		more_of_part = batch->pending_next + 1 < batch->npending &&
-			batch->pending[batch->pending_next + 1].part == last_of_part;
+			batch->pending[batch->pending_next + 1].part == message->part;
 		if (!more_of_part)
 		{
 			int64		ms = kafka_message_timestamp(message);
@@ -258,8 +257,8 @@ decode_pending(Batch *batch, bool careful)
 			if (ms >= 0 && ms < END_TIMESTAMP / 1000)
 				tp->record_time = ms * 1000 - UNIX_EPOCH_US;
 		}
-		kafka_messages_free(message, 1);
 	}
+	/* all at once: the allocator's lock is then not passed to and fro for each */
 	batch_release(batch);
 
 	/* the consumer may have passed over control records and reached the end */

@@ -19,28 +19,23 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "parser/analyze.h"
-#include "parser/parse_node.h"
-#include "parser/parser.h"
 #include "parser/parsetree.h"
+#include "plan/parse.h"
 #include "plan/plan.h"
-#include "rewrite/rewriteHandler.h"
-#include "tcop/tcopprot.h"
-#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 typedef struct CheckContext
 {
 	const char *text;			/* NULL: positions are not ours to show */
+	Oid			view;			/* whose text is walked: locations are places in it, not in ours */
 	StatementInfo *info;
+	List	   *sinks;			/* of all statements; known when reads are checked */
 } CheckContext;
 
 static bool contains_stream_query(Query *query, List *outer);
@@ -49,27 +44,18 @@ static void check_query(Query *query, CheckContext *cxt, List *outer, bool top);
 
 /* ---- errors ---- */
 
-/* Shows the position in the pipeline's text, not in the statement that calls the function. */
-static void
-text_error_callback(void *arg)
-{
-	int			pos = geterrposition();
-
-	if (pos > 0)
-	{
-		errposition(0);
-		internalerrposition(pos);
-		internalerrquery((const char *) arg);
-	}
-}
-
 /* for use inside ereport() */
 static int
 set_position(CheckContext *cxt, int location)
 {
-	if (cxt->text == NULL || location < 0)
+	int			position;
+
+	if (OidIsValid(cxt->view))
+		location = text_relation_location(cxt->text, cxt->view, true);
+	position = text_position(cxt->text, location);
+	if (position == 0)
 		return 0;
-	internalerrposition(pg_mbstrlen_with_len(cxt->text, location) + 1);
+	internalerrposition(position);
 	return internalerrquery(cxt->text);
 }
 
@@ -196,13 +182,7 @@ contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer)
 	{
 		case RTE_RELATION:
 			if (rte->relkind == RELKIND_VIEW)
-			{
-				Relation	view = table_open(rte->relid, AccessShareLock);
-				bool		result = contains_stream_query(get_view_query(view), NIL);
-
-				table_close(view, NoLock);
-				return result;
-			}
+				return contains_stream_query(view_query(rte->relid), NIL);
 			return relation_is_stream(rte->relid) || inherits_stream(rte);
 		case RTE_SUBQUERY:
 			return contains_stream_query(rte->subquery, lcons(query, outer));
@@ -338,21 +318,21 @@ check_stream_rte(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *oute
 		case RTE_RELATION:
 			if (rte->relkind == RELKIND_VIEW)
 			{
-				Relation	view = table_open(rte->relid, AccessShareLock);
 				CheckContext inner = *cxt;
 
-				/* positions in a view's text are not positions in ours */
-				inner.text = NULL;
-				check_query(get_view_query(view), &inner, NIL, false);
-				table_close(view, NoLock);
+				if (!OidIsValid(inner.view))
+					inner.view = rte->relid;
+				check_query(view_query(rte->relid), &inner, NIL, false);
 			}
 			else if (inherits_stream(rte))
-				refuse(cxt, -1, "Name the foreign table of the topic itself.",
+				refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+					   "Name the foreign table of the topic itself.",
 					   "table \"%s\" has a topic among its children", rte_name(rte));
 			else
 				cxt->info->sources = list_append_unique_oid(cxt->info->sources, rte->relid);
 			if (rte->tablesample)
-				refuse(cxt, -1, "Filter by a hash of a column instead.",
+				refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+					   "Filter by a hash of a column instead.",
 					   "TABLESAMPLE of a topic is not supported");
 			break;
 		case RTE_SUBQUERY:
@@ -406,6 +386,8 @@ check_jointree(Node *node, Query *query, CheckContext *cxt, List *outer)
 		bool		right = check_jointree(join->rarg, query, cxt, outer);
 		int			location = exprLocation(join->quals);
 
+		if (location < 0)
+			location = query_location(query);
 		if (left && right)
 			refuse(cxt, location,
 				   "Write each stream into a table of its own, or join the stream with a table.",
@@ -455,11 +437,13 @@ check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
 	}
 }
 
+/* "named" is the relation that the text names: the same, or the partitioned table above it. */
 static void
-check_sink(Oid relid, CheckContext *cxt)
+check_sink(Oid relid, Oid named, CheckContext *cxt)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	const char *name = RelationGetRelationName(rel);
+	int			location = text_relation_location(cxt->text, named, false);
 
 	switch (rel->rd_rel->relkind)
 	{
@@ -468,27 +452,35 @@ check_sink(Oid relid, CheckContext *cxt)
 			break;
 		case RELKIND_FOREIGN_TABLE:
 			if (stream_is_source(relid))
-				refuse(cxt, -1, "Insert into a table.",
+				refuse(cxt, location, "Insert into a table.",
 					   "writing into topic \"%s\" from a pipeline is not supported", name);
-			refuse(cxt, -1, "Insert into a local table: results and positions are committed together.",
+			refuse(cxt, location, "Insert into a local table: results and positions are committed together.",
 				   "foreign table \"%s\" cannot be the target of a pipeline", name);
 		case RELKIND_VIEW:
-			refuse(cxt, -1, "Insert into the view's table.",
+			refuse(cxt, location, "Insert into the view's table.",
 				   "view \"%s\" cannot be the target of a pipeline", name);
 		default:
-			refuse(cxt, -1, NULL, "\"%s\" cannot be the target of a pipeline", name);
+			refuse(cxt, location, "Insert into a table.",
+				   "\"%s\" cannot be the target of a pipeline", name);
 	}
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		refuse(cxt, -1, "Use an ordinary table: workers do not see a session's temporary tables.",
+		refuse(cxt, location, "Use an ordinary table: workers do not see a session's temporary tables.",
 			   "temporary table \"%s\" cannot be the target of a pipeline", name);
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		refuse(cxt, -1, "Use ALTER TABLE ... SET LOGGED, and the pipeline option synchronous_commit => false for speed.",
+		refuse(cxt, location, "Use ALTER TABLE ... SET LOGGED, and the pipeline option synchronous_commit => false for speed.",
 			   "unlogged table \"%s\" cannot be the target of a pipeline: a crash empties it, and the positions stay", name);
 	if (rel->rd_rules != NULL)
-		refuse(cxt, -1, "Use triggers, or several statements in the pipeline.",
+		refuse(cxt, location, "Use triggers, or several statements in the pipeline.",
 			   "table \"%s\" has rules and cannot be the target of a pipeline", name);
+	if (relid == named && rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		ListCell   *lc;
+
+		foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+			if (lfirst_oid(lc) != relid)
+				check_sink(lfirst_oid(lc), named, cxt);
+	}
 	table_close(rel, NoLock);
-	cxt->info->sinks = list_append_unique_oid(cxt->info->sinks, relid);
 }
 
 /* One INSERT: of the top, or in a WITH. */
@@ -497,7 +489,8 @@ check_insert(Query *query, CheckContext *cxt, bool top)
 {
 	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
 
-	check_sink(rte->relid, cxt);
+	check_sink(rte->relid, rte->relid, cxt);
+	cxt->info->sinks = list_append_unique_oid(cxt->info->sinks, rte->relid);
 	if (top)
 		cxt->info->sink = rte->relid;
 	if (query->onConflict != NULL)
@@ -515,6 +508,8 @@ command_name(Query *query)
 	{
 		case CMD_SELECT:
 			return "SELECT";
+		case CMD_INSERT:
+			return "INSERT";
 		case CMD_UPDATE:
 			return "UPDATE";
 		case CMD_DELETE:
@@ -563,7 +558,9 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 			continue;
 		}
 		if (cte->cterecursive)
-			refuse(cxt, cte->location, NULL, "WITH RECURSIVE over a topic is not supported");
+			refuse(cxt, cte->location,
+				   "A recursion over a table may be joined with the topic.",
+				   "WITH RECURSIVE over a topic is not supported");
 		check_query(sub, cxt, around, false);
 	}
 
@@ -637,6 +634,29 @@ function_walker(Oid funcid, void *context)
 	return false;
 }
 
+/* Is this relation, or one that reading it reads too, written by the pipeline? */
+static bool
+reads_sink(RangeTblEntry *rte, CheckContext *cxt)
+{
+	ListCell   *lc;
+
+	foreach(lc, cxt->sinks)
+	{
+		Oid			sink = lfirst_oid(lc);
+
+		if (sink == rte->relid)
+			return true;
+		/* rows go into the partitions of a sink, and are seen through its parents */
+		if (get_rel_relkind(sink) == RELKIND_PARTITIONED_TABLE &&
+			list_member_oid(find_all_inheritors(sink, AccessShareLock, NULL), rte->relid))
+			return true;
+		if (rte->inh && has_subclass(rte->relid) &&
+			list_member_oid(find_all_inheritors(rte->relid, AccessShareLock, NULL), sink))
+			return true;
+	}
+	return false;
+}
+
 static bool
 use_walker(Node *node, CheckContext *cxt)
 {
@@ -656,23 +676,25 @@ use_walker(Node *node, CheckContext *cxt)
 			if (rte->rtekind != RTE_RELATION)
 				continue;
 			if (get_rel_persistence(rte->relid) == RELPERSISTENCE_TEMP)
-				refuse(cxt, -1, "Use an ordinary table: workers do not see a session's temporary tables.",
+				refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+					   "Use an ordinary table: workers do not see a session's temporary tables.",
 					   "temporary table \"%s\" cannot be used in a pipeline", get_rel_name(rte->relid));
 			if (!target && !(query->onConflict && foreach_current_index(lc) + 1 == query->onConflict->exclRelIndex))
 			{
-				if (list_member_oid(cxt->info->sinks, rte->relid))
-					refuse(cxt, -1,
+				if (reads_sink(rte, cxt))
+					refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
 						   "Use ON CONFLICT DO UPDATE to combine new rows with stored ones.",
-						   "table \"%s\" is both read and written by the statement", get_rel_name(rte->relid));
-				if (!relation_is_stream(rte->relid))
+						   "table \"%s\" is both read and written by the pipeline", get_rel_name(rte->relid));
+				if (rte->relkind != RELKIND_VIEW && !relation_is_stream(rte->relid))
 					cxt->info->stable_only = true;
 			}
 			if (rte->relkind == RELKIND_VIEW && !target)
 			{
-				Relation	view = table_open(rte->relid, AccessShareLock);
+				CheckContext inner = *cxt;
 
-				use_walker((Node *) get_view_query(view), cxt);
-				table_close(view, NoLock);
+				if (!OidIsValid(inner.view))
+					inner.view = rte->relid;
+				(void) use_walker((Node *) view_query(rte->relid), &inner);
 			}
 		}
 		return query_tree_walker(query, use_walker, cxt, 0);
@@ -682,10 +704,10 @@ use_walker(Node *node, CheckContext *cxt)
 
 /* ---- entry points ---- */
 
-StatementInfo *
-plan_check_statement(Query *query, const char *text)
+static StatementInfo *
+check_statement(Query *query, const char *text)
 {
-	CheckContext cxt;
+	CheckContext cxt = {0};
 
 	cxt.text = text;
 	cxt.info = palloc0(sizeof(StatementInfo));
@@ -722,8 +744,6 @@ plan_check_statement(Query *query, const char *text)
 				   "The INSERT at the top must select from the topic, or from a WITH query over it.",
 				   "the statement reads the topic only in WITH");
 	}
-
-	(void) use_walker((Node *) query, &cxt);
 	return cxt.info;
 }
 
@@ -731,8 +751,11 @@ List *
 plan_check(List *queries, const char *text, Oid *server)
 {
 	List	   *infos = NIL;
-	ListCell   *lc;
+	CheckContext cxt = {0};
+	ListCell   *lc,
+			   *li;
 
+	cxt.text = text;
 	*server = InvalidOid;
 	if (queries == NIL)
 		ereport(ERROR,
@@ -741,7 +764,7 @@ plan_check(List *queries, const char *text, Oid *server)
 				 errhint("Write INSERT INTO table SELECT ... FROM topic.")));
 	foreach(lc, queries)
 	{
-		StatementInfo *info = plan_check_statement(lfirst_node(Query, lc), text);
+		StatementInfo *info = check_statement(lfirst_node(Query, lc), text);
 		ListCell   *ls;
 
 		foreach(ls, info->sources)
@@ -755,44 +778,18 @@ plan_check(List *queries, const char *text, Oid *server)
 						 errdetail("Foreign table \"%s\" belongs to server \"%s\", another one to server \"%s\".",
 								   source->name, stream_server_name(source->serverid),
 								   stream_server_name(*server)),
-						 errhint("Make one pipeline for each server.")));
+						 errhint("Make one pipeline for each server."),
+						 set_position(&cxt, text_relation_location(text, source->relid, true))));
 			*server = source->serverid;
 		}
 		infos = lappend(infos, info);
+		cxt.sinks = list_concat_unique_oid(cxt.sinks, info->sinks);
+	}
+	/* what the statements read besides: none may read what one of them writes */
+	forboth(lc, queries, li, infos)
+	{
+		cxt.info = lfirst(li);
+		(void) use_walker((Node *) lfirst_node(Query, lc), &cxt);
 	}
 	return infos;
-}
-
-List *
-plan_parse(const char *text)
-{
-	List	   *raw;
-	List	   *queries = NIL;
-	ListCell   *lc;
-	ErrorContextCallback callback;
-
-	callback.callback = text_error_callback;
-	callback.arg = unconstify(char *, text);
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-
-	raw = raw_parser(text, RAW_PARSE_DEFAULT);
-	foreach(lc, raw)
-	{
-		RawStmt    *stmt = lfirst_node(RawStmt, lc);
-		Query	   *query;
-
-		query = parse_analyze_fixedparams(stmt, text, NULL, 0, NULL);
-		if (query->commandType == CMD_UTILITY)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a pipeline is made of INSERT statements, not of %s",
-							GetCommandTagName(CreateCommandTag(query->utilityStmt))),
-					 errhint("Write INSERT INTO table SELECT ... FROM topic."),
-					 errposition(stmt->stmt_location + 1)));
-		queries = lappend(queries, query);
-	}
-
-	error_context_stack = callback.previous;
-	return queries;
 }

@@ -42,17 +42,16 @@ typedef struct StatementInfo
 	List	   *volatile_functions; /* names, palloc'd */
 } StatementInfo;
 
-/* ---- legality.c ---- */
+/* ---- parse.c, legality.c ---- */
 
 /* Parses and analyses a pipeline's text: a list of Query. Errors show their place in the text. */
 extern List *plan_parse(const char *text);
 /*
- * Throws feature_not_supported unless the statement is row-wise: its result
- * over two batches together is the union of its results over each.  "text" is
- * what positions refer to, NULL: none are shown (stored statements).
+ * Throws feature_not_supported unless each statement is row-wise: its result
+ * over two batches together is the union of its results over each.  Also all
+ * use one server, and none reads what one of them writes.  "text" is what
+ * positions refer to, NULL: none are shown (stored statements).
  */
-extern StatementInfo *plan_check_statement(Query *query, const char *text);
-/* all statements; also that they use one server */
 extern List *plan_check(List *queries, const char *text, Oid *server);
 
 /* ---- program.c ---- */

@@ -1,0 +1,59 @@
+-- What the demo streams into: run by show.pl with the variable "brokers".  This is all that a user writes.
+
+CREATE EXTENSION streamproc;
+
+-- a topic is a foreign table
+CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'brokers');
+CREATE FOREIGN TABLE tx (
+	tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz,
+	p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
+	SERVER kafka OPTIONS (topic 'tx', format 'json', event_time 'at');
+
+-- local data to join with: 10,000 cards with their owners and limits
+CREATE TABLE card (card text PRIMARY KEY, owner text NOT NULL, card_limit numeric(12,2) NOT NULL);
+INSERT INTO card
+SELECT 'card-' || lpad(i::text, 6, '0'),
+	(ARRAY['Ada', 'Bruno', 'Chiara', 'Daan', 'Elif', 'Farid', 'Greta', 'Hugo', 'Ines', 'Jan', 'Klara', 'Luis', 'Mira',
+		'Nils', 'Olga', 'Pavel', 'Quinn', 'Rosa', 'Sven', 'Tereza'])[1 + i % 20] || ' ' ||
+	(ARRAY['Almeida', 'Berg', 'Costa', 'Dubois', 'Eriksen', 'Fischer', 'Garcia', 'Horvath', 'Ivanov', 'Jansen', 'Kowalski',
+		'Lindqvist', 'Moreau', 'Novak', 'Olsen', 'Petrov', 'Quaglia', 'Rossi', 'Silva', 'Toth', 'Urban', 'Virtanen',
+		'Weber', 'Yilmaz', 'Zeman'])[1 + i / 20 % 25],
+	(ARRAY[2500, 4000, 6000])[1 + i % 3]
+FROM generate_series(0, 9999) i;
+ANALYZE card;
+
+-- 1. filter and left join
+CREATE TABLE big_tx (tx_id uuid, card text, owner text, amount numeric, city text, at timestamptz, p int, o bigint);
+CREATE INDEX ON big_tx (p, o);
+SELECT streamproc.create_pipeline('big_tx', $$
+	INSERT INTO big_tx
+	SELECT t.tx_id, t.card, c.owner, t.amount, t.city, t.at, t.p, t.o
+	FROM tx t LEFT JOIN card c USING (card)
+	WHERE t.amount > 1000
+$$);
+
+-- 2. one row per card: where it was used last, and how often so far (an event stored twice or lost would show here)
+CREATE TABLE card_last (card text PRIMARY KEY, city text, amount numeric, at timestamptz, times bigint)
+	WITH (fillfactor = 50);
+SELECT streamproc.create_pipeline('card_last', $$
+	INSERT INTO card_last AS l
+	SELECT card, city, amount, at, 1 FROM tx
+	ON CONFLICT (card) DO UPDATE
+	SET city = excluded.city, amount = excluded.amount, at = excluded.at, times = l.times + 1
+$$);
+
+-- 3. alerts, and from the same rows the alerts by city
+CREATE TABLE alert (tx_id uuid, card text, owner text, amount numeric, card_limit numeric, city text, at timestamptz, p int, o bigint);
+CREATE INDEX ON alert (p, o);
+CREATE TABLE city_alert (city text PRIMARY KEY, alerts bigint, total numeric);
+SELECT streamproc.create_pipeline('alert', $$
+	WITH a AS (
+		INSERT INTO alert
+		SELECT t.tx_id, t.card, c.owner, t.amount, c.card_limit, t.city, t.at, t.p, t.o
+		FROM tx t JOIN card c USING (card)
+		WHERE t.amount > c.card_limit
+		RETURNING city, amount)
+	INSERT INTO city_alert AS s
+	SELECT city, 1, amount FROM a
+	ON CONFLICT (city) DO UPDATE SET alerts = s.alerts + 1, total = s.total + excluded.total
+$$);

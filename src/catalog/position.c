@@ -192,6 +192,37 @@ catalog_position_insert(PositionRow *row)
 	table_close(rel, NoLock);
 }
 
+/*
+ * Locks a row that somebody may be changing now and returns it as it is then;
+ * NULL: it was deleted.  Row locks are held to the end of the transaction.
+ */
+static PositionRow *
+lock_latest(Relation rel, PositionRow *row)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PositionRow *latest = NULL;
+	TM_FailureData tmfd;
+	TM_Result	result;
+
+	result = table_tuple_lock(rel, &row->tid, snapshot, slot, GetCurrentCommandId(true),
+							  LockTupleExclusive, LockWaitBlock,
+							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &tmfd);
+	if (result == TM_Ok)
+	{
+		bool		should_free;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+
+		latest = position_from_tuple(rel, tuple);
+		latest->tid = slot->tts_tid;
+		if (should_free)
+			heap_freetuple(tuple);
+	}
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	return latest;
+}
+
 int
 catalog_positions_delete(const char *pipeline)
 {
@@ -200,12 +231,17 @@ catalog_positions_delete(const char *pipeline)
 	ListCell   *lc;
 
 	foreach(lc, rows)
-		simple_heap_delete(rel, &((PositionRow *) lfirst(lc))->tid);
+	{
+		PositionRow *latest = lock_latest(rel, lfirst(lc));
+
+		if (latest != NULL)
+			simple_heap_delete(rel, &latest->tid);
+	}
 	table_close(rel, NoLock);
 	return list_length(rows);
 }
 
-/* A new run has new ends; nobody runs the pipeline, or its tasks will find the row replaced. */
+/* A new run has new ends; a task that still runs keeps its own and ends with them. */
 void
 catalog_positions_clear_stop(const char *pipeline)
 {
@@ -215,21 +251,18 @@ catalog_positions_clear_stop(const char *pipeline)
 
 	foreach(lc, rows)
 	{
-		PositionRow *row = lfirst(lc);
+		PositionRow *latest = lock_latest(rel, lfirst(lc));
 		int			i;
 
-		for (i = 0; i < row->nparts; i++)
-			row->parts[i].stop_offset = -1;
-		simple_heap_update(rel, &row->tid, position_to_tuple(rel, row));
+		if (latest == NULL)
+			continue;
+		for (i = 0; i < latest->nparts; i++)
+			latest->parts[i].stop_offset = -1;
+		simple_heap_update(rel, &latest->tid, position_to_tuple(rel, latest));
 	}
 	table_close(rel, NoLock);
 }
 
-/*
- * What this process holds in memory is not what is stored: it cannot become
- * right by another try, so the process ends, and with it the transaction.  A
- * task that is still wanted is started again and reads the row anew.
- */
 static void
 position_conflict(const PositionRow *row, const char *detail)
 {

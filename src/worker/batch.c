@@ -25,6 +25,7 @@
 #include "worker/worker.h"
 
 #define ARENA_FIRST (1024 * 1024)
+#define PREFETCH_AHEAD 4
 
 static const int64 UNIX_EPOCH_US = ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
 
@@ -57,7 +58,8 @@ batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryC
 		feed->natts = bs->source->natts;
 		feed->values = bs->values;
 		feed->isnull = bs->isnull;
-		feed->needed = program->sources[s].needed;
+		/* a copy: the program may be replaced by one with other plans */
+		feed->needed = bms_copy(program->sources[s].needed);
 	}
 
 	batch->nparts = position->nparts;
@@ -196,6 +198,24 @@ decode_message(Batch *batch, const KafkaMessage *message, TimestampTz now)
 }
 
 /*
+ * The bytes were written by librdkafka's thread on another core: asked for
+ * some messages ahead they are here when their turn comes.
+ */
+static inline void
+prefetch_message(const Batch *batch, int i)
+{
+	if (i < batch->npending)
+	{
+		const char *p = batch->pending[i].value;
+
+		__builtin_prefetch(p);
+		__builtin_prefetch(p + 64);
+		__builtin_prefetch(p + 128);
+		__builtin_prefetch(p + 192);
+	}
+}
+
+/*
  * Decodes the pending messages and gives them back.  "careful": an error
  * thrown by an input function becomes the message's.
  */
@@ -211,6 +231,7 @@ decode_pending(Batch *batch, bool careful)
 		TaskPartition *tp = &batch->parts[message->part];
 		bool		more_of_part;
 
+		prefetch_message(batch, batch->pending_next + PREFETCH_AHEAD);
 		if (tp->position->stop_offset >= 0 && message->offset >= tp->position->stop_offset)
 		{
 			tp->finished = true;

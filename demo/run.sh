@@ -21,6 +21,7 @@ work=${DEMO_DIR:-/tmp/streamproc-demo}
 seconds=${DEMO_SECONDS:-20}
 rate=${DEMO_RATE:-5000}
 partitions=4
+backlog=100000
 for number in "$seconds" "$rate"; do
 	[[ $number =~ ^[1-9][0-9]{0,6}$ ]] || sp_die "DEMO_SECONDS and DEMO_RATE are whole numbers, not \"$number\""
 done
@@ -30,6 +31,9 @@ done
 unset PGPORT PGDATABASE PGUSER PGHOST PGOPTIONS PGSERVICE PGAPPNAME MAKEFLAGS MAKELEVEL MFLAGS
 
 as_user() { (cd "$work" && sp_as_user "$work" "$@"); }
+load_events() {
+	as_user "$work/tree/test/kafka/load" --brokers "$(cat "$work/kafka/address")" --topic tx --at-now --keys 10000 --skew 0.5 "$@"
+}
 bindir() { echo "$work/inst$("$sp_pg_config" --bindir)"; }
 socket=$work/socket
 psql_command="psql -h $socket -U postgres demo"
@@ -47,7 +51,7 @@ stop() {
 	if [ -f "$work/data/postmaster.pid" ]; then
 		as_user "$(bindir)/pg_ctl" -D "$work/data" -m fast -t 20 -w stop >/dev/null 2>&1
 	fi
-	[ ! -f "$work/kafka/server.properties" ] || as_user "$work/tree/test/kafka/broker.sh" destroy "$work/kafka"
+	[ ! -f "$work/kafka/server.properties" ] || as_user "$work/tree/test/kafka/broker.sh" stop "$work/kafka"
 	sp_sweep "$work"
 	cd / && rm -rf "$work"
 }
@@ -56,7 +60,7 @@ stop() {
 
 started=0
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
-step() { printf '  %-12s %-52s' "$1" "$2"; started=$(milliseconds); }
+step() { printf '  %-12s %-62s' "$1" "$2"; started=$(milliseconds); }
 step_done() { local ms=$(($(milliseconds) - started)); printf '%6d.%d s\n' $((ms / 1000)) $((ms % 1000 / 100)); }
 step_failed() { printf '\n'; tail -n 40 "$1" >&2; sp_die "$2"; }
 
@@ -91,7 +95,7 @@ start() {
 	sp_temp_install "$work/tree" "$work/inst" >>"$work/build.log" 2>&1 || step_failed "$work/build.log" "the installation failed"
 	step_done
 
-	step PostgreSQL "$("$(bindir)/postgres" --version | sed 's/.*PostgreSQL) \([0-9.]*\).*/\1/'), a copy of the installation, socket $socket"
+	step PostgreSQL "$("$(bindir)/postgres" --version | sed 's/.*PostgreSQL) \([0-9.]*\).*/\1/'), from a copy of the installation"
 	touch "$work/postgres.log"
 	[ "$(id -u)" != 0 ] || chown "$(sp_user):" "$work/postgres.log"
 	{
@@ -111,7 +115,7 @@ start() {
 	} >"$work/start.log" 2>&1 || { tail -n 20 "$work/postgres.log" >&2; step_failed "$work/start.log" "PostgreSQL does not start"; }
 	step_done
 
-	step Kafka "broker 3.9.1, one node"
+	step Kafka "$(sed -n 's/^kafka_version=//p' "$sp_root/test/kafka/broker.sh"), one node"
 	STREAMPROC_CACHE=$(sp_jars "$work/cache" 2>"$work/start.log") || step_failed "$work/start.log" "no jars of the broker"
 	export STREAMPROC_CACHE
 	{ as_user "$work/tree/test/kafka/broker.sh" start "$work/kafka" &&
@@ -119,13 +123,18 @@ start() {
 		step_failed "$work/start.log" "the broker does not start"
 	step_done
 
-	step pipelines "topic tx with $partitions partitions, 10,000 cards, three pipelines"
+	step topic "tx, $partitions partitions, 100,000 card transactions in it"
+	load_events --count $backlog --seed 7 >"$work/start.log" 2>&1 || step_failed "$work/start.log" "the load generator failed"
+	step_done
+
+	step pipelines "three; until they have caught up with these"
 	as_user "$(bindir)/psql" -Xq -v ON_ERROR_STOP=1 -v brokers="$(cat "$work/kafka/address")" -h "$socket" -U postgres -d demo \
-		-f "$work/tree/demo/demo.sql" >"$work/start.log" 2>&1 || step_failed "$work/start.log" "the pipelines cannot be made"
+		-f "$work/tree/demo/demo.sql" -c "SELECT streamproc.wait_until_caught_up(name, '60 s') FROM streamproc.pipeline" \
+		>"$work/start.log" 2>&1 || step_failed "$work/start.log" "the pipelines cannot be made"
 	step_done
 
 	as_user perl "$work/tree/demo/show.pl" --bindir "$(bindir)" --dir "$work" --seconds "$seconds" --rate "$rate" \
-		--kill "${DEMO_KILL:-yes}"
+		--backlog $backlog --kill "${DEMO_KILL:-yes}"
 	rc=$?
 	[ $rc != 130 ] || { echo "interrupted; make demo-stop cleans up"; exit $rc; }
 
@@ -140,24 +149,23 @@ start() {
 		  stream on demo/run.sh load 30
 		  stop      make demo-stop
 	TEXT
-	printf '%d s' $((SECONDS - begin - download))
+	printf '%d s in all' $((SECONDS - begin - download))
 	[ $((download + install)) = 0 ] || printf ', %d s of it installing; %d s of downloads not counted' "$install" "$download"
 	echo
 	exit $rc
 }
 
-load() {
+stream_on() {
 	ours && [ -f "$work/kafka/address" ] || sp_die "no demo is running in $work (make demo)"
 	[[ ${1:-30} =~ ^[1-9][0-9]{0,4}$ ]] || sp_die "a number of seconds, not \"$1\""
 	# another seed is another sequence
-	as_user "$work/tree/test/kafka/load" --brokers "$(cat "$work/kafka/address")" --topic tx --at-now --rate "$rate" \
-		--count $((rate * ${1:-30})) --keys 10000 --skew 0.5 --seed "$(date +%s)"
+	load_events --rate "$rate" --count $((rate * ${1:-30})) --linger 2 --seed "$(date +%s)"
 }
 
 case ${1:-start} in
 	start) start ;;
 	stop) if stop; then echo "the demo is gone ($work); installed packages and the jars in the cache stay"; else echo "no demo in $work"; fi ;;
-	load) load "${2:-30}" ;;
+	load) stream_on "${2:-30}" ;;
 	-h | --help | help) usage ;;
 	*) usage >&2; exit 2 ;;
 esac

@@ -181,7 +181,7 @@ sub kill_a_task {
 	my $rows = ask("SELECT task, pid FROM streamproc.stat_worker WHERE pipeline = '$victim' AND role = 'task' AND pid > 0 ORDER BY task DESC LIMIT 1") // return;
 	my ($task, $pid) = @{$rows->[0] // return};
 	$killed_at = time;
-	note("kill -9: task $task of $victim (pid $pid), in the middle of its work");
+	note("kill -9 of task $task of $victim (pid $pid): PostgreSQL restarts");
 	kill KILL => $pid or note("kill: $!");
 	return;
 }
@@ -242,8 +242,8 @@ sub clip {
 
 sub state_text {
 	my ($s) = @_;
-	return defined $killed_at && !defined $back_at ? red(sprintf '%-9s', 'down') : dim(sprintf '%-9s', '-') unless $s;
-	my $text = sprintf '%-9s', $s->{state};
+	return defined $killed_at && !defined $back_at ? red(sprintf '%-8s', 'down') : dim(sprintf '%-8s', '-') unless $s;
+	my $text = sprintf '%-8s', $s->{state};
 	return $s->{state} eq 'running' ? green($text) : $s->{state} eq 'failed' ? red($text) : yellow($text);
 }
 
@@ -259,24 +259,23 @@ sub frame {
 	push @lines, sprintf '  topic tx   %s events/s   %s events in %d partitions   %s', bold(sprintf '%6s', whole($topic_rates[-1])),
 		whole($total), $partitions, paint(36, spark(20, @topic_rates));
 	push @lines, '';
-	push @lines, dim(sprintf '  %-10s %-18s %-9s %8s %7s %7s %17s', 'pipeline', '', 'state', 'events/s', 'rows/s', 'behind', 'commit p50 / p99');
+	push @lines, dim(sprintf '  %-9s %-17s %-8s %8s %6s %7s %14s', 'pipeline', '', 'state', 'events/s', 'rows/s', 'behind', 'commit p50/p99');
 	for my $name (@pipelines) {
 		my $s = $stat{$name};
-		push @lines, sprintf '  %s %-18s %s %8s %7s %7s %17s', bold(sprintf '%-10s', $name), $does{$name}, state_text($s),
+		push @lines, sprintf '  %s %-17s %s %8s %6s %7s %14s', bold(sprintf '%-9s', $name), $does{$name}, state_text($s),
 			whole($s->{in_rate}), whole($s->{out_rate}), whole($s->{lag}),
-			defined $s->{p50} ? sprintf('%.1f / %.1f ms', $s->{p50}, $s->{p99}) : '-';
+			defined $s->{p50} ? sprintf('%.1f/%.1f ms', $s->{p50}, $s->{p99}) : '-';
 	}
 	my @took = map { $_->[1] } @latency;
 	push @lines, sprintf '  message timestamp to visible row: p50 %s  p99 %s  %s',
 		bold(ms(percentile(0.5, @took))), bold(ms(percentile(0.99, @took))), dim("($latency_window_s s, " . scalar(@took) . ' rows)');
 	push @lines, '';
-	push @lines, dim('  newest alerts');
+	push @lines, dim(sprintf '  %-30s %10s  %-11s %6s  %10s', 'newest alerts', 'amount', 'city', 'limit', 'seen after');
 	for my $i (1 .. $shown) {
 		my $alert = $i <= @alerts ? $alerts[-$i] : undef;
 		if (!$alert) { push @lines, ''; next; }
 		my ($at, $owner, $amount, $limit, $city, $took) = @$alert;
-		push @lines, sprintf '  %s  %-16.16s %s  %-11.11s %s', dim($at), $owner, yellow(sprintf '%10s', $amount), $city,
-			dim(sprintf 'limit %s, seen after %s', $limit, ms($took));
+		push @lines, sprintf '  %s  %-16.16s %s  %-11.11s %6s  %10s', dim($at), $owner, yellow(sprintf '%10s', $amount), $city, $limit, ms($took);
 	}
 	push @lines, '';
 	my $max = @cities ? $cities[0][1] : 0;
@@ -396,7 +395,7 @@ sub compare {
 	my $now = time;
 	must("SELECT streamproc.wait_until_caught_up('$_', '60 s')") for @pipelines;
 	printf "\n  The generator has stopped after %s events; the pipelines had caught up %.0f ms later.\n", whole($streamed), (time - $now) * 1000;
-	printf "  Message timestamp to visible row: p50 %s, p99 %s (%s rows, without the first %d s%s).\n\n", ms(percentile(0.5, @calm)),
+	printf "  Message timestamp to visible row: p50 %s, p99 %s \n  (%s rows, without the first %d s%s).\n\n", ms(percentile(0.5, @calm)),
 		ms(percentile(0.99, @calm)), whole(scalar @calm), $warm_up_s, defined $killed_at ? ' and the crash' : '';
 	open my $file, '<', "$opt{dir}/tree/demo/compare.sql" or die "compare.sql: $!\n";
 	my $sql = join '', <$file>;
@@ -422,8 +421,8 @@ sub compare {
 		my $line = sprintf '%-12s %12s %14s %10s %8s', $name, map { whole($_) } $n, $wanted, $missing, $extra;
 		print '  ', $equal ? $line : red($line), '  ', $equal ? green('equal') : red('DIFFERENT'), "\n";
 	}
-	printf "  %s  %s\n", $good ? green(bold("each of the ${\ whole($events)} events exactly once: 0 missing, 0 extra")) : red(bold('the sinks differ from the batch queries')),
-		dim(sprintf '(compared in %.1f s)', $seconds);
+	print '  ', $good ? green(bold('each of the ' . whole($events) . ' events exactly once: 0 missing, 0 extra')) :
+		red(bold('the sinks differ from the batch queries')), dim(sprintf ' (%.1f s)', $seconds), "\n";
 	return $good;
 }
 

@@ -180,8 +180,10 @@ upsert_apply_plan(PlannedStmt *whole)
 														  tle->resno, tle->resname, false));
 		var = makeVar(INDEX_VAR, tle->resno, exprType((Node *) tle->expr),
 					  exprTypmod((Node *) tle->expr), exprCollation((Node *) tle->expr), 0);
+		/* ModifyTable wants to see NULL itself for dropped and generated columns */
 		scan->scan.plan.targetlist = lappend(scan->scan.plan.targetlist,
-											 makeTargetEntry((Expr *) var, tle->resno, tle->resname, tle->resjunk));
+											 makeTargetEntry(IsA(tle->expr, Const) ? copyObject(tle->expr) : (Expr *) var,
+															 tle->resno, tle->resname, tle->resjunk));
 	}
 	scan->scan.scanrelid = 0;
 	scan->methods = &rows_scan_methods;

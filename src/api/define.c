@@ -32,9 +32,12 @@
 #include "utils/fmgroids.h"
 #include "utils/syscache.h"
 
-/* An ACL that grants nothing to anybody, the owner included. */
+/*
+ * Revoked: an ACL that grants nothing to anybody, the owner included.  Not
+ * revoked: the default, under which the owner may have his new text validated.
+ */
 static void
-revoke_execute(Oid procedure)
+set_execute(Oid procedure, bool revoked)
 {
 	Relation	rel = table_open(ProcedureRelationId, RowExclusiveLock);
 	HeapTuple	tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(procedure));
@@ -45,7 +48,10 @@ revoke_execute(Oid procedure)
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for procedure %u", procedure);
-	values[Anum_pg_proc_proacl - 1] = PointerGetDatum(make_empty_acl());
+	if (revoked)
+		values[Anum_pg_proc_proacl - 1] = PointerGetDatum(make_empty_acl());
+	else
+		isnull[Anum_pg_proc_proacl - 1] = true;
 	replace[Anum_pg_proc_proacl - 1] = true;
 	new = heap_modify_tuple(tuple, RelationGetDescr(rel), values, isnull, replace);
 	CatalogTupleUpdate(rel, &new->t_self, new);
@@ -68,6 +74,8 @@ define_procedure(const char *name, List *queries, bool replace)
 				 errmsg("procedure %s.%s already exists", CATALOG_PIPELINE_SCHEMA, quote_identifier(name)),
 				 errhint("Drop it: DROP PROCEDURE %s.%s.", CATALOG_PIPELINE_SCHEMA, quote_identifier(name))));
 
+	if (OidIsValid(existing))
+		set_execute(existing, false);
 	address = ProcedureCreate(name, schema, replace, false,
 							  VOIDOID,
 							  OidIsValid(existing) ? existing_owner : GetUserId(),
@@ -88,7 +96,7 @@ define_procedure(const char *name, List *queries, bool replace)
 							  InvalidOid,
 							  100, 0);
 	CommandCounterIncrement();
-	revoke_execute(address.objectId);
+	set_execute(address.objectId, true);
 	return address.objectId;
 }
 

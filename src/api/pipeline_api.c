@@ -299,8 +299,6 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 	{
 		row->stop = arg_text(fcinfo, 2, "stop");
 		check_stop(row->stop);
-		/* another end: forget the offsets that were resolved for the old one */
-		catalog_positions_clear_stop(name);
 	}
 	if (!PG_ARGISNULL(3))
 		row->parallelism = check_parallelism(PG_GETARG_INT32(3));
@@ -338,6 +336,12 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 					 errmsg("parallelism of %d is not supported for the ON CONFLICT of pipeline \"%s\"",
 							row->parallelism, name)));
 	}
+	/*
+	 * Another end: forget the offsets that were resolved for the old one.
+	 * Another query: the tasks that still run the old one cannot commit after us.
+	 */
+	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
+		catalog_positions_new_run(name, !PG_ARGISNULL(1));
 	row->version = next_version(row->version);
 	catalog_pipeline_update(row);
 	PG_RETURN_VOID();
@@ -374,7 +378,7 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 	set_state(row, NULL);
 	row->version = next_version(row->version);
 	/* a new run has new ends */
-	catalog_positions_clear_stop(name);
+	catalog_positions_new_run(name, false);
 	catalog_pipeline_update(row);
 	PG_RETURN_VOID();
 }

@@ -131,6 +131,8 @@ describe(int slot, char *into, Size size)
 	LWLockAcquire(shmem->lock, LW_SHARED);
 	if (shmem->pipelines[slot].state == PIPELINE_WAITING)
 		snprintf(into, size, "It waits: %s.", shmem->pipelines[slot].reason.message);
+	else if (shmem->pipelines[slot].ends_error[0] != '\0')
+		snprintf(into, size, "The ends of its topics are not known: %s.", shmem->pipelines[slot].ends_error);
 	LWLockRelease(shmem->lock);
 }
 

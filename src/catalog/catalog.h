@@ -6,8 +6,10 @@
  * LOCKING
  *	  catalog_pipeline_lock() takes a heavyweight lock on one pipeline's name
  *	  until the end of the transaction; every writer of a row of "pipeline"
- *	  holds it.  Rows of task_position are written by the launcher while no
- *	  task runs, and by the one task they belong to.
+ *	  holds it, and every writer of rows of task_position but the tasks.  A
+ *	  task changes its own row only; who changes or deletes it as well locks
+ *	  the tuple first, and raises the generation where the task must not
+ *	  commit any more.
  *
  *-------------------------------------------------------------------------
  */
@@ -95,10 +97,15 @@ typedef struct PositionRow
 /* all rows of a pipeline, in the current memory context */
 extern List *catalog_positions(const char *pipeline);
 extern void catalog_position_insert(PositionRow *row);
-extern int	catalog_positions_delete(const char *pipeline);
-extern void catalog_positions_clear_stop(const char *pipeline);
+/* deletes them; what was deleted, as it stood last */
+extern List *catalog_positions_delete(const char *pipeline);
 /*
- * Writes "row" over the stored row.  Throws 40001 unless the stored row is of
+ * A new run has new ends: forgets stop offsets.  "old_text": nothing of the
+ * present tasks may be committed after this transaction.
+ */
+extern void catalog_positions_new_run(const char *pipeline, bool old_text);
+/*
+ * Writes "row" over the stored row.  Ends the process unless the stored row is of
  * the same pipeline, task and generation and holds the offsets "was".  On
  * success *tid, *relfilenode tell where the new row stands: the caller stores
  * them in the row only after COMMIT.

@@ -344,15 +344,17 @@ catalog_pipeline_update(PipelineRow *row)
 bool
 catalog_pipeline_delete(const char *name)
 {
-	PipelineRow *row = catalog_pipeline_get(name, true);
+	PipelineRow *row;
 	Relation	rel;
 
+	catalog_pipeline_lock(name);
+	row = catalog_pipeline_get(name, true);
 	if (row == NULL)
 		return false;
 	rel = pipeline_open(RowExclusiveLock);
 	CatalogTupleDelete(rel, &row->tid);
 	table_close(rel, NoLock);
-	catalog_positions_delete(name);
+	(void) catalog_positions_delete(name);
 	CommandCounterIncrement();
 	catalog_mark_changed();
 	return true;
@@ -377,6 +379,9 @@ xact_callback(XactEvent event, void *arg)
 			changed_in_transaction = false;
 			break;
 		case XACT_EVENT_ABORT:
+			/* a DROP EXTENSION that is rolled back has stopped workers already */
+			if (changed_in_transaction)
+				database_changed(MyDatabaseId);
 			changed_in_transaction = false;
 			break;
 		default:

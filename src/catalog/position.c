@@ -19,6 +19,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -223,27 +224,29 @@ lock_latest(Relation rel, PositionRow *row)
 	return latest;
 }
 
-int
+List *
 catalog_positions_delete(const char *pipeline)
 {
 	Relation	rel = position_open(RowExclusiveLock);
 	List	   *rows = catalog_positions(pipeline);
+	List	   *deleted = NIL;
 	ListCell   *lc;
 
 	foreach(lc, rows)
 	{
 		PositionRow *latest = lock_latest(rel, lfirst(lc));
 
-		if (latest != NULL)
-			simple_heap_delete(rel, &latest->tid);
+		if (latest == NULL)
+			continue;
+		simple_heap_delete(rel, &latest->tid);
+		deleted = lappend(deleted, latest);
 	}
 	table_close(rel, NoLock);
-	return list_length(rows);
+	return deleted;
 }
 
-/* A new run has new ends; a task that still runs keeps its own and ends with them. */
 void
-catalog_positions_clear_stop(const char *pipeline)
+catalog_positions_new_run(const char *pipeline, bool old_text)
 {
 	Relation	rel = position_open(RowExclusiveLock);
 	List	   *rows = catalog_positions(pipeline);
@@ -252,15 +255,24 @@ catalog_positions_clear_stop(const char *pipeline)
 	foreach(lc, rows)
 	{
 		PositionRow *latest = lock_latest(rel, lfirst(lc));
+		bool		change = old_text;
 		int			i;
 
 		if (latest == NULL)
 			continue;
 		for (i = 0; i < latest->nparts; i++)
+		{
+			if (latest->parts[i].stop_offset >= 0)
+				change = true;
 			latest->parts[i].stop_offset = -1;
+		}
+		if (!change)
+			continue;
+		latest->generation++;
 		simple_heap_update(rel, &latest->tid, position_to_tuple(rel, latest));
 	}
 	table_close(rel, NoLock);
+	CommandCounterIncrement();
 }
 
 static void
@@ -283,7 +295,7 @@ check_same(Relation rel, HeapTuple tuple, const PositionRow *row, const int64 *w
 	if (strcmp(now->pipeline, row->pipeline) != 0 || now->task != row->task)
 		position_conflict(row, "Another row stands in its place.");
 	if (now->generation != row->generation)
-		position_conflict(row, "Another launcher has taken over.");
+		position_conflict(row, "Another launcher has taken over, or the pipeline was altered.");
 	if (now->nparts != row->nparts)
 		position_conflict(row, "It has other partitions.");
 	for (i = 0; i < row->nparts; i++)

@@ -360,7 +360,8 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 Program *
 program_make(List *queries)
 {
-	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "streamproc program", ALLOCSET_DEFAULT_SIZES);
+	/* the caller's context, where an error after us would forget it; see program_load() */
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc program", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	Program    *program = palloc0(sizeof(Program));
 	int			number = 0;
@@ -415,6 +416,8 @@ program_load(Oid procedure)
 	if (IsA(linitial(stored), List))
 		stored = linitial_node(List, stored);
 	program = program_make(stored);
+	/* lives over transactions */
+	MemoryContextSetParent(program->cxt, TopMemoryContext);
 	program->procedure = procedure;
 	current_program = program;
 	return program;

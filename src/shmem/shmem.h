@@ -104,6 +104,7 @@ typedef struct PipelineSlot
 	bool		wanted;			/* the catalog says that it should run */
 	bool		drain;			/* run to the present ends, then stop */
 	bool		dropped;		/* the catalog has it no more: freed when its workers are gone */
+	bool		reload;			/* a task saw that foreign table, server or mapping changed: all start anew */
 	Oid			database;
 	Oid			owner;
 	char		name[NAMEDATALEN];
@@ -147,7 +148,6 @@ typedef struct WorkerSlot
 {
 	bool		in_use;
 	bool		stop;			/* leave after the last checkpoint */
-	bool		restart;		/* leave and be started again at once: configuration changed */
 	bool		failed;			/* has recorded a failure of the pipeline */
 	uint64		generation;
 	uint64		pipeline_generation;	/* of the launcher that started it */

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "shmem/shmem.h"
 #include "storage/ipc.h"
@@ -51,6 +52,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->wanted = false;
 		slot->drain = false;
 		slot->dropped = false;
+		slot->reload = false;
 		slot->expected_exit = false;
 		slot->bad_rows = 0;
 		slot->database = database;
@@ -96,15 +98,26 @@ pipeline_slot_free_locked(int slot)
 	ConditionVariableBroadcast(&p->changed);
 }
 
+/* What does not fit is cut off between two characters: the text is stored in the catalog. */
+static void
+copy_text(char *into, const char *text, Size size)
+{
+	int			len = text ? (int) strlen(text) : 0;
+
+	len = pg_mbcliplen(text ? text : "", len, (int) size - 1);
+	memcpy(into, text ? text : "", len);
+	into[len] = '\0';
+}
+
 void
 reason_set(Reason *reason, const char *sqlstate, const char *message,
 		   const char *detail, const char *hint)
 {
 	memset(reason, 0, sizeof(Reason));
-	strlcpy(reason->sqlstate, sqlstate ? sqlstate : "", sizeof(reason->sqlstate));
-	strlcpy(reason->message, message ? message : "", sizeof(reason->message));
-	strlcpy(reason->detail, detail ? detail : "", sizeof(reason->detail));
-	strlcpy(reason->hint, hint ? hint : "", sizeof(reason->hint));
+	copy_text(reason->sqlstate, sqlstate, sizeof(reason->sqlstate));
+	copy_text(reason->message, message, sizeof(reason->message));
+	copy_text(reason->detail, detail, sizeof(reason->detail));
+	copy_text(reason->hint, hint, sizeof(reason->hint));
 	reason->partition = -1;
 	reason->offset = -1;
 	reason->at = GetCurrentTimestamp();
@@ -153,7 +166,7 @@ worker_slot_claim_locked(int pipeline, WorkerRole role, int task)
 		if (slot->in_use)
 			continue;
 		slot->in_use = true;
-		slot->stop = slot->restart = slot->failed = false;
+		slot->stop = slot->failed = false;
 		slot->generation = ++shmem->next_generation;
 		slot->pipeline_generation = shmem->pipelines[pipeline].generation;
 		slot->pipeline = pipeline;
@@ -363,7 +376,11 @@ partition_slot_claim(int pipeline, int task, const char *topic, int32 partition)
 		strlcpy(slot->topic, topic, SHMEM_TOPIC_LEN);
 		slot->target = -1;
 		slot->target_serial = 0;
+		/* nothing of the slot's last use: wait_until_caught_up() would believe it */
+		pg_atomic_write_u64(&slot->next_offset, 0);
+		pg_atomic_write_u64(&slot->committed, 0);
 		pg_atomic_write_u64(&slot->end_offset, PG_UINT64_MAX);
+		pg_atomic_write_u64(&slot->watermark, (uint64) PG_INT64_MIN);
 		pg_atomic_write_u64(&slot->last_record, (uint64) PG_INT64_MIN);
 	}
 	if (found >= 0)

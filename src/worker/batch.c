@@ -73,6 +73,8 @@ batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryC
 		part->committed = part->taken = part->position->next_offset;
 		part->watermark.value = part->position->watermark;
 		part->record_time = part->position->record_time;
+		part->committed_watermark = part->watermark.value;
+		part->committed_record_time = part->record_time;
 		part->slot = partition_slot_claim(pipeline_slot, position->task,
 										  part->position->topic, part->position->partition);
 		part->sources = palloc(sizeof(int) * Max(batch->nsources, 1));

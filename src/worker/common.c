@@ -169,7 +169,7 @@ worker_stop_requested(void)
 {
 	WorkerSlot *w = &shmem->workers[my_worker_slot];
 
-	return w->stop || w->restart;
+	return w->stop;
 }
 
 /*

@@ -43,6 +43,7 @@
 #include "worker/launcher.h"
 
 #define QUESTION_TIMEOUT 10000	/* ms, for one question to the cluster */
+#define FIRST_TIMEOUT 1500		/* ms, for the first one */
 #define RETRY_MS 500
 
 typedef struct TaskHandle
@@ -210,7 +211,10 @@ load_or_fail(void)
 static void
 ask_cluster(void)
 {
-	for (;;)
+	int			timeout = FIRST_TIMEOUT;
+
+	/* a mute broker shows as such within two seconds; then it gets more time */
+	for (;; timeout = QUESTION_TIMEOUT)
 	{
 		KafkaError	err;
 		ListCell   *lc;
@@ -221,7 +225,7 @@ ask_cluster(void)
 		if (me->client == NULL)
 			me->client = kafka_client_open(me->conf);
 		old = MemoryContextSwitchTo(me->cxt);
-		me->cluster_id = kafka_client_cluster_id(me->client, QUESTION_TIMEOUT, &err);
+		me->cluster_id = kafka_client_cluster_id(me->client, timeout, &err);
 		MemoryContextSwitchTo(old);
 		if (me->cluster_id == NULL)
 		{
@@ -232,7 +236,7 @@ ask_cluster(void)
 		{
 			LauncherTopic *topic = lfirst(lc);
 
-			topic->npartitions = kafka_client_partitions(me->client, topic->name, QUESTION_TIMEOUT, &err);
+			topic->npartitions = kafka_client_partitions(me->client, topic->name, timeout, &err);
 			if (topic->npartitions <= 0)
 			{
 				wait_for_cluster(topic->name, &err);
@@ -455,7 +459,7 @@ task_ended(int task)
 
 /* Restarts what died; returns whether all tasks have finished. */
 static bool
-watch_tasks(bool *restart_all)
+watch_tasks(void)
 {
 	int64		now = monotonic_us();
 	bool		all_finished = true;
@@ -474,8 +478,6 @@ watch_tasks(bool *restart_all)
 			{
 				if (w->state == WORKER_FINISHED)
 					t->finished = true;
-				if (w->restart)
-					*restart_all = true;
 			}
 			LWLockRelease(shmem->lock);
 			if (GetBackgroundWorkerPid(t->handle, &pid) == BGWH_STOPPED)
@@ -578,6 +580,42 @@ partitions_changed(void)
 	return false;
 }
 
+/*
+ * REASSIGN OWNED and the like tell nobody: leaves where the pipeline belongs
+ * to somebody else now, so that the next launcher runs as him.
+ */
+static void
+check_owner(void)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	checkpoint_begin();
+	(void) worker_load_pipeline(CurrentMemoryContext);
+	checkpoint_commit();
+	MemoryContextSwitchTo(old);
+}
+
+/* Has each task its partitions in the shared slots, where the answer of answer_ends() goes? */
+static bool
+tasks_ready(void)
+{
+	bool		ready = true;
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	for (i = 0; i < me->ntasks; i++)
+	{
+		TaskHandle *t = &me->tasks[i];
+		WorkerSlot *w = &shmem->workers[t->slot];
+
+		if (!t->finished &&
+			(t->handle == NULL || !w->in_use || w->generation != t->generation || w->state == WORKER_STARTING))
+			ready = false;
+	}
+	LWLockRelease(shmem->lock);
+	return ready;
+}
+
 /* wait_until_caught_up(): tells the present ends of all partitions. */
 static void
 answer_ends(void)
@@ -592,6 +630,7 @@ answer_ends(void)
 		LauncherTopic *topic = lfirst(lc);
 		int64	   *ends = palloc(sizeof(int64) * topic->npartitions);
 		KafkaError	err;
+		int			found = 0;
 		int			i;
 
 		if (!kafka_client_offsets(me->client, topic->name, NULL, topic->npartitions,
@@ -611,10 +650,13 @@ answer_ends(void)
 			{
 				p->target = ends[p->partition];
 				p->target_serial = wanted;
+				found++;
 			}
 		}
 		LWLockRelease(shmem->lock);
 		pfree(ends);
+		if (found < topic->npartitions)
+			snprintf(error, sizeof(error), "streamproc.max_partitions is too small to follow all partitions of topic \"%s\"", topic->name);
 	}
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	strlcpy(slot->ends_error, error, sizeof(slot->ends_error));
@@ -645,29 +687,28 @@ watch(void)
 	me->next_metadata_us = monotonic_us() + (int64) streamproc_metadata_interval * 1000;
 	for (;;)
 	{
-		bool		restart_all = false;
-
 		worker_check();
 		if (!slot->wanted || slot->dropped || slot->version != me->version)
 		{
 			stop_tasks(false);
 			leave();
 		}
-		if (watch_tasks(&restart_all))
+		if (watch_tasks())
 		{
 			worker_finish_pipeline(me->row->drain ? "drained" : "finished");
 			leave();
 		}
-		if (restart_all)
+		if (slot->reload)
 		{
 			stop_tasks(true);
 			leave();
 		}
 		show_state();
-		if (slot->ends_done != slot->ends_wanted)
+		if (slot->ends_done != slot->ends_wanted && tasks_ready())
 			answer_ends();
 		if (monotonic_us() >= me->next_metadata_us)
 		{
+			check_owner();
 			if (partitions_changed())
 			{
 				stop_tasks(true);
@@ -692,6 +733,11 @@ streamproc_launcher_main(Datum arg)
 	MemoryContextSwitchTo(me->cxt);
 
 	FAULT_POINT("launcher-start");
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	shmem->pipelines[me->pipeline].reload = false;
+	if (shmem->pipelines[me->pipeline].state == PIPELINE_STOPPED)
+		pipeline_set_state_locked(&shmem->pipelines[me->pipeline], PIPELINE_STARTING, NULL);
+	LWLockRelease(shmem->lock);
 	load_or_fail();
 	ask_cluster();
 	clear_old_workers();

@@ -18,6 +18,7 @@
 
 #include "access/xact.h"
 #include "checkpoint/checkpoint.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/launcher.h"
@@ -167,6 +168,59 @@ same_cluster(List *old, const char *cluster_id, char **other)
 	return true;
 }
 
+/* Are the rows that were deleted those that the new ones were made from? */
+static bool
+same_positions(List *old, List *deleted)
+{
+	ListCell   *lo,
+			   *ld;
+
+	if (list_length(old) != list_length(deleted))
+		return false;
+	foreach(lo, old)
+	{
+		PositionRow *o = lfirst(lo);
+		bool		found = false;
+
+		foreach(ld, deleted)
+		{
+			PositionRow *d = lfirst(ld);
+			int			i;
+
+			if (d->task != o->task || d->generation != o->generation || d->nparts != o->nparts)
+				continue;
+			found = true;
+			for (i = 0; i < o->nparts; i++)
+				if (d->parts[i].next_offset != o->parts[i].next_offset)
+					found = false;
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Begins the transaction that writes; the pipeline cannot be changed or
+ * dropped until it ends.  Leaves where that has happened already.
+ */
+static void
+begin_settle(PipelineRow *row, MemoryContext cxt)
+{
+	PipelineRow *now;
+
+	checkpoint_begin();
+	catalog_pipeline_lock(row->name);
+	now = worker_load_pipeline(cxt);
+	if (now->version == row->version)
+		return;
+	checkpoint_commit();
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	worker_pipeline()->expected_exit = true;
+	LWLockRelease(shmem->lock);
+	proc_exit(0);
+}
+
 int
 launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task)
 {
@@ -239,9 +293,15 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		}
 	}
 
-	checkpoint_begin();
-	/* nobody writes these rows: the tasks are gone, and this is the only launcher */
-	catalog_positions_delete(row->name);
+	begin_settle(row, cxt);
+	/*
+	 * The tasks are gone and this is the only launcher, so nobody else writes
+	 * these rows; but where that were wrong, results would come twice.
+	 */
+	if (!same_positions(old, catalog_positions_delete(row->name)))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("positions of pipeline \"%s\" were changed by somebody else", row->name)));
 	for (next = 0; next < ntasks; next++)
 	{
 		PositionRow *r = &rows[next];

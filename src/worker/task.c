@@ -83,6 +83,8 @@ typedef struct Task
 
 static Task *me;
 
+static void ask_for_reload(void) pg_attribute_noreturn();
+
 /* ---- set-up ---- */
 
 static PositionRow *
@@ -171,6 +173,37 @@ load(void)
 	checkpoint_commit();
 }
 
+/* What passes is for the launcher, which starts us again; anything else stops the pipeline. */
+static void
+load_or_fail(void)
+{
+	ErrorData  *edata;
+	Reason		reason;
+	int			i;
+
+	PG_TRY();
+	{
+		load();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(me->cxt);
+		edata = CopyErrorData();
+		if (worker_error_passes(edata->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		checkpoint_abort();
+		worker_reason_from_error(&reason, edata);
+		worker_fail_pipeline(&reason);
+	}
+	PG_END_TRY();
+
+	/* an option "topic" was changed since the launcher looked: its positions are not ours */
+	for (i = 0; i < me->batch->nparts; i++)
+		if (me->batch->parts[i].nsources == 0)
+			ask_for_reload();
+}
+
 /* ---- what the views see ---- */
 
 static void
@@ -239,6 +272,17 @@ show_checkpoint(CheckpointReason reason, int64 commit_begun, int64 rows_out)
 
 /* ---- transactions ---- */
 
+/* Leaves; the launcher starts all tasks anew.  It may look when our slot is free: the wish stands in the pipeline's. */
+static void
+ask_for_reload(void)
+{
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	me->pipeline->reload = true;
+	pipeline_wake_launcher_locked(me->pipeline_number);
+	LWLockRelease(shmem->lock);
+	proc_exit(0);
+}
+
 /* Begins; the plans are made again where something changed. */
 static void
 begin_transaction(void)
@@ -280,13 +324,9 @@ begin_transaction(void)
 			ereport(LOG,
 					(errmsg("task %d of pipeline \"%s\" starts anew: a foreign table, server or user mapping has changed",
 							me->slot->task, me->pipeline->name)));
-			LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-			me->slot->restart = true;
-			pipeline_wake_launcher_locked(me->pipeline_number);
-			LWLockRelease(shmem->lock);
 			checkpoint_abort();
 			batch_release(me->batch);
-			proc_exit(0);
+			ask_for_reload();
 		}
 		program_free(me->program);
 		me->program = fresh;
@@ -350,6 +390,8 @@ commit_transaction(CheckpointReason reason)
 		TaskPartition *tp = &batch->parts[i];
 
 		tp->committed = tp->position->next_offset;
+		tp->committed_watermark = tp->position->watermark;
+		tp->committed_record_time = tp->position->record_time;
 		me->was[i] = tp->committed;
 	}
 	program_reset(me->program);
@@ -382,6 +424,8 @@ abort_transaction(void)
 		TaskPartition *tp = &me->batch->parts[i];
 
 		tp->position->next_offset = tp->committed;
+		tp->position->watermark = tp->watermark.value = tp->committed_watermark;
+		tp->position->record_time = tp->record_time = tp->committed_record_time;
 	}
 	me->rows_in = 0;
 	me->bytes = 0;
@@ -518,9 +562,20 @@ check_partition_errors(void)
 
 /* ---- careful running ---- */
 
+/* What is not committed was never taken, so nobody saves a position behind it. */
+static void
+forget_batch(void)
+{
+	int			i;
+
+	for (i = 0; i < me->batch->nparts; i++)
+		me->batch->parts[i].taken = me->batch->parts[i].committed;
+	batch_reset(me->batch);
+}
+
 /*
  * The batch in memory, one transaction for each piece; a piece that fails is
- * halved.  Returns when all of the batch is committed.
+ * halved.  Returns when all of the batch is committed, or the task should stop.
  */
 static void
 run_carefully(void)
@@ -565,7 +620,10 @@ run_carefully(void)
 		{
 			pause_for_error(edata);
 			if (worker_stop_requested())
+			{
+				forget_batch();
 				return;
+			}
 			continue;
 		}
 		if (to - from <= 1)
@@ -715,7 +773,6 @@ idle(void)
 	long		timeout = Min(kafka_consumer_sleep_ms(me->consumer), 500);
 	int64		now = monotonic_us();
 
-	check_partition_errors();
 	save_position_only(false);
 	if (now - me->last_ends_us > 100000)
 	{
@@ -768,6 +825,7 @@ task_loop(void)
 			worker_set_state(WORKER_FINISHED, NULL);
 			return;
 		}
+		check_partition_errors();
 		if (!me->batch->full)
 			space_commits();
 		MemoryContextSwitchTo(me->transaction_cxt);
@@ -815,8 +873,16 @@ task_loop(void)
 			abort_transaction();
 			if (worker_error_passes(edata->sqlerrcode))
 				pause_for_error(edata);
-			else
+			else if (!me->careful)
 				me->careful = true;
+			else
+			{
+				/* before any row: rights, objects, options */
+				Reason		reason;
+
+				worker_reason_from_error(&reason, edata);
+				worker_fail_pipeline(&reason);
+			}
 			FreeErrorData(edata);
 			rewind_consumer();
 			continue;
@@ -851,7 +917,7 @@ streamproc_task_main(Datum arg)
 	MemoryContextSwitchTo(me->cxt);
 
 	FAULT_POINT("task-start");
-	load();
+	load_or_fail();
 	FAULT_POINT("task-loaded");
 	open_consumer();
 	show_partitions(true);

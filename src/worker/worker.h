@@ -76,6 +76,8 @@ typedef struct TaskPartition
 {
 	PartitionPosition *position;	/* in the task's PositionRow: as of the last commit, then as of the batch */
 	int64		committed;		/* next offset of the last commit */
+	TimestampTz committed_watermark;	/* as of the last commit */
+	TimestampTz committed_record_time;
 	int64		taken;			/* next offset after what the batch holds */
 	Watermark	watermark;
 	TimestampTz record_time;	/* of the last message of the batch */

@@ -89,7 +89,16 @@ SQL
 
 # ---- rounds ----
 
-my ($produced, $number) = (0, 0);
+# events of the load tool, records in the topic: a broker that is killed may take a record twice
+my ($produced, $records, $number) = (0, 0, 0);
+
+sub records_in_topic
+{
+	my $n = 0;
+	$n += $_->[1] for values %{ $kafka->offsets('tx') };
+	return $n;
+}
+
 my (%hits, %missed);	# kind => number of rounds
 my $hits_inside = 0;
 
@@ -105,11 +114,11 @@ sub positions_are
 sub catch_up
 {
 	my ($kind) = @_;
-	return if wait_until(sub { positions_are($produced) }, 60);
+	return if wait_until(sub { positions_are($records) }, 60);
 	my $state = $crash->ask('SELECT pipeline, state, reason, "offset", last_error FROM streamproc.stat_pipeline');
 	$crash->reset_fault;
 	$reader->finish;
-	die "after $kind the pipelines did not go on to $produced: "
+	die "after $kind the pipelines did not go on to $records: "
 	  . ($crash->ask('SELECT pipeline, partition, next_offset FROM streamproc.position') // '') . "\n" . ($state // '');
 }
 
@@ -147,6 +156,8 @@ sub strike
 	$kafka->start if $options{broker};
 	!$load or $load->finish or die "load failed";
 	$produced += $count;
+	$records = records_in_topic();
+	die "$produced events were sent, the topic has $records records" if $records < $produced;
 	catch_up("$kind at $point");
 }
 
@@ -239,11 +250,8 @@ $rest = 1000 if $rest < 1000;
 
 wait_caught_up($node, $_) for qw(one three);
 my %read = $reader->finish;
-my $ends = $kafka->offsets('tx');
-my $end_sum = 0;
-$end_sum += $_->[1] for values %$ends;
-is($end_sum, $produced, "$produced messages are in the topic");
-cmp_ok($produced, '>=', $long ? 200_000 : 50_000, 'enough of them');
+note("$produced events were sent, the topic has $records records");
+cmp_ok($records, '>=', $long ? 200_000 : 50_000, 'enough messages went through');
 for my $sink (qw(sink1 sink3))
 {
 	is($node->safe_psql('postgres', "SELECT count(*) FROM (SELECT part, o FROM $sink GROUP BY 1, 2 HAVING count(*) > 1) d"),

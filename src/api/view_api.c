@@ -15,6 +15,9 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "time/time.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -379,6 +382,26 @@ visible_slots(void)
 	return slots;
 }
 
+/* What a worker waits for: what it says itself, or a lock of another session. */
+static const char *
+worker_waits(const WorkerSlot *w)
+{
+	PGPROC	   *proc;
+	uint32		wait;
+	const char *type;
+
+	if (w->waits[0] != '\0' || w->pid == 0)
+		return w->waits;
+	proc = BackendPidGetProc(w->pid);
+	if (proc == NULL)
+		return w->waits;
+	wait = *(volatile uint32 *) &proc->wait_event_info;
+	type = pgstat_get_wait_event_type(wait);
+	if (type == NULL || strcmp(type, "Lock") != 0)
+		return w->waits;
+	return psprintf("lock: %s", pgstat_get_wait_event(wait));
+}
+
 Datum
 streamproc_stat_worker(PG_FUNCTION_ARGS)
 {
@@ -410,7 +433,7 @@ streamproc_stat_worker(PG_FUNCTION_ARGS)
 		else
 			put_null(&row);
 		put_text(&row, worker_states[w.state]);
-		put_text(&row, w.waits);
+		put_text(&row, worker_waits(&w));
 		put_time(&row, w.since);
 		put(&row, Int64GetDatum((int64) pg_atomic_read_u64(&w.rows_in)));
 		put(&row, Int64GetDatum((int64) pg_atomic_read_u64(&w.rows_out)));

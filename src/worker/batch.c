@@ -126,7 +126,8 @@ set_bad(Batch *batch, int part, int64 offset, int source, AttrNumber attnum,
 	StreamSource *src = batch->sources[source].source;
 	char		text[SHMEM_MESSAGE_LEN];
 
-	if (attnum > 0 && attnum <= src->natts)
+	/* the codec names the column itself in most of its messages */
+	if (attnum > 0 && attnum <= src->natts && strncmp(message, "column \"", 8) != 0)
 		snprintf(text, sizeof(text), "column \"%s\" of foreign table \"%s\": %s",
 				 src->columns[attnum - 1].name, src->name, message);
 	else

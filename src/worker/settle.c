@@ -48,6 +48,37 @@ find_position(List *old, const char *topic, int32 partition, bool *topic_known)
 	return found;
 }
 
+static void
+fail_start(const char *detail) pg_attribute_noreturn();
+
+static void
+fail_start(const char *detail)
+{
+	Reason		reason;
+
+	reason_set(&reason, "22023", "the option start names an offset that the topic does not have", detail,
+			   "Drop the pipeline and create it with another start.");
+	worker_fail_pipeline(&reason);
+	pg_unreachable();
+}
+
+/* A partition that no topic has would be forgotten without a word. */
+static void
+check_start_partitions(PipelineRow *row, List *topics)
+{
+	StartOption start;
+	int			most = 0;
+	ListCell   *lc;
+	int			i;
+
+	start_option_parse(row->start, &start);
+	foreach(lc, topics)
+		most = Max(most, ((LauncherTopic *) lfirst(lc))->npartitions);
+	for (i = 0; i < start.n; i++)
+		if (start.partitions[i] >= most)
+			fail_start(psprintf("There is no partition %d.", start.partitions[i]));
+}
+
 /* Where partitions without a position begin. */
 static void
 resolve_start(PipelineRow *row, const char *topic, PartitionPosition *parts, int n, bool topic_known)
@@ -55,6 +86,7 @@ resolve_start(PipelineRow *row, const char *topic, PartitionPosition *parts, int
 	StartOption start;
 	int64	   *offsets = palloc(sizeof(int64) * n);
 	int32	   *numbers = palloc(sizeof(int32) * n);
+	int64	   *ends = NULL;
 	int			i;
 
 	start_option_parse(row->start, &start);
@@ -82,8 +114,18 @@ resolve_start(PipelineRow *row, const char *topic, PartitionPosition *parts, int
 		{
 			int64		offset = start_option_offset(&start, numbers[i]);
 
-			if (offset >= 0)
-				parts[i].next_offset = offset;
+			if (offset < 0)
+				continue;
+			/* beyond the end, rows to come would be passed over; before the beginning, they are gone */
+			if (ends == NULL)
+			{
+				ends = palloc(sizeof(int64) * n);
+				launcher_offsets(topic, numbers, n, KAFKA_SEEK_LATEST, 0, ends);
+			}
+			if (offset < offsets[i] || offset > ends[i])
+				fail_start(psprintf("Partition %d of topic \"%s\" begins at offset " INT64_FORMAT " and ends before offset " INT64_FORMAT ", start says " INT64_FORMAT ".",
+									numbers[i], topic, offsets[i], ends[i], offset));
+			parts[i].next_offset = offset;
 		}
 	}
 }
@@ -254,6 +296,9 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 				   "Correct the option brokers of the server, then start the pipeline; or drop it and create it anew.");
 		worker_fail_pipeline(&reason);
 	}
+
+	if (old == NIL)
+		check_start_partitions(row, topics);
 
 	/* questions to the cluster are asked outside of any transaction */
 	foreach(lc, topics)

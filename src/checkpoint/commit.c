@@ -61,6 +61,24 @@ checkpoint_commit_position(PositionRow *row, const int64 *was)
 	CommitTransactionCommand();
 	row->tid = tid;
 	row->relfilenode = relfilenode;
-	FAULT_POINT("commit-done");
-	report_committed();
+
+	/*
+	 * From here on the caller's memory is behind what is stored, until we
+	 * return.  He would take an error for one of the transaction, and run the
+	 * same rows again: so it ends the process instead.
+	 */
+	PG_TRY();
+	{
+		FAULT_POINT("commit-done");
+		report_committed();
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		FlushErrorState();
+		ereport(FATAL,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("error after the commit of a task of pipeline \"%s\"", row->pipeline)));
+	}
+	PG_END_TRY();
 }

@@ -225,6 +225,7 @@ CREATE FUNCTION streamproc.stat_pipeline_rows(
 	OUT last_error_offset bigint, OUT last_error_at timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'streamproc_stat_pipeline' LANGUAGE C VOLATILE;
+GRANT EXECUTE ON FUNCTION streamproc.stat_pipeline_rows() TO PUBLIC;	-- filters by owner
 COMMENT ON FUNCTION streamproc.stat_pipeline_rows() IS 'rows of the view stat_pipeline';
 CREATE VIEW streamproc.stat_pipeline AS SELECT * FROM streamproc.stat_pipeline_rows();
 GRANT SELECT ON streamproc.stat_pipeline TO PUBLIC;
@@ -236,6 +237,7 @@ CREATE FUNCTION streamproc.stat_worker_rows(
 	OUT since timestamptz, OUT rows_in bigint, OUT rows_out bigint, OUT batches bigint, OUT commits bigint, OUT retries bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'streamproc_stat_worker' LANGUAGE C VOLATILE;
+GRANT EXECUTE ON FUNCTION streamproc.stat_worker_rows() TO PUBLIC;	-- filters by owner
 COMMENT ON FUNCTION streamproc.stat_worker_rows() IS 'rows of the view stat_worker';
 CREATE VIEW streamproc.stat_worker AS SELECT * FROM streamproc.stat_worker_rows();
 GRANT SELECT ON streamproc.stat_worker TO PUBLIC;
@@ -247,6 +249,7 @@ CREATE FUNCTION streamproc.stat_partition_rows(
 	OUT last_record_at timestamptz, OUT at_end boolean, OUT idle boolean, OUT finished boolean)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'streamproc_stat_partition' LANGUAGE C VOLATILE;
+GRANT EXECUTE ON FUNCTION streamproc.stat_partition_rows() TO PUBLIC;	-- filters by owner
 COMMENT ON FUNCTION streamproc.stat_partition_rows() IS 'rows of the view stat_partition';
 CREATE VIEW streamproc.stat_partition AS SELECT * FROM streamproc.stat_partition_rows();
 GRANT SELECT ON streamproc.stat_partition TO PUBLIC;
@@ -258,6 +261,7 @@ CREATE FUNCTION streamproc.stat_checkpoint_rows(
 	OUT duration interval, OUT commit_time interval, OUT rows_in bigint, OUT rows_out bigint, OUT bytes bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'streamproc_stat_checkpoint' LANGUAGE C VOLATILE;
+GRANT EXECUTE ON FUNCTION streamproc.stat_checkpoint_rows() TO PUBLIC;	-- filters by owner
 COMMENT ON FUNCTION streamproc.stat_checkpoint_rows() IS 'rows of the view stat_checkpoint';
 CREATE VIEW streamproc.stat_checkpoint AS SELECT * FROM streamproc.stat_checkpoint_rows();
 GRANT SELECT ON streamproc.stat_checkpoint TO PUBLIC;
@@ -265,6 +269,7 @@ COMMENT ON VIEW streamproc.stat_checkpoint IS 'the last checkpoints (commits) of
 
 CREATE FUNCTION streamproc.visible_to_me(pipeline name) RETURNS boolean
 AS 'MODULE_PATHNAME', 'streamproc_visible_to_me' LANGUAGE C STABLE STRICT;
+GRANT EXECUTE ON FUNCTION streamproc.visible_to_me(name) TO PUBLIC;
 COMMENT ON FUNCTION streamproc.visible_to_me(name) IS
 	'is the caller the owner of the pipeline, a member of its owner, or of pg_read_all_stats';
 

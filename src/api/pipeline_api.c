@@ -28,7 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "catalog/pg_type.h"
-#include "worker/start.h"
+#include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(streamproc_require_preload);
 PG_FUNCTION_INFO_V1(streamproc_create_pipeline);

@@ -369,7 +369,7 @@ codec_fail_value(CodecDecoder *decoder, CodecError *err, int sqlstate, int colum
 		if (c < 0x20 || c == 0x7f || (!utf8 && IS_HIGHBIT_SET(c)))
 			excerpt[i] = '?';
 	}
-	strcpy(excerpt + n, n < len ? "..." : "");
+	strlcpy(excerpt + n, n < len ? "..." : "", sizeof(excerpt) - n);
 	if (column < 0)
 		return codec_fail(decoder, err, sqlstate, column, "%s: \"%s\"", what, excerpt);
 	return codec_fail(decoder, err, sqlstate, column, "%s for type %s: \"%s\"", what,

@@ -546,7 +546,7 @@ kafka_client_cluster_id(KafkaClient *client, int timeout_ms, KafkaError *err)
 	if (question_ask(question, err))
 		result = MemoryContextAllocExtended(CurrentMemoryContext, strlen(question->cluster_id) + 1, MCXT_ALLOC_NO_OOM);
 	if (result)
-		strcpy(result, question->cluster_id);
+		memcpy(result, question->cluster_id, strlen(question->cluster_id) + 1);
 	question_leave(question);
 	return result;
 }

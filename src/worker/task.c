@@ -38,7 +38,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "worker/worker.h"
+#include "worker/task.h"
 
 /* A transaction ends at this much input, and at this many bytes of rows held for the commit. */
 #define TRANSACTION_BYTES	(64 * 1024 * 1024)
@@ -52,34 +52,6 @@
 
 /* Positions without rows are saved at least this far apart. */
 #define POSITION_ONLY_US	(100 * 1000)
-
-typedef struct Task
-{
-	MemoryContext cxt;			/* of this run of the task */
-	MemoryContext transaction_cxt;	/* lists, names; reset after each transaction */
-	PipelineRow *row;
-	Program    *program;
-	PositionRow *position;
-	KafkaConf  *conf;
-	KafkaConsumer *consumer;
-	Batch	   *batch;
-	int64	   *was;			/* next offsets of the stored row */
-	WorkerSlot *slot;
-	PipelineSlot *pipeline;
-	int			pipeline_number;
-
-	/* the open transaction */
-	bool		in_transaction;
-	int64		begun_us;		/* first message taken */
-	int64		rows_in;
-	int64		bytes;
-
-	int64		last_commit_us;
-	int			batch_limit;	/* messages; less than BATCH_ROWS where keys are hot */
-	bool		careful;
-	int			failures;		/* in a row, of the kind that passes */
-	int64		last_ends_us;
-} Task;
 
 static Task *me;
 
@@ -202,72 +174,6 @@ load_or_fail(void)
 	for (i = 0; i < me->batch->nparts; i++)
 		if (me->batch->parts[i].nsources == 0)
 			ask_for_reload();
-}
-
-/* ---- what the views see ---- */
-
-static void
-show_partitions(bool committed)
-{
-	Batch	   *batch = me->batch;
-	int64		now = monotonic_us();
-	int			i;
-
-	for (i = 0; i < batch->nparts; i++)
-	{
-		TaskPartition *tp = &batch->parts[i];
-		KafkaPartition *kp = &batch->kafka[i];
-		PartitionSlot *slot;
-		int64		timeout = tp->nsources > 0 ? batch->sources[tp->sources[0]].source->idle_timeout : 0;
-
-		watermark_update_idle(&tp->watermark, kp->at_end, kp->last_data_us, now, timeout);
-		if (tp->slot < 0)
-			continue;
-		slot = &shmem->partitions[tp->slot];
-		pg_atomic_write_u64(&slot->next_offset, tp->taken);
-		if (kp->end_offset >= 0)
-			pg_atomic_write_u64(&slot->end_offset, Max(kp->end_offset, tp->taken));
-		slot->at_end = kp->at_end;
-		slot->idle = tp->watermark.idle;
-		slot->finished = tp->finished;
-		if (committed)
-		{
-			pg_atomic_write_u64(&slot->watermark, (uint64) tp->position->watermark);
-			pg_atomic_write_u64(&slot->last_record, (uint64) tp->position->record_time);
-			pg_atomic_write_u64(&slot->committed, tp->committed);
-		}
-	}
-}
-
-static void
-show_checkpoint(CheckpointReason reason, int64 commit_begun, int64 rows_out)
-{
-	PipelineSlot *p = me->pipeline;
-	int64		now = monotonic_us();
-	CheckpointStat *stat;
-
-	counter_add(&me->slot->rows_in, me->rows_in);
-	counter_add(&me->slot->rows_out, rows_out);
-	counter_add(&me->slot->commits, 1);
-	pg_atomic_fetch_add_u64(&p->rows_in, me->rows_in);
-	pg_atomic_fetch_add_u64(&p->rows_out, rows_out);
-	pg_atomic_fetch_add_u64(&p->bytes_in, me->bytes);
-	pg_atomic_fetch_add_u64(&p->checkpoints, 1);
-
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	stat = &p->checkpoint[p->checkpoint_count++ % SHMEM_CHECKPOINTS];
-	stat->epoch = me->position->epoch;
-	stat->task = me->slot->task;
-	stat->reason = reason;
-	stat->at = GetCurrentTimestamp();
-	stat->duration_us = now - me->begun_us;
-	stat->commit_us = now - commit_begun;
-	stat->rows_in = me->rows_in;
-	stat->rows_out = rows_out;
-	stat->bytes = me->bytes;
-	if (me->rows_in > 0)
-		p->latency_us[p->latency_count++ % SHMEM_LATENCIES] = (int32) Min(stat->duration_us, PG_INT32_MAX);
-	LWLockRelease(shmem->lock);
 }
 
 /* ---- transactions ---- */
@@ -395,8 +301,8 @@ commit_transaction(CheckpointReason reason)
 		me->was[i] = tp->committed;
 	}
 	program_reset(me->program);
-	show_partitions(true);
-	show_checkpoint(reason, begun, rows_out);
+	task_show_partitions(me, true);
+	task_show_checkpoint(me, reason, begun, rows_out);
 	pipeline_changed(me->pipeline_number);
 	me->rows_in = 0;
 	me->bytes = 0;
@@ -744,27 +650,6 @@ all_finished(void)
 	return finished;
 }
 
-static void
-show_connection(void)
-{
-	const char *message = NULL;
-	char		waits[SHMEM_MESSAGE_LEN];
-
-	if (!kafka_consumer_connected(me->consumer, &message))
-	{
-		snprintf(waits, sizeof(waits), "broker unreachable: %s", message ? message : "no connection");
-		worker_set_state(WORKER_WAITING, waits);
-	}
-	else if (kafka_consumer_topic_missing(me->consumer))
-	{
-		snprintf(waits, sizeof(waits), "topic \"%s\" does not exist",
-				 me->batch->nparts > 0 ? me->batch->parts[0].position->topic : "");
-		worker_set_state(WORKER_WAITING, waits);
-	}
-	else
-		worker_set_state(WORKER_RUNNING, NULL);
-}
-
 /* Nothing to read: tell the views, and sleep until something comes. */
 static void
 idle(void)
@@ -777,10 +662,10 @@ idle(void)
 	if (now - me->last_ends_us > 100000)
 	{
 		kafka_consumer_update_ends(me->consumer);
-		show_connection();
+		task_show_connection(me);
 		me->last_ends_us = now;
 	}
-	show_partitions(false);
+	task_show_partitions(me, false);
 	(void) WaitLatchOrSocket(MyLatch, events, kafka_consumer_fd(me->consumer), timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }
@@ -795,12 +680,7 @@ space_commits(void)
 
 		if (left <= 0 || worker_stop_requested())
 			return;
-		if (left < 1000)
-		{
-			pg_usleep(left);
-			return;
-		}
-		worker_wait(left / 1000);
+		worker_wait((long) ((left + 999) / 1000));
 	}
 }
 
@@ -920,7 +800,7 @@ streamproc_task_main(Datum arg)
 	load_or_fail();
 	FAULT_POINT("task-loaded");
 	open_consumer();
-	show_partitions(true);
+	task_show_partitions(me, true);
 	worker_set_state(WORKER_RUNNING, NULL);
 	task_loop();
 	FAULT_POINT("task-leave");

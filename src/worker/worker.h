@@ -22,6 +22,7 @@
 #include "plan/plan.h"
 #include "shmem/shmem.h"
 #include "time/time.h"
+#include "worker/start.h"
 
 /* in supervisor.c */
 extern void supervisor_register(void);

@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "api/api.h"
+#include "catalog/namespace.h"
 #include "commands/dbcommands.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
@@ -19,6 +20,7 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(streamproc_on_sql_drop);
 PG_FUNCTION_INFO_V1(streamproc_on_ddl);
@@ -67,6 +69,29 @@ streamproc_on_ddl(PG_FUNCTION_ARGS)
 				 errmsg("not called as an event trigger")));
 	stream_utility_check(trigger->parsetree);
 	PG_RETURN_NULL();
+}
+
+/*
+ * CALL of a pipeline would run its whole topic into the sink.  EXECUTE is
+ * revoked, but a superuser needs none, and the owner can give it back.
+ */
+static void
+refuse_call(Node *statement)
+{
+	CallStmt   *call = (CallStmt *) statement;
+	Oid			schema;
+
+	if (!IsA(statement, CallStmt) || call->funcexpr == NULL)
+		return;
+	schema = get_namespace_oid(CATALOG_PIPELINE_SCHEMA, true);
+	if (!OidIsValid(schema) || get_func_namespace(call->funcexpr->funcid) != schema)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("a pipeline cannot be called"),
+			 errdetail("It would run all of its topics into the target at once."),
+			 errhint("SELECT streamproc.start_pipeline(%s).",
+					 quote_literal_cstr(get_func_name(call->funcexpr->funcid)))));
 }
 
 /* ---- DDL that workers stand in the way of ---- */
@@ -150,6 +175,8 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	volatile Oid database = InvalidOid;
 
+	if (IsTransactionState())
+		refuse_call(pstmt->utilityStmt);
 	if (shmem != NULL && IsTransactionState() && !RecoveryInProgress())
 		database = database_to_clear(pstmt->utilityStmt);
 	if (OidIsValid(database) && !may_clear(database))

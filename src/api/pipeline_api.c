@@ -20,6 +20,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "plan/plan.h"
+#include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -55,6 +56,14 @@ require_shmem(void)
 				 errhint("Put these two lines into postgresql.conf and restart the server:\n"
 						 "shared_preload_libraries = 'streamproc'\n"
 						 "max_worker_processes = 64")));
+}
+
+/* The catalog is changed below the executor, which would refuse this otherwise. */
+static void
+require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
 }
 
 Datum
@@ -198,10 +207,11 @@ current_settings(void)
 
 /* Reads the row under its lock, checks the owner. */
 static PipelineRow *
-get_for_update(const char *name)
+get_for_update(const char *name, const char *function)
 {
 	PipelineRow *row;
 
+	require_writable(function);
 	require_shmem();
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, false);
@@ -240,6 +250,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	StartOption start;
 	List	   *queries;
 
+	require_writable("create_pipeline()");
 	require_shmem();
 	memset(&row, 0, sizeof(row));
 	strlcpy(row.name, name, NAMEDATALEN);
@@ -293,7 +304,7 @@ Datum
 streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = arg_name(fcinfo);
-	PipelineRow *row = get_for_update(name);
+	PipelineRow *row = get_for_update(name, "alter_pipeline()");
 
 	if (!PG_ARGISNULL(2))
 	{
@@ -352,7 +363,7 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = arg_name(fcinfo);
 	bool		adopt = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	PipelineRow *row = get_for_update(name);
+	PipelineRow *row = get_for_update(name, "start_pipeline()");
 
 	if (!catalog_pipeline_is_local(row))
 	{
@@ -388,7 +399,7 @@ streamproc_stop_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = arg_name(fcinfo);
 	bool		drain = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	PipelineRow *row = get_for_update(name);
+	PipelineRow *row = get_for_update(name, "stop_pipeline()");
 
 	if (!row->active)
 	{
@@ -414,6 +425,7 @@ streamproc_drop_pipeline(PG_FUNCTION_ARGS)
 	char	   *name = arg_name(fcinfo);
 	PipelineRow *row;
 
+	require_writable("drop_pipeline()");
 	require_shmem();
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, false);

@@ -648,8 +648,12 @@ answer_ends(void)
 			if (p->in_use && p->pipeline == me->pipeline && p->partition < topic->npartitions &&
 				strcmp(p->topic, topic->name) == 0)
 			{
+				uint64		unknown = PG_UINT64_MAX;
+
 				p->target = ends[p->partition];
 				p->target_serial = wanted;
+				/* its task may not have heard of it yet */
+				(void) pg_atomic_compare_exchange_u64(&p->end_offset, &unknown, (uint64) ends[p->partition]);
 				found++;
 			}
 		}

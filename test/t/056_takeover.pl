@@ -120,6 +120,20 @@ send_rows(100);
 exact('VACUUM FULL moves the position, it is found');
 is(join(',', worker_pids($node, role => 'task')), $task, 'by the same task');
 
+# The pipeline gets another text while a transaction with the old one is open.
+$node->safe_psql('postgres', 'CREATE TABLE other (LIKE sink)');
+$task = stand();
+my $before = value('SELECT count(*) FROM sink');
+$node->safe_psql('postgres', q{SELECT streamproc.alter_pipeline('pipe', query => 'INSERT INTO other SELECT id, p, o FROM tx')});
+$crash->reset_fault;
+wait_caught_up($node, 'pipe');
+is(value('SELECT (SELECT count(*) FROM sink), count(*), count(DISTINCT (p, o)) FROM other'), "$before|100|100",
+	'nothing of the old text is committed after alter_pipeline');
+$node->safe_psql('postgres', q{SELECT streamproc.alter_pipeline('pipe', query => 'INSERT INTO sink SELECT id, p, o FROM tx')});
+$node->safe_psql('postgres', 'INSERT INTO sink SELECT * FROM other');
+send_rows(100);
+exact('and back');
+
 # The row is gone: nothing can be committed.
 $task = stand();
 $session->query_safe('BEGIN; CREATE TEMP TABLE kept AS SELECT * FROM streamproc.task_position; DELETE FROM streamproc.task_position; COMMIT');

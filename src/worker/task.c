@@ -459,6 +459,10 @@ check_partition_errors(void)
 				break;
 		}
 		reason_set(&reason, "58030", message, kp->error_message, NULL);
+		/* another start would not find it either */
+		if (kp->error == KAFKA_PART_OUT_OF_RANGE)
+			snprintf(reason.hint, sizeof(reason.hint), "To go on without what is gone: note streamproc.position, drop_pipeline(), and create_pipeline() with start => '{\"%d\": first offset left, ...}'.",
+					 kp->partition);
 		strlcpy(reason.topic, kp->topic, SHMEM_TOPIC_LEN);
 		reason.partition = kp->partition;
 		reason.offset = kp->next_offset;

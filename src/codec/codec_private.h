@@ -247,6 +247,8 @@ extern TimeResult parse_date(CodecDecoder *decoder, const char *text, Size len, 
 
 /* ---- json_doc.c ---- */
 extern void json_doc_free(JsonDoc *doc);
+extern void json_doc_copy(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len);
+extern bool json_doc_index(CodecDecoder *decoder, JsonDoc *doc, int column, CodecError *err);
 /* copies and indexes; messages as of a value of "column", or of the message where -1 */
 extern bool json_doc_load(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len,
 						  int column, CodecError *err);

@@ -14,9 +14,20 @@
  * messages have their fields in the usual order, a key costs one comparison
  * with the expected bytes.
  *
+ * That memory also serves a short cut: a flat document that has exactly the
+ * keys of the last one, in their order, and only plain ASCII strings, numbers
+ * and words, is walked byte by byte against it, with the same grammar, before
+ * the SIMD pass is even asked for.  It costs less than half.  Whatever is not
+ * so (an escape, a nested value, another key, a mistake) goes the long way,
+ * which alone decides what is wrong.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
@@ -73,10 +84,16 @@ typedef struct JsonLevel
 	int			nmatching;
 } JsonLevel;
 
+/* Fields of a document that takes the short cut. */
+#define SHORT_MAX_FIELDS 256
+
 struct JsonDecoder
 {
 	JsonLevel  *root;
 	JsonField  *fields;			/* all levels' fields */
+	bool		flat;			/* no path, no column that wants more than one token */
+	/* of the short cut: where each value begins and ends, as tokens 2 i and 2 i + 1 */
+	uint32		bounds[2 * SHORT_MAX_FIELDS + 2];
 };
 
 /* ---- building ---- */
@@ -119,6 +136,7 @@ json_decoder_create(CodecDecoder *decoder)
 	int			i;
 
 	json->root = new_level(NULL);
+	json->flat = true;
 	for (i = 0; i < decoder->ncolumns; i++)
 	{
 		Column	   *col = &decoder->columns[i];
@@ -151,7 +169,11 @@ json_decoder_create(CodecDecoder *decoder)
 			}
 		}
 		if (col->def.needed)
+		{
 			field->needed = true;
+			if (level != json->root || col->kind == KIND_JSONB)
+				json->flat = false;
+		}
 		col->field = field;
 	}
 	decoder->json = json;
@@ -387,6 +409,167 @@ wrong:
 	return false;
 }
 
+/* ---- the short cut ---- */
+
+/*
+ * The byte that ends a string of plain ASCII: its quote, or what the short
+ * cut does not know (escape, control character, a byte of a longer one).
+ */
+static inline const uint8 *
+plain_string_end(const uint8 *p)
+{
+#ifdef __SSE2__
+	const __m128i quote = _mm_set1_epi8('"');
+	const __m128i backslash = _mm_set1_epi8('\\');
+	const __m128i space = _mm_set1_epi8(' ');
+
+	/* the padding's zeros stop it behind the document */
+	for (;;)
+	{
+		__m128i		v = _mm_loadu_si128((const __m128i *) p);
+		/* signed: bytes from 0x80 on are below a space too */
+		__m128i		stop = _mm_or_si128(_mm_cmplt_epi8(v, space),
+										_mm_or_si128(_mm_cmpeq_epi8(v, quote),
+													 _mm_cmpeq_epi8(v, backslash)));
+		unsigned int mask = _mm_movemask_epi8(stop);
+
+		if (mask != 0)
+			return p + __builtin_ctz(mask);
+		p += 16;
+	}
+#else
+	while (*p != '"' && *p != '\\' && *p >= ' ' && *p < 0x80)
+		p++;
+	return p;
+#endif
+}
+
+/* The end of a number, by JSON's grammar; NULL: it is none. */
+static inline const uint8 *
+number_end(const uint8 *p)
+{
+	if (*p == '-')
+		p++;
+	if (*p == '0')
+		p++;
+	else if (is_digit(*p))
+	{
+		while (is_digit(*++p))
+			;
+	}
+	else
+		return NULL;
+	if (*p == '.')
+	{
+		if (!is_digit(*++p))
+			return NULL;
+		while (is_digit(*++p))
+			;
+	}
+	if (*p == 'e' || *p == 'E')
+	{
+		p++;
+		if (*p == '-' || *p == '+')
+			p++;
+		if (!is_digit(*p))
+			return NULL;
+		while (is_digit(*++p))
+			;
+	}
+	return p;
+}
+
+/*
+ * Walks the document along the keys of the last one.  True: it is valid, and
+ * the fields hold their tokens.
+ */
+static bool
+walk_short(JsonDecoder *json, JsonDoc *doc)
+{
+	const uint8 *buf = doc->buf;
+	const uint8 *p = buf;
+	JsonKey    *key = json->root->first;
+	uint32		i;
+
+	if (*p++ != '{')
+		return false;
+	for (i = 0; i < SHORT_MAX_FIELDS; i++)
+	{
+		JsonField  *field;
+		const uint8 *value;
+
+		if (*p == ' ')
+			p++;
+		if (key == NULL || *p++ != '"' || !same_key(key, p, key->len))
+			return false;
+		p += key->len;
+		if (p[0] != '"' || p[1] != ':')
+			return false;
+		p += 2;
+		if (*p == ' ')
+			p++;
+
+		value = p;
+		switch (*p)
+		{
+			case '"':
+				p = plain_string_end(p + 1);
+				if (unlikely(*p != '"'))
+					return false;
+				p++;
+				break;
+			case 't':
+				if (memcmp(p, "true", 4) != 0)
+					return false;
+				p += 4;
+				break;
+			case 'f':
+				if (memcmp(p, "false", 5) != 0)
+					return false;
+				p += 5;
+				break;
+			case 'n':
+				if (memcmp(p, "null", 4) != 0)
+					return false;
+				p += 4;
+				break;
+			default:
+				p = number_end(p);
+				if (unlikely(p == NULL))
+					return false;
+				break;
+		}
+
+		field = key->field;
+		if (field != NULL)
+		{
+			/* a key that comes twice */
+			if (unlikely(field->rank != RANK_NONE))
+				return false;
+			field->seen = true;
+			field->rank = key->rank;
+			field->token = 2 * i;
+			field->next_token = 2 * i + 1;
+			json->bounds[2 * i] = value - buf;
+			json->bounds[2 * i + 1] = p - buf;
+		}
+
+		if (*p == ',')
+			p++;
+		else if (p[0] == '}' && p + 1 == buf + doc->len)
+			break;
+		else
+			return false;
+		key = key->follower;
+	}
+	if (unlikely(i == SHORT_MAX_FIELDS))
+		return false;
+	doc->pos = json->bounds;
+	doc->n = 2 * i + 2;
+	doc->escapes = false;
+	return true;
+}
+
 /* ---- decoding ---- */
 
 static bool
@@ -457,20 +640,26 @@ json_decode(CodecDecoder *decoder, const char *data, Size len,
 	int			i;
 
 	decoder->nmessages++;
-	if (unlikely(!json_doc_load(decoder, doc, data, len, -1, err)))
-		return false;
+	json_doc_copy(decoder, doc, data, len);
 	for (field = json->fields; field != NULL; field = field->next_all)
 		field->rank = RANK_NONE;
 
-	if (unlikely(doc->buf[doc->pos[0]] != '{'))
+	if (!json->flat || !walk_short(json, doc))
 	{
-		if (json_check_value(doc, &token, 0) && token == doc->n)
-			return codec_fail(decoder, err, ERRCODE_INVALID_TEXT_REPRESENTATION, -1,
-							  "JSON value is not an object");
-		return json_wrong(decoder, doc, token, -1, err);
+		if (unlikely(!json_doc_index(decoder, doc, -1, err)))
+			return false;
+		for (field = json->fields; field != NULL; field = field->next_all)
+			field->rank = RANK_NONE;
+		if (unlikely(doc->buf[doc->pos[0]] != '{'))
+		{
+			if (json_check_value(doc, &token, 0) && token == doc->n)
+				return codec_fail(decoder, err, ERRCODE_INVALID_TEXT_REPRESENTATION, -1,
+								  "JSON value is not an object");
+			return json_wrong(decoder, doc, token, -1, err);
+		}
+		if (unlikely(!walk_object(decoder, json->root, &token, 1) || token != doc->n))
+			return json_wrong(decoder, doc, token, -1, err);
 	}
-	if (unlikely(!walk_object(decoder, json->root, &token, 1) || token != doc->n))
-		return json_wrong(decoder, doc, token, -1, err);
 
 	for (i = 0; i < decoder->nneeded; i++)
 	{

@@ -33,9 +33,9 @@ json_doc_free(JsonDoc *doc)
 	doc->indexer = NULL;
 }
 
-bool
-json_doc_load(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len,
-			  int column, CodecError *err)
+/* A copy with zeros behind it, so that nothing needs to look for the end. */
+void
+json_doc_copy(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len)
 {
 	Size		wanted = len + JSON_INDEX_PADDING;
 
@@ -52,6 +52,17 @@ json_doc_load(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len,
 		doc->buf = MemoryContextAllocHuge(decoder->cxt, size);
 		doc->bufsize = size;
 	}
+	memcpy(doc->buf, data, len);
+	memset(doc->buf + len, 0, JSON_INDEX_PADDING);
+	doc->len = len;
+}
+
+/* Finds the tokens of the copy. */
+bool
+json_doc_index(CodecDecoder *decoder, JsonDoc *doc, int column, CodecError *err)
+{
+	Size		len = doc->len;
+
 	if (unlikely(doc->indexer == NULL))
 	{
 		doc->indexer = json_indexer_create();
@@ -60,9 +71,6 @@ json_doc_load(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory")));
 	}
-	memcpy(doc->buf, data, len);
-	memset(doc->buf + len, 0, JSON_INDEX_PADDING);
-	doc->len = len;
 	switch (json_indexer_run(doc->indexer, doc->buf, len, &doc->pos, &doc->n))
 	{
 		case JSON_INDEX_OK:
@@ -90,6 +98,14 @@ json_doc_load(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len,
 	}
 	doc->escapes = memchr(doc->buf, '\\', len) != NULL;
 	return true;
+}
+
+bool
+json_doc_load(CodecDecoder *decoder, JsonDoc *doc, const char *data, Size len,
+			  int column, CodecError *err)
+{
+	json_doc_copy(decoder, doc, data, len);
+	return json_doc_index(decoder, doc, column, err);
 }
 
 /* The nesting at a token that json_check_value() refused. */

@@ -64,6 +64,7 @@ typedef struct Launcher
 	PipelineRow *row;
 	int64		version;
 	List	   *topics;			/* of LauncherTopic */
+	List	   *sources;		/* OIDs of their foreign tables */
 	Oid			server;
 	bool		needs_one_task;
 	KafkaConf  *conf;
@@ -72,20 +73,68 @@ typedef struct Launcher
 	int			ntasks;
 	TaskHandle	tasks[SHMEM_MAX_TASKS];
 	int64		next_metadata_us;
+	int64		next_objects_us;	/* see objects_changed() */
 } Launcher;
 
 static Launcher *me;
 
 /* ---- waiting for something that passes ---- */
 
-/* Leaves when the pipeline was stopped, dropped or changed. */
+/*
+ * Does the server, the user mapping or a foreign table say something else
+ * now?  A task looks at the begin of a transaction; but where brokers cannot
+ * be reached there are none, and just then the options get corrected.
+ * REASSIGN OWNED and the like tell nobody either: loading the row leaves
+ * where the pipeline belongs to somebody else, so that the next launcher runs
+ * as him.
+ */
+static bool
+objects_changed(void)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext cxt;
+	ListCell   *lc;
+	bool		changed;
+
+	if (me->conf == NULL || monotonic_us() < me->next_objects_us)
+		return false;
+	me->next_objects_us = monotonic_us() + RETRY_MS * 1000;
+
+	checkpoint_begin();
+	cxt = AllocSetContextCreate(me->cxt, "streamproc launcher objects", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(cxt);
+	(void) worker_load_pipeline(cxt);
+	changed = !kafka_conf_equal(stream_server_conf(me->server, GetUserId()), me->conf);
+	foreach(lc, me->sources)
+	{
+		const char *name = stream_source_load(lfirst_oid(lc))->topic;
+		ListCell   *lt;
+		bool		known = false;
+
+		foreach(lt, me->topics)
+			if (strcmp(((LauncherTopic *) lfirst(lt))->name, name) == 0)
+				known = true;
+		if (!known)
+			changed = true;
+	}
+	checkpoint_commit();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	if (changed)
+		ereport(LOG,
+				(errmsg("pipeline \"%s\" starts anew: a foreign table, server or user mapping has changed",
+						me->row->name)));
+	return changed;
+}
+
+/* Leaves when the pipeline was stopped, dropped or changed, or what it reads. */
 static void
 check_wanted(void)
 {
 	PipelineSlot *slot = &shmem->pipelines[me->pipeline];
 
 	worker_check();
-	if (!slot->wanted || slot->dropped || slot->version != me->version)
+	if (!slot->wanted || slot->dropped || slot->version != me->version || objects_changed())
 	{
 		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 		slot->expected_exit = true;
@@ -151,11 +200,13 @@ load(void)
 	me->server = program->server;
 	me->needs_one_task = program->needs_one_task;
 	me->topics = NIL;
+	me->sources = NIL;
 	for (i = 0; i < program->nsources; i++)
 	{
 		StreamSource *source = stream_source_load(program->sources[i].relid);
 		LauncherTopic *topic = NULL;
 
+		me->sources = lappend_oid(me->sources, program->sources[i].relid);
 		foreach(lc, me->topics)
 			if (strcmp(((LauncherTopic *) lfirst(lc))->name, source->topic) == 0)
 				topic = lfirst(lc);
@@ -212,6 +263,7 @@ static void
 ask_cluster(void)
 {
 	int			timeout = FIRST_TIMEOUT;
+	bool		checked = false;
 
 	/* a mute broker shows as such within two seconds; then it gets more time */
 	for (;; timeout = QUESTION_TIMEOUT)
@@ -232,6 +284,10 @@ ask_cluster(void)
 			wait_for_cluster("", &err);
 			continue;
 		}
+		/* before its topics are missed; once, as it leaves its lists behind */
+		if (!checked)
+			(void) launcher_check_cluster(me->row, me->cluster_id);
+		checked = true;
 		foreach(lc, me->topics)
 		{
 			LauncherTopic *topic = lfirst(lc);
@@ -580,21 +636,6 @@ partitions_changed(void)
 	return false;
 }
 
-/*
- * REASSIGN OWNED and the like tell nobody: leaves where the pipeline belongs
- * to somebody else now, so that the next launcher runs as him.
- */
-static void
-check_owner(void)
-{
-	MemoryContext old = CurrentMemoryContext;
-
-	checkpoint_begin();
-	(void) worker_load_pipeline(CurrentMemoryContext);
-	checkpoint_commit();
-	MemoryContextSwitchTo(old);
-}
-
 /* Has each task its partitions in the shared slots, where the answer of answer_ends() goes? */
 static bool
 tasks_ready(void)
@@ -702,7 +743,7 @@ watch(void)
 			worker_finish_pipeline(me->row->drain ? "drained" : "finished");
 			leave();
 		}
-		if (slot->reload)
+		if (slot->reload || objects_changed())
 		{
 			stop_tasks(true);
 			leave();
@@ -712,7 +753,6 @@ watch(void)
 			answer_ends();
 		if (monotonic_us() >= me->next_metadata_us)
 		{
-			check_owner();
 			if (partitions_changed())
 			{
 				stop_tasks(true);

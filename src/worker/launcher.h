@@ -23,6 +23,8 @@ extern void launcher_offsets(const char *topic, const int32 *partitions, int n, 
 							 int64 timestamp_ms, int64 *offsets);
 
 /* in settle.c: writes the position rows of this run; returns the number of tasks */
+/* The saved positions (PositionRow); fails the pipeline where they belong to another cluster. */
+extern List *launcher_check_cluster(PipelineRow *row, const char *cluster_id);
 extern int	launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task);
 
 #endif							/* STREAMPROC_LAUNCHER_H */

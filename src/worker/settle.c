@@ -263,21 +263,13 @@ begin_settle(PipelineRow *row, MemoryContext cxt)
 	proc_exit(0);
 }
 
-int
-launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task)
+/* The saved positions; fails the pipeline where they are another cluster's. */
+List *
+launcher_check_cluster(PipelineRow *row, const char *cluster_id)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	PipelineSlot *slot = worker_pipeline();
 	List	   *old;
-	List	   *all = NIL;
-	ListCell   *lc;
-	int			total = 0;
-	int			ntasks;
-	int64		epoch = 0;
-	int64		generation = 0;
 	char	   *other;
-	PositionRow *rows;
-	int			next = 0;
 
 	checkpoint_begin();
 	MemoryContextSwitchTo(cxt);
@@ -296,7 +288,25 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 				   "Correct the option brokers of the server, then start the pipeline; or drop it and create it anew.");
 		worker_fail_pipeline(&reason);
 	}
+	return old;
+}
 
+int
+launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	PipelineSlot *slot = worker_pipeline();
+	List	   *old;
+	List	   *all = NIL;
+	ListCell   *lc;
+	int			total = 0;
+	int			ntasks;
+	int64		epoch = 0;
+	int64		generation = 0;
+	PositionRow *rows;
+	int			next = 0;
+
+	old = launcher_check_cluster(row, cluster_id);
 	if (old == NIL)
 		check_start_partitions(row, topics);
 

@@ -194,6 +194,15 @@ launcher_ended(int i, int64 now)
 			slot->failures++;
 			slot->restarts++;
 			slot->next_start_us = now + worker_backoff_us(slot->failures);
+			/* once may be chance */
+			if (slot->failures > 1 && slot->state != PIPELINE_FAILED)
+			{
+				Reason		reason;
+
+				reason_set(&reason, "57P01", "the launcher ended unexpectedly and is started again", NULL,
+						   "The server's log says why.");
+				pipeline_set_state_locked(slot, PIPELINE_WAITING, &reason);
+			}
 		}
 		slot->expected_exit = false;
 		if (!slot->wanted && slot->state != PIPELINE_FAILED)

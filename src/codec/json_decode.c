@@ -71,7 +71,7 @@ typedef struct JsonKey
 	JsonField  *field;			/* NULL: no column */
 	int			rank;
 	uint32		len;
-	char		bytes[KEY_MAX_LEN]; /* raw, as in the document; zeros behind */
+	char		bytes[KEY_MAX_LEN + 2]; /* raw, as in the document, then a quote and a colon */
 } JsonKey;
 
 typedef struct JsonLevel
@@ -204,7 +204,7 @@ match_field(JsonLevel *level, const char *key, Size len, int *rank)
 	return folded;
 }
 
-/* Both sides are readable for KEY_MAX_LEN bytes, the remembered one ends with zeros. */
+/* Both sides are readable for KEY_MAX_LEN bytes. */
 static inline bool
 same_key(const JsonKey *key, const uint8 *bytes, uint32 len)
 {
@@ -281,6 +281,8 @@ find_key(CodecDecoder *decoder, JsonLevel *level, uint32 start, uint32 len,
 	{
 		key = MemoryContextAllocZero(decoder->cxt, sizeof(JsonKey));
 		memcpy(key->bytes, raw, len);
+		key->bytes[len] = '"';
+		key->bytes[len + 1] = ':';
 		key->next = level->buckets[bucket];
 		level->buckets[bucket] = key;
 		if (field != NULL)
@@ -444,6 +446,24 @@ plain_string_end(const uint8 *p)
 #endif
 }
 
+/* Do the key's bytes come next, and then its quote and a colon? */
+static inline bool
+key_follows(const JsonKey *key, const uint8 *p)
+{
+#ifdef __SSE2__
+	/* without a loop: a key's length is no branch to be guessed wrong */
+	if (likely(key->len <= 14))
+	{
+		__m128i		have = _mm_loadu_si128((const __m128i *) p);
+		__m128i		want = _mm_loadu_si128((const __m128i *) key->bytes);
+		unsigned int mask = (1u << (key->len + 2)) - 1;
+
+		return (_mm_movemask_epi8(_mm_cmpeq_epi8(have, want)) & mask) == mask;
+	}
+#endif
+	return same_key(key, p, key->len) && p[key->len] == '"' && p[key->len + 1] == ':';
+}
+
 /* The end of a number, by JSON's grammar; NULL: it is none. */
 static inline const uint8 *
 number_end(const uint8 *p)
@@ -500,12 +520,9 @@ walk_short(JsonDecoder *json, JsonDoc *doc)
 
 		if (*p == ' ')
 			p++;
-		if (key == NULL || *p++ != '"' || !same_key(key, p, key->len))
+		if (unlikely(key == NULL || *p++ != '"' || !key_follows(key, p)))
 			return false;
-		p += key->len;
-		if (p[0] != '"' || p[1] != ':')
-			return false;
-		p += 2;
+		p += key->len + 2;
 		if (*p == ' ')
 			p++;
 

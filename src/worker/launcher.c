@@ -36,6 +36,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -107,9 +108,14 @@ objects_changed(void)
 	changed = !kafka_conf_equal(stream_server_conf(me->server, GetUserId()), me->conf);
 	foreach(lc, me->sources)
 	{
-		const char *name = stream_source_load(lfirst_oid(lc))->topic;
+		const char *name;
 		ListCell   *lt;
 		bool		known = false;
+
+		/* who changes it now will be seen later; a wait for him would not see a stop */
+		if (!ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock))
+			continue;
+		name = stream_source_load(lfirst_oid(lc))->topic;
 
 		foreach(lt, me->topics)
 			if (strcmp(((LauncherTopic *) lfirst(lt))->name, name) == 0)

@@ -686,7 +686,7 @@ use_walker(Node *node, CheckContext *cxt)
 						   "Use ON CONFLICT DO UPDATE to combine new rows with stored ones.",
 						   "table \"%s\" is both read and written by the pipeline", get_rel_name(rte->relid));
 				if (rte->relkind != RELKIND_VIEW && !relation_is_stream(rte->relid))
-					cxt->info->stable_only = true;
+					cxt->info->lookups = cxt->info->stable_only = true;
 			}
 			if (rte->relkind == RELKIND_VIEW && !target)
 			{

@@ -38,6 +38,7 @@ typedef struct StatementInfo
 	bool		has_on_conflict;	/* anywhere */
 	bool		nested_on_conflict; /* in a WITH */
 	bool		deterministic;	/* no volatile function over the rows */
+	bool		lookups;		/* reads other tables */
 	bool		stable_only;	/* uses stable functions or other tables: a replay may differ */
 	List	   *volatile_functions; /* names, palloc'd */
 } StatementInfo;
@@ -56,12 +57,24 @@ extern List *plan_check(List *queries, const char *text, Oid *server);
 
 /* ---- program.c ---- */
 
+/*
+ * Messages of a batch.  The ordinary one stays in the processor's cache;
+ * statements that look up tables pay for each run of the executor (a hash
+ * table is built, an index is walked for the same keys again) and get the
+ * large one.
+ */
+#define PROGRAM_ROWS		4096
+#define PROGRAM_ROWS_LOOKUP 32768
+
+/* for a few rows, for some thousand, for a full batch */
+#define PROGRAM_PLANS		3
+
 typedef struct Statement
 {
 	StatementInfo *info;
 	StatementMode mode;
-	PlannedStmt *plan[2];		/* for small and for large batches */
-	PlannedStmt *child[2];		/* MULTI_INSERT, UPSERT: the plan below ModifyTable */
+	PlannedStmt *plan[PROGRAM_PLANS];	/* for batches of different sizes */
+	PlannedStmt *child[PROGRAM_PLANS];		/* MULTI_INSERT, UPSERT: the plan below ModifyTable */
 	PlannedStmt *apply;			/* UPSERT: ModifyTable over the collected rows */
 	Oid			arbiter;		/* UPSERT: the index */
 	int			number;			/* 1-based, for messages */
@@ -83,6 +96,8 @@ typedef struct Program
 	int			nsources;
 	ProgramSource *sources;
 	Oid			server;
+	int			max_rows;		/* messages of a full batch */
+	bool		has_upsert;
 	bool		needs_one_task; /* some statement runs row by row */
 	bool		has_deferred;	/* some sink has a deferrable constraint */
 	bool		valid;			/* false: some object changed, load again */

@@ -10,9 +10,9 @@
  * functions, listen to invalidations, lock all relations at the start of each
  * transaction, and only then believe that the plan is still good.
  *
- * Each statement has two plans, for small and for large batches: with few
- * rows a lookup table is best read by its index, with thousands it may be
- * cheaper to hash it.
+ * Each statement has three plans, for a few rows, some thousand, and a full
+ * batch: with few rows a lookup table is best read by its index, with many it
+ * is cheaper to hash it.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,9 +43,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* Rows that the two plans of a statement claim, and where the second begins. */
-static const int plan_rows[2] = {16, 4096};
-#define LARGE_BATCH 256
+/* Rows that the plans of a statement claim, and where the next one begins. */
+static const int plan_rows[PROGRAM_PLANS - 1] = {16, 2048};	/* the last: a full batch */
+#define MEDIUM_BATCH 192
+#define LARGE_BATCH 8192
 
 /*
  * A lookup table's pages are in memory after the first batches, so reading
@@ -82,7 +83,7 @@ syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 		Statement  *statement = lfirst(lc);
 		int			i;
 
-		for (i = 0; i < 2; i++)
+		for (i = 0; i < PROGRAM_PLANS; i++)
 		{
 			ListCell   *li;
 
@@ -294,8 +295,8 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 
 	statement->info = info;
 	statement->number = number;
-	for (i = 0; i < 2; i++)
-		statement->plan[i] = plan_one(rewritten, plan_rows[i]);
+	for (i = 0; i < PROGRAM_PLANS; i++)
+		statement->plan[i] = plan_one(rewritten, i < PROGRAM_PLANS - 1 ? plan_rows[i] : program->max_rows);
 	top = castNode(ModifyTable, statement->plan[0]->planTree);
 
 	foreach(lc, info->sinks)
@@ -322,13 +323,14 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 		case STATEMENT_WHOLE:
 			break;
 		case STATEMENT_MULTI_INSERT:
-			for (i = 0; i < 2; i++)
+			for (i = 0; i < PROGRAM_PLANS; i++)
 				statement->child[i] = plan_below_modify_table(statement->plan[i]);
 			statement->insert = (struct MultiInsert *) multi_insert_receiver(statement, program->cxt);
 			break;
 		case STATEMENT_UPSERT:
-			for (i = 0; i < 2; i++)
+			for (i = 0; i < PROGRAM_PLANS; i++)
 				statement->child[i] = plan_below_modify_table(statement->plan[i]);
+			program->has_upsert = true;
 			statement->apply = upsert_apply_plan(statement->plan[0]);
 			statement->upsert = upsert_create(statement, program->cxt);
 			break;
@@ -338,7 +340,7 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 	}
 	program->statements = lappend(program->statements, statement);
 
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < PROGRAM_PLANS; i++)
 	{
 		PlannedStmt *plan = statement->plan[i];
 
@@ -375,6 +377,10 @@ program_make(List *queries)
 	{
 		queries = copyObject(queries);
 		infos = plan_check(queries, NULL, &program->server);
+		program->max_rows = PROGRAM_ROWS;
+		foreach(li, infos)
+			if (((StatementInfo *) lfirst(li))->lookups)
+				program->max_rows = PROGRAM_ROWS_LOOKUP;
 		forboth(lq, queries, li, infos)
 			make_statement(program, lfirst_node(Query, lq), lfirst(li), ++number);
 	}
@@ -501,7 +507,7 @@ run_row_by_row(Program *program, Statement *statement)
 void
 program_run(Program *program, int nrows)
 {
-	int			size = nrows >= LARGE_BATCH ? 1 : 0;
+	int			size = nrows < MEDIUM_BATCH ? 0 : nrows < LARGE_BATCH ? 1 : 2;
 	ListCell   *lc;
 
 	foreach(lc, program->statements)
@@ -624,7 +630,7 @@ program_explain(Statement *statement)
 	ExplainBeginOutput(es);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	{
-		QueryDesc  *desc = CreateQueryDesc(statement->plan[1], "", GetActiveSnapshot(), InvalidSnapshot,
+		QueryDesc  *desc = CreateQueryDesc(statement->plan[PROGRAM_PLANS - 1], "", GetActiveSnapshot(), InvalidSnapshot,
 										   None_Receiver, NULL, NULL, 0);
 
 		ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);

@@ -3,7 +3,7 @@
  * batch.c
  *	  Messages from the consumer to rows that the plan's scans return.
  *
- * A batch is at most BATCH_ROWS messages and about BATCH_BYTES bytes, in the
+ * A batch is at most max_rows messages and about BATCH_BYTES bytes, in the
  * order of arrival; per partition that is the order of offsets.  Messages are
  * taken in chunks, decoded at once and given back to librdkafka, so that few
  * of its objects are alive and all of them are in the processor's cache.
@@ -27,8 +27,6 @@
 #define ARENA_FIRST (1024 * 1024)
 #define PREFETCH_AHEAD 4
 
-static const int64 UNIX_EPOCH_US = ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
-
 Batch *
 batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryContext cxt)
 {
@@ -40,10 +38,12 @@ batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryC
 	batch->cxt = AllocSetContextCreate(cxt, "streamproc batch", ALLOCSET_DEFAULT_SIZES);
 	arena_init(&batch->arena, cxt, ARENA_FIRST);
 
+	batch->max_rows = program->max_rows;
+	batch->messages = palloc(sizeof(BatchMessage) * batch->max_rows);
 	batch->nsources = program->nsources;
 	batch->sources = palloc0(sizeof(BatchSource) * Max(batch->nsources, 1));
 	batch->feeds = palloc0(sizeof(StreamFeed) * Max(batch->nsources, 1));
-	batch->row_ends = palloc0(sizeof(int) * BATCH_ROWS * Max(batch->nsources, 1));
+	batch->row_ends = palloc0(sizeof(int) * batch->max_rows * Max(batch->nsources, 1));
 	for (s = 0; s < batch->nsources; s++)
 	{
 		BatchSource *bs = &batch->sources[s];
@@ -51,9 +51,9 @@ batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryC
 
 		bs->source = stream_source_load(program->sources[s].relid);
 		bs->reader = stream_reader_create(bs->source, program->sources[s].needed, true, cxt);
-		bs->values = palloc0(sizeof(Datum) * BATCH_ROWS * bs->source->natts);
-		bs->isnull = palloc(sizeof(bool) * BATCH_ROWS * bs->source->natts);
-		memset(bs->isnull, true, sizeof(bool) * BATCH_ROWS * bs->source->natts);
+		bs->values = palloc0(sizeof(Datum) * batch->max_rows * bs->source->natts);
+		bs->isnull = palloc(sizeof(bool) * batch->max_rows * bs->source->natts);
+		memset(bs->isnull, true, sizeof(bool) * batch->max_rows * bs->source->natts);
 		feed->relid = bs->source->relid;
 		feed->natts = bs->source->natts;
 		feed->values = bs->values;
@@ -228,11 +228,12 @@ decode_pending(Batch *batch, bool careful)
 	TimestampTz now = GetCurrentTimestamp();
 	int			i;
 
+	for (i = 0; i < batch->nparts; i++)
+		batch->parts[i].last_pending = -1;
 	for (; batch->pending_next < batch->npending && !batch->bad; batch->pending_next++)
 	{
 		KafkaMessage *message = &batch->pending[batch->pending_next];
 		TaskPartition *tp = &batch->parts[message->part];
-		bool		more_of_part;
 
 		prefetch_message(batch, batch->pending_next + PREFETCH_AHEAD);
 		if (tp->position->stop_offset >= 0 && message->offset >= tp->position->stop_offset)
@@ -272,15 +273,14 @@ decode_pending(Batch *batch, bool careful)
 		if (batch->bad)
 			break;
 		tp->taken = message->offset + 1;
-		more_of_part = batch->pending_next + 1 < batch->npending &&
-			batch->pending[batch->pending_next + 1].part == message->part;
-		if (!more_of_part)
-		{
-			int64		ms = kafka_message_timestamp(message);
+		tp->last_pending = batch->pending_next;
+	}
+	for (i = 0; i < batch->nparts; i++)
+	{
+		TaskPartition *tp = &batch->parts[i];
 
-			if (ms >= 0 && ms < END_TIMESTAMP / 1000)
-				tp->record_time = ms * 1000 - UNIX_EPOCH_US;
-		}
+		if (tp->last_pending >= 0)
+			tp->record_time = worker_kafka_time(kafka_message_timestamp(&batch->pending[tp->last_pending]));
 	}
 	/* all at once: the allocator's lock is then not passed to and fro for each */
 	batch_release(batch);
@@ -320,7 +320,7 @@ void
 batch_fill(Batch *batch, KafkaConsumer *consumer, bool careful, int limit)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
-	int			want = Min(limit, BATCH_ROWS);
+	int			want = Min(limit, batch->max_rows);
 
 	decode_pending(batch, careful);
 	/* full: the last poll gave what it was asked for, so more is waiting */
@@ -372,6 +372,7 @@ batch_advance(Batch *batch, int from, int to)
 		if (to == batch->nmessages && !batch->bad)
 			tp->position->next_offset = tp->taken;
 		tp->position->watermark = tp->watermark.value;
-		tp->position->record_time = tp->record_time;
+		/* a piece of a batch may end at another record than the batch: see identity.c */
+		tp->position->record_time = to == batch->nmessages ? tp->record_time : DT_NOBEGIN;
 	}
 }

@@ -296,6 +296,16 @@ worker_backoff_us(int failures)
 	return Min(ms, (int64) streamproc_restart_backoff_max) * 1000;
 }
 
+TimestampTz
+worker_kafka_time(int64 ms)
+{
+	const int64 epoch_us = ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
+
+	if (ms < 0 || ms >= END_TIMESTAMP / 1000)
+		return DT_NOBEGIN;
+	return ms * 1000 - epoch_us;
+}
+
 void
 worker_wait(long timeout_ms)
 {

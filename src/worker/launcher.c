@@ -46,6 +46,7 @@
 #define QUESTION_TIMEOUT 10000	/* ms, for one question to the cluster */
 #define FIRST_TIMEOUT 1500		/* ms, for the first one */
 #define RETRY_MS 500
+#define LOOK_TIMEOUT 2000		/* ms, for a look at the records before the positions */
 
 typedef struct TaskHandle
 {
@@ -116,7 +117,6 @@ objects_changed(void)
 		if (!ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock))
 			continue;
 		name = stream_source_load(lfirst_oid(lc))->topic;
-
 		foreach(lt, me->topics)
 			if (strcmp(((LauncherTopic *) lfirst(lt))->name, name) == 0)
 				known = true;
@@ -759,6 +759,7 @@ watch(void)
 			answer_ends();
 		if (monotonic_us() >= me->next_metadata_us)
 		{
+			launcher_check_records(me->row, me->topics, me->conf, LOOK_TIMEOUT);
 			if (partitions_changed())
 			{
 				stop_tasks(true);
@@ -791,6 +792,7 @@ streamproc_launcher_main(Datum arg)
 	load_or_fail();
 	ask_cluster();
 	clear_old_workers();
+	launcher_check_records(me->row, me->topics, me->conf, LOOK_TIMEOUT);
 	partition_slots_free(me->pipeline);
 	FAULT_POINT("launcher-before-settle");
 	me->ntasks = launcher_settle(me->row, me->topics, me->cluster_id, me->needs_one_task);

@@ -22,9 +22,13 @@ typedef struct LauncherTopic
 extern void launcher_offsets(const char *topic, const int32 *partitions, int n, KafkaSeek seek,
 							 int64 timestamp_ms, int64 *offsets);
 
-/* in settle.c: writes the position rows of this run; returns the number of tasks */
-/* The saved positions (PositionRow); fails the pipeline where they belong to another cluster. */
+/* in identity.c: fails the pipeline where a topic was made anew */
+extern void launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int timeout_ms);
+
+/* in settle.c */
+/* the saved positions (PositionRow); fails the pipeline where they belong to another cluster */
 extern List *launcher_check_cluster(PipelineRow *row, const char *cluster_id);
+/* writes the position rows of this run; returns the number of tasks */
 extern int	launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task);
 
 #endif							/* STREAMPROC_LAUNCHER_H */

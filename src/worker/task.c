@@ -89,6 +89,7 @@ open_consumer(void)
 		KafkaPartition *kp = &batch->kafka[i];
 
 		tp->position->next_offset = tp->taken = tp->committed;
+		tp->record_time = tp->committed_record_time;
 		tp->finished = tp->position->stop_offset >= 0 && tp->committed >= tp->position->stop_offset;
 		kp->next_offset = tp->committed;
 		kp->at_end = false;
@@ -141,6 +142,8 @@ load(void)
 	for (i = 0; i < me->position->nparts; i++)
 		me->was[i] = me->position->parts[i].next_offset;
 	me->batch = batch_create(me->program, me->position, me->pipeline_number, me->cxt);
+	/* how hot the keys are is not known yet */
+	me->batch_limit = me->program->has_upsert ? UPSERT_KEY_ROWS * 2 : me->batch->max_rows;
 	MemoryContextSwitchTo(old);
 	checkpoint_commit();
 }
@@ -276,7 +279,7 @@ commit_transaction(CheckpointReason reason)
 	if (me->program->upsert_most > UPSERT_KEY_ROWS)
 		me->batch_limit = Max((int64) 64, (int64) me->batch_limit * UPSERT_KEY_ROWS / me->program->upsert_most);
 	else if (me->program->upsert_most < UPSERT_KEY_ROWS / 2)
-		me->batch_limit = Min(BATCH_ROWS, me->batch_limit * 2);
+		me->batch_limit = Min(batch->max_rows, me->batch_limit * 2);
 	rows_out = me->program->rows_out;
 	begun = monotonic_us();
 	me->position->epoch++;
@@ -331,7 +334,9 @@ abort_transaction(void)
 
 		tp->position->next_offset = tp->committed;
 		tp->position->watermark = tp->watermark.value = tp->committed_watermark;
-		tp->position->record_time = tp->record_time = tp->committed_record_time;
+		tp->position->record_time = tp->committed_record_time;
+		/* that of a batch that is kept and run in pieces is not known any more */
+		tp->record_time = DT_NOBEGIN;
 	}
 	me->rows_in = 0;
 	me->bytes = 0;
@@ -479,7 +484,10 @@ forget_batch(void)
 	int			i;
 
 	for (i = 0; i < me->batch->nparts; i++)
+	{
 		me->batch->parts[i].taken = me->batch->parts[i].committed;
+		me->batch->parts[i].record_time = me->batch->parts[i].committed_record_time;
+	}
 	batch_reset(me->batch);
 }
 
@@ -577,7 +585,7 @@ should_commit(CheckpointReason *reason)
 	else if (batch->bad || !batch->full)
 		*reason = CHECKPOINT_CAUGHT_UP;
 	else if (me->bytes >= TRANSACTION_BYTES || program_held_bytes(me->program) >= HELD_BYTES ||
-			 me->batch_limit < BATCH_ROWS)
+			 me->batch_limit < batch->max_rows)
 		*reason = CHECKPOINT_FULL;
 	else if (monotonic_us() - me->begun_us >= me->row->checkpoint_interval)
 		*reason = CHECKPOINT_INTERVAL;
@@ -734,7 +742,7 @@ task_loop(void)
 			else
 			{
 				begin_transaction();
-				batch_fill(me->batch, me->consumer, true, BATCH_ROWS);
+				batch_fill(me->batch, me->consumer, true, me->batch->max_rows);
 			}
 		}
 		PG_CATCH();
@@ -797,7 +805,6 @@ streamproc_task_main(Datum arg)
 	me->slot = &shmem->workers[my_worker_slot];
 	me->pipeline_number = me->slot->pipeline;
 	me->pipeline = worker_pipeline();
-	me->batch_limit = BATCH_ROWS;
 	MemoryContextSwitchTo(me->cxt);
 
 	FAULT_POINT("task-start");

@@ -34,7 +34,7 @@ typedef struct Task
 	int64		bytes;
 
 	int64		last_commit_us;
-	int			batch_limit;	/* messages; less than BATCH_ROWS where keys are hot */
+	int			batch_limit;	/* messages; less than the batch holds where keys are hot */
 	bool		careful;
 	int			failures;		/* in a row, of the kind that passes */
 	int64		last_ends_us;

@@ -63,12 +63,13 @@ extern void worker_fail_pipeline(Reason *reason) pg_attribute_noreturn();
 /* ends as stopped, reason "finished" or "drained" */
 extern void worker_finish_pipeline(const char *how);
 extern int64 worker_backoff_us(int failures);
+/* of a message's timestamp; DT_NOBEGIN: it has none, or one that PostgreSQL does not know */
+extern TimestampTz worker_kafka_time(int64 ms);
 extern void worker_wait(long timeout_ms);
 extern void worker_hint_restart(char *into, Size size, const char *name);
 
 /* ---- batch.c ---- */
 
-#define BATCH_ROWS		4096
 #define BATCH_BYTES		(8 * 1024 * 1024)
 #define BATCH_CHUNK		512
 
@@ -81,7 +82,8 @@ typedef struct TaskPartition
 	TimestampTz committed_record_time;
 	int64		taken;			/* next offset after what the batch holds */
 	Watermark	watermark;
-	TimestampTz record_time;	/* of the last message of the batch */
+	TimestampTz record_time;	/* of the last message taken, DT_NOBEGIN: not known */
+	int			last_pending;	/* of the present chunk, -1: none */
 	int64		careful_until;	/* run carefully below this offset */
 	bool		finished;
 	int			slot;			/* PartitionSlot, -1: none */
@@ -102,7 +104,7 @@ typedef struct BatchSource
 	StreamSource *source;
 	StreamReader *reader;
 	int			nrows;
-	Datum	   *values;			/* BATCH_ROWS * natts */
+	Datum	   *values;			/* max_rows * natts */
 	bool	   *isnull;
 } BatchSource;
 
@@ -111,7 +113,8 @@ typedef struct Batch
 	int			nmessages;
 	Size		bytes;
 	bool		full;			/* more is waiting */
-	BatchMessage messages[BATCH_ROWS];
+	int			max_rows;
+	BatchMessage *messages;		/* max_rows */
 	int			nsources;
 	BatchSource *sources;
 	StreamFeed *feeds;

@@ -178,6 +178,21 @@ start('bug');
 wait_caught_up($node, 'bug');
 exact('bug', 'trouble while a failure is recorded changes nothing');
 
+# ---- an error right after the commit: what is committed must not be run again, least of all be called a bad row ----
+
+make_topic('after', 1, 'id int PRIMARY KEY, v int, p int, o bigint');
+create_pipeline($node, 'after', 'INSERT INTO after_sink SELECT id, v, p, o FROM after');
+for my $action (qw(error retry fatal))
+{
+	wait_state($node, 'after', 'running');
+	$crash->set_fault("commit-done=$action\@1-1");
+	send_rows('after', 1, 1000);
+	$crash->wait_hit('commit-done') or fail('no fault');
+	$crash->reset_fault;
+	wait_caught_up($node, 'after');
+	exact('after', "$action after the commit loses and doubles nothing");
+}
+
 # ---- what passes ----
 
 # a deadlock: the task waits for b while it has a; the other session, which has b, asks for a

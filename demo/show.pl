@@ -394,7 +394,7 @@ sub compare {
 	my $events = $opt{backlog} + $streamed;
 	my $now = time;
 	must("SELECT streamproc.wait_until_caught_up('$_', '60 s')") for @pipelines;
-	printf "\n  The generator has stopped after %s events; the pipelines had caught up %.0f ms later.\n", whole($streamed), (time - $now) * 1000;
+	printf "\n  Generator stopped after %s events; pipelines caught up %.0f ms later.\n", whole($streamed), (time - $now) * 1000;
 	printf "  Message timestamp to visible row: p50 %s, p99 %s\n  (%s rows, without the first %d s%s).\n\n", ms(percentile(0.5, @calm)),
 		ms(percentile(0.99, @calm)), whole(scalar @calm), $warm_up_s, defined $killed_at ? ' and the crash' : '';
 	open my $file, '<', "$opt{dir}/tree/demo/compare.sql" or die "compare.sql: $!\n";

@@ -10,6 +10,10 @@
  */
 #include "postgres.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "access/htup_details.h"
 #include "common/int.h"
 #include "mb/pg_wchar.h"
@@ -134,6 +138,29 @@ hex_byte(const char *p, int *bad, unsigned char *result)
 	return *bad >= 0;
 }
 
+#ifdef __SSE2__
+/* Sixteen hex digits to eight bytes; false: something else is among them. */
+static inline bool
+hex_16(__m128i text, unsigned char *result)
+{
+	__m128i		digit = _mm_sub_epi8(text, _mm_set1_epi8('0'));
+	__m128i		letter = _mm_sub_epi8(_mm_or_si128(text, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
+	__m128i		is_digit = _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit);
+	__m128i		is_letter = _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(5)), letter);
+	__m128i		nibbles = _mm_or_si128(_mm_and_si128(digit, is_digit),
+									   _mm_and_si128(_mm_add_epi8(letter, _mm_set1_epi8(10)), is_letter));
+	__m128i		bytes;
+
+	if (_mm_movemask_epi8(_mm_or_si128(is_digit, is_letter)) != 0xffff)
+		return false;
+	/* in each pair the first digit is the high half */
+	bytes = _mm_or_si128(_mm_slli_epi16(nibbles, 4), _mm_srli_epi16(nibbles, 8));
+	bytes = _mm_and_si128(bytes, _mm_set1_epi16(0xff));
+	_mm_storel_epi64((__m128i *) result, _mm_packus_epi16(bytes, bytes));
+	return true;
+}
+#endif
+
 static bool
 decode_uuid(const char *text, Size len, unsigned char *result)
 {
@@ -146,12 +173,31 @@ decode_uuid(const char *text, Size len, unsigned char *result)
 	/* xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx */
 	if (likely(len == 36 && p[8] == '-' && p[13] == '-' && p[18] == '-' && p[23] == '-'))
 	{
+#ifdef __SSE2__
+		uint64		first,
+					last;
+		uint32		second,
+					third,
+					fourth,
+					fifth;
+
+		memcpy(&first, p, 8);
+		memcpy(&second, p + 9, 4);
+		memcpy(&third, p + 14, 4);
+		memcpy(&fourth, p + 19, 4);
+		memcpy(&fifth, p + 24, 4);
+		memcpy(&last, p + 28, 8);
+		if (likely(hex_16(_mm_set_epi64x((int64) ((uint64) third << 32 | second), (int64) first), result) &&
+				   hex_16(_mm_set_epi64x((int64) last, (int64) ((uint64) fifth << 32 | fourth)), result + 8)))
+			return true;
+#else
 		static const uint8 at[UUID_LEN] = {0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34};
 
 		for (i = 0; i < UUID_LEN; i++)
 			hex_byte(p + at[i], &bad, &result[i]);
 		if (likely(bad >= 0))
 			return true;
+#endif
 		bad = 0;
 	}
 	/* PostgreSQL's: braces, and a hyphen or none after each group of four digits */

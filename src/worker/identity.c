@@ -9,6 +9,9 @@
  * middle of other data.  So the record right before the position is looked at:
  * it must bear the message timestamp that was saved with the position.
  *
+ * While the pipeline runs its positions go on in whatever topic there is, so
+ * then those of the look before are compared.
+ *
  * What is not there (deleted by retention, compacted, a control record) cannot
  * be compared, and a cluster that does not answer in time is asked again next
  * time: only a record that contradicts fails the pipeline.
@@ -27,6 +30,10 @@
 
 #define LOOK_MESSAGES	64
 #define LOOK_BYTES		(1024 * 1024)
+
+/* what the look before has read, in a context of its own */
+static List *previous = NIL;
+static MemoryContext previous_cxt = NULL;
 
 typedef struct Look
 {
@@ -123,8 +130,10 @@ void
 launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int timeout_ms)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc identity", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext now_cxt = AllocSetContextCreate(TopMemoryContext, "streamproc positions", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	List	   *positions;
+	List	   *now;
 	int64		deadline = monotonic_us() + (int64) timeout_ms * 1000;
 	KafkaConsumer *consumer;
 	KafkaPartition *parts;
@@ -134,10 +143,11 @@ launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int time
 	int			n = 0;
 
 	checkpoint_begin();
-	MemoryContextSwitchTo(cxt);
-	positions = catalog_positions(row->name);
+	MemoryContextSwitchTo(now_cxt);
+	now = catalog_positions(row->name);
 	checkpoint_commit();
 	MemoryContextSwitchTo(cxt);
+	positions = previous ? previous : now;
 
 	foreach(lc, positions)
 		max += ((PositionRow *) lfirst(lc))->nparts;
@@ -180,4 +190,8 @@ launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int time
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
+	if (previous_cxt != NULL)
+		MemoryContextDelete(previous_cxt);
+	previous = now;
+	previous_cxt = now_cxt;
 }

@@ -15,9 +15,16 @@
 #include "api/api.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "nodes/primnodes.h"
 #include "pgstat.h"
+#include "storage/proc.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(streamproc_wait_until_caught_up);
@@ -28,8 +35,49 @@ typedef struct Wait
 	const char *name;
 	int64		deadline;		/* monotonic us */
 	int64		timeout;		/* us, for the message */
+	bool		own_snapshot;	/* nobody reads with the statement's snapshot */
 	MemoryContext cxt;			/* reset in each turn */
 } Wait;
+
+/*
+ * While a statement runs, its snapshot keeps the whole database from removing
+ * dead row versions: somebody who waits for an hour makes each upsert on a
+ * hot key walk over an hour's versions of its row (a twentieth of the speed
+ * within seconds).  Is the statement nothing but calls of these two functions,
+ * so that no row is ever read with that snapshot?  Then it need not be kept.
+ * In a transaction block a cursor might have the same one.
+ */
+static bool
+is_only_waiting(FunctionCallInfo fcinfo)
+{
+	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	PlannedStmt *plan;
+	ListCell   *lc;
+
+	if (IsTransactionBlock() || IsolationUsesXactSnapshot() ||
+		ActivePortal == NULL || ActivePortal->name[0] != '\0' ||
+		ActivePortal->strategy != PORTAL_ONE_SELECT || ActivePortal->queryDesc == NULL)
+		return false;
+	plan = ActivePortal->queryDesc->plannedstmt;
+	if (!IsA(plan->planTree, Result) || outerPlan(plan->planTree) != NULL || plan->subplans != NIL)
+		return false;
+	foreach(lc, plan->planTree->targetlist)
+	{
+		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+		const char *name;
+		ListCell   *la;
+
+		if (!IsA(expr, FuncExpr) || get_func_namespace(((FuncExpr *) expr)->funcid) != schema)
+			return false;
+		name = get_func_name(((FuncExpr *) expr)->funcid);
+		if (strcmp(name, "wait_until_caught_up") != 0 && strcmp(name, "wait_until_stopped") != 0)
+			return false;
+		foreach(la, ((FuncExpr *) expr)->args)
+			if (!IsA(lfirst(la), Const) && !IsA(lfirst(la), Param))
+				return false;
+	}
+	return true;
+}
 
 static void
 begin_wait(FunctionCallInfo fcinfo, Wait *wait)
@@ -48,6 +96,7 @@ begin_wait(FunctionCallInfo fcinfo, Wait *wait)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout must not be negative")));
 	wait->deadline = monotonic_us() + wait->timeout;
+	wait->own_snapshot = is_only_waiting(fcinfo);
 	wait->cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc wait", ALLOCSET_DEFAULT_SIZES);
 	if (shmem == NULL)
 		ereport(ERROR,
@@ -110,8 +159,14 @@ report_timeout(Wait *wait, const char *what, const char *state)
 
 /* Sleeps until the slot changed or some time went by. */
 static void
-sleep_on(int slot)
+sleep_on(Wait *wait, int slot)
 {
+	if (wait->own_snapshot)
+	{
+		/* the next look at the catalog takes a snapshot of its own, and sets it again */
+		InvalidateCatalogSnapshot();
+		MyProc->xmin = InvalidTransactionId;
+	}
 	if (slot >= 0)
 		(void) ConditionVariableTimedSleep(&shmem->pipelines[slot].changed, 100, PG_WAIT_EXTENSION);
 	else
@@ -212,7 +267,7 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 			describe(slot, state, sizeof(state));
 			report_timeout(&wait, "caught up", state);
 		}
-		sleep_on(slot);
+		sleep_on(&wait, slot);
 	}
 	ConditionVariableCancelSleep();
 	PG_RETURN_VOID();
@@ -252,6 +307,6 @@ streamproc_wait_until_stopped(PG_FUNCTION_ARGS)
 			describe(slot, state, sizeof(state));
 			report_timeout(&wait, "stopped", state);
 		}
-		sleep_on(slot);
+		sleep_on(&wait, slot);
 	}
 }

@@ -57,6 +57,7 @@ typedef struct Upsert
 	UpsertRow  *rows;
 	int64		nrows;
 	int64		maxrows;
+	int64		rounds;			/* of the sorted rows */
 	Size		bytes;
 	int			nkeys;
 	AttrNumber *attnums;		/* of the arbiter's columns */
@@ -438,29 +439,42 @@ make_rounds(Statement *statement)
 	return rounds;
 }
 
-/*
- * Applies the collected rows.  *most: the rows of the most frequent key.
- */
+/* Sorts the collected rows; returns the rows of the most frequent key. */
+int64
+upsert_prepare(Statement *statement)
+{
+	Upsert	   *upsert = statement->upsert;
+	MemoryContext cxt;
+	MemoryContext old;
+
+	if (upsert->nrows == 0)
+		return 0;
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc upsert keys", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	upsert->rounds = make_rounds(statement);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return upsert->rounds;
+}
+
+/* Applies the collected rows, after upsert_prepare(). */
 uint64
-upsert_flush(Statement *statement, int64 *most)
+upsert_flush(Statement *statement)
 {
 	Upsert	   *upsert = statement->upsert;
 	uint64		processed = 0;
+	int64		rounds = upsert->rounds;
 	MemoryContext cxt;
 	MemoryContext old;
 	int64	   *starts;
 	UpsertRow **order;
-	int64		rounds;
 	int64		i;
 
-	*most = 0;
 	if (upsert->nrows == 0)
 		return 0;
 
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc upsert", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
-	rounds = make_rounds(statement);
-	*most = rounds;
 
 	/* rows by round, within a round by key: a counting sort keeps the order */
 	starts = MemoryContextAllocExtended(cxt, sizeof(int64) * (rounds + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);

@@ -355,20 +355,29 @@ batch_advance(Batch *batch, int from, int to)
 {
 	int			i;
 
+	for (i = 0; i < batch->nparts; i++)
+	{
+		batch->parts[i].advanced = -1;
+		batch->parts[i].max_event_time = WATERMARK_NONE;
+	}
 	for (i = from; i < to; i++)
 	{
 		BatchMessage *message = &batch->messages[i];
 		TaskPartition *tp = &batch->parts[message->part];
 
-		tp->position->next_offset = message->offset + 1;
-		if (message->event_time != WATERMARK_NONE)
-			watermark_advance(&tp->watermark, message->event_time,
-							  batch->sources[tp->sources[0]].source->watermark_delay);
+		tp->advanced = message->offset + 1;
+		if (message->event_time > tp->max_event_time)
+			tp->max_event_time = message->event_time;
 	}
 	for (i = 0; i < batch->nparts; i++)
 	{
 		TaskPartition *tp = &batch->parts[i];
 
+		if (tp->advanced >= 0)
+			tp->position->next_offset = tp->advanced;
+		if (tp->max_event_time != WATERMARK_NONE)
+			watermark_advance(&tp->watermark, tp->max_event_time,
+							  batch->sources[tp->sources[0]].source->watermark_delay);
 		if (to == batch->nmessages && !batch->bad)
 			tp->position->next_offset = tp->taken;
 		tp->position->watermark = tp->watermark.value;

@@ -82,6 +82,8 @@ typedef struct TaskPartition
 	TimestampTz committed_record_time;
 	int64		taken;			/* next offset after what the batch holds */
 	Watermark	watermark;
+	int64		advanced;		/* of batch_advance() */
+	TimestampTz max_event_time;
 	TimestampTz record_time;	/* of the last message taken, DT_NOBEGIN: not known */
 	int			last_pending;	/* of the present chunk, -1: none */
 	int64		careful_until;	/* run carefully below this offset */

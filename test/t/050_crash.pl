@@ -117,11 +117,12 @@ sub catch_up
 {
 	my ($kind) = @_;
 	return if wait_until(sub { positions_are($records) }, 60);
-	my $state = $crash->ask('SELECT pipeline, state, reason, "offset", last_error FROM streamproc.stat_pipeline');
-	$crash->reset_fault;
-	$reader->finish;
-	die "after $kind the pipelines did not go on to $records: "
-	  . ($crash->ask('SELECT pipeline, partition, next_offset FROM streamproc.position') // '') . "\n" . ($state // '');
+	my $state = $crash->ask('SELECT pipeline, state, reason, "offset", last_error FROM streamproc.stat_pipeline') // 'no answer';
+	my $positions = $crash->ask('SELECT pipeline, partition, next_offset FROM streamproc.position') // 'no answer';
+	my %read = $reader->finish;
+	diag("$records records are in the topic\npositions:\n$positions\nstates:\n$state");
+	diag("the reader saw $read{bad} times that sinks and positions differ\n", join("\n", @{ $read{bad_lines} }));
+	die "after $kind the pipelines did not go on";
 }
 
 # One round: the fault setting, what to do when "point" was hit (undef: nothing, the fault did it itself).

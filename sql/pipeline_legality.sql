@@ -252,6 +252,18 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT id, card, amount FROM tx
   INSERT INTO sink2 SELECT t.id, s.card, s.amount FROM tx t JOIN sink s USING (id)$$);
 \echo :SQLSTATE
 
+-- objects of the session, columns that rows of a topic do not have
+CREATE FUNCTION pg_temp.f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+SELECT create_pipeline('bad', $$INSERT INTO sink (id) SELECT pg_temp.f(id) FROM tx$$);
+\echo :SQLSTATE
+CREATE TYPE pg_temp.t AS (a int);
+SELECT create_pipeline('bad', $$INSERT INTO sink (id) SELECT (ROW(id)::pg_temp.t).a FROM tx$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink (id) SELECT id FROM tx WHERE xmin IS NOT NULL$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink (card) SELECT t.ctid FROM tx t$$);
+\echo :SQLSTATE
+
 -- two clusters
 SELECT create_pipeline('bad', $$INSERT INTO sink (id) SELECT id FROM tx UNION ALL SELECT id FROM far$$);
 \echo :SQLSTATE
@@ -286,6 +298,7 @@ CREATE FUNCTION accepted(query text) RETURNS SETOF text LANGUAGE sql AS $$
 SELECT accepted($$INSERT INTO sink SELECT id, card, amount FROM tx$$);
 SELECT accepted($$INSERT INTO sink SELECT id, upper(card), CASE WHEN amount > 1 THEN amount::int ELSE 0 END FROM tx WHERE amount BETWEEN 1 AND 2$$);
 SELECT accepted($$INSERT INTO sink SELECT id, card, amount * random() FROM tx$$);
+SELECT accepted($$INSERT INTO sink (id, card) SELECT id, tableoid::regclass FROM tx$$);
 SELECT accepted($$INSERT INTO sink (id) SELECT id FROM tx WHERE at > now() - interval '1 day'$$);
 SELECT accepted($$INSERT INTO sink SELECT id, card, amount FROM tx UNION ALL SELECT id, card, 0 FROM ev UNION ALL SELECT -id, card, amount FROM tx WHERE id > 5$$);
 SELECT accepted($$INSERT INTO sink SELECT t.id, c.owner, t.amount FROM tx t JOIN card c USING (card)$$);

@@ -18,10 +18,15 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
+#include "catalog/heap.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
@@ -29,6 +34,7 @@
 #include "plan/plan.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 typedef struct CheckContext
 {
@@ -624,6 +630,10 @@ function_walker(Oid funcid, void *context)
 	StatementInfo *info = cxt->info;
 	char		volatility = func_volatile(funcid);
 
+	if (isAnyTempNamespace(get_func_namespace(funcid)))
+		refuse(cxt, -1, "Make the function in another schema: workers do not see a session's temporary objects.",
+			   "temporary function %s() cannot be used in a pipeline", get_func_name(funcid));
+
 	if (volatility == PROVOLATILE_VOLATILE)
 	{
 		info->deterministic = false;
@@ -632,6 +642,20 @@ function_walker(Oid funcid, void *context)
 	else if (volatility == PROVOLATILE_STABLE)
 		info->stable_only = true;
 	return false;
+}
+
+static Oid
+type_namespace(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Oid			schema = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		schema = ((Form_pg_type) GETSTRUCT(tuple))->typnamespace;
+		ReleaseSysCache(tuple);
+	}
+	return schema;
 }
 
 /* Is this relation, or one that reading it reads too, written by the pipeline? */
@@ -657,12 +681,31 @@ reads_sink(RangeTblEntry *rte, CheckContext *cxt)
 	return false;
 }
 
+/* Rows of a topic have no transaction and no place in a table. */
+static void
+check_system_columns(RangeTblEntry *rte, CheckContext *cxt)
+{
+	AttrNumber	attnum;
+
+	for (attnum = FirstLowInvalidHeapAttributeNumber + 1; attnum < 0; attnum++)
+		if (attnum != TableOidAttributeNumber &&
+			bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, rte->selectedCols))
+			refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+				   "Use columns of the foreign table with the options kafka 'partition' and kafka 'offset'.",
+				   "system column \"%s\" of topic \"%s\" cannot be used",
+				   NameStr(SystemAttributeDefinition(attnum)->attname), rte_name(rte));
+}
+
 static bool
 use_walker(Node *node, CheckContext *cxt)
 {
 	if (node == NULL)
 		return false;
 	check_functions_in_node(node, function_walker, cxt);
+	if (IsA(node, RowExpr) && isAnyTempNamespace(type_namespace(((RowExpr *) node)->row_typeid)))
+		refuse(cxt, ((RowExpr *) node)->location,
+			   "Make the type in another schema: workers do not see a session's temporary objects.",
+			   "temporary type %s cannot be used in a pipeline", format_type_be(((RowExpr *) node)->row_typeid));
 	if (IsA(node, Query))
 	{
 		Query	   *query = (Query *) node;
@@ -687,6 +730,8 @@ use_walker(Node *node, CheckContext *cxt)
 						   "table \"%s\" is both read and written by the pipeline", get_rel_name(rte->relid));
 				if (rte->relkind != RELKIND_VIEW && !relation_is_stream(rte->relid))
 					cxt->info->lookups = cxt->info->stable_only = true;
+				if (relation_is_stream(rte->relid))
+					check_system_columns(rte, cxt);
 			}
 			if (rte->relkind == RELKIND_VIEW && !target)
 			{

@@ -155,6 +155,83 @@ upsert_arbiter(ModifyTable *node, Relation sink)
 	return usable ? index_oid : InvalidOid;
 }
 
+/*
+ * Does the plan read the batch, itself or through a WITH query of "readers"
+ * (numbers of subplans)?
+ */
+static bool
+reads_feed(Plan *plan, Bitmapset *readers)
+{
+	List	   *children = NIL;
+	ListCell   *lc;
+
+	if (plan == NULL)
+		return false;
+	switch (nodeTag(plan))
+	{
+		case T_ForeignScan:
+			{
+				Oid			relid;
+				Bitmapset  *needed;
+
+				if (stream_scan_is_feed((ForeignScan *) plan, &relid, &needed))
+					return true;
+				break;
+			}
+		case T_CteScan:
+			return bms_is_member(((CteScan *) plan)->ctePlanId, readers);
+		case T_Append:
+			children = ((Append *) plan)->appendplans;
+			break;
+		case T_MergeAppend:
+			children = ((MergeAppend *) plan)->mergeplans;
+			break;
+		case T_SubqueryScan:
+			return reads_feed(((SubqueryScan *) plan)->subplan, readers);
+		default:
+			break;
+	}
+	foreach(lc, children)
+		if (reads_feed(lfirst(lc), readers))
+			return true;
+	return reads_feed(outerPlan(plan), readers) || reads_feed(innerPlan(plan), readers);
+}
+
+/*
+ * WITH queries over the topic belong to the part that collects; started
+ * again for each round, they would find no batch.  ON CONFLICT cannot read
+ * them: that is refused.
+ */
+static void
+forget_feed_subplans(PlannedStmt *plan)
+{
+	Bitmapset  *readers = NULL;
+	List	   *init = NIL;
+	bool		more = true;
+	ListCell   *lc;
+
+	while (more)
+	{
+		more = false;
+		foreach(lc, plan->subplans)
+		{
+			int			number = foreach_current_index(lc) + 1;
+
+			if (bms_is_member(number, readers) || !reads_feed(lfirst(lc), readers))
+				continue;
+			readers = bms_add_member(readers, number);
+			more = true;
+		}
+	}
+	foreach(lc, plan->subplans)
+		if (bms_is_member(foreach_current_index(lc) + 1, readers))
+			lfirst(lc) = NULL;
+	foreach(lc, plan->planTree->initPlan)
+		if (!bms_is_member(lfirst_node(SubPlan, lc)->plan_id, readers))
+			init = lappend(init, lfirst(lc));
+	plan->planTree->initPlan = init;
+}
+
 /* The statement's ModifyTable, over the collected rows. */
 PlannedStmt *
 upsert_apply_plan(PlannedStmt *whole)
@@ -191,6 +268,7 @@ upsert_apply_plan(PlannedStmt *whole)
 	scan->scan.plan.plan_rows = child->plan_rows;
 	scan->scan.plan.plan_width = child->plan_width;
 	outerPlan(top) = &scan->scan.plan;
+	forget_feed_subplans(apply);
 	return apply;
 }
 

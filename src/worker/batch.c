@@ -27,6 +27,22 @@
 #define ARENA_FIRST (1024 * 1024)
 #define PREFETCH_AHEAD 4
 
+/*
+ * Messages of a full batch: fewer where the foreign tables are wide, as a row
+ * has room for all of its table's columns.
+ */
+static int
+rows_that_fit(Program *program)
+{
+	int			natts = 1;
+	int			s;
+
+	for (s = 0; s < program->nsources; s++)
+		natts += stream_source_load(program->sources[s].relid)->natts;
+	return Max(Min(program->max_rows, BATCH_VALUES_BYTES / (natts * (int) (sizeof(Datum) + sizeof(bool)))),
+			   BATCH_CHUNK);
+}
+
 Batch *
 batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryContext cxt)
 {
@@ -38,7 +54,7 @@ batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryC
 	batch->cxt = AllocSetContextCreate(cxt, "streamproc batch", ALLOCSET_DEFAULT_SIZES);
 	arena_init(&batch->arena, cxt, ARENA_FIRST);
 
-	batch->max_rows = program->max_rows;
+	batch->max_rows = rows_that_fit(program);
 	batch->messages = palloc(sizeof(BatchMessage) * batch->max_rows);
 	batch->nsources = program->nsources;
 	batch->sources = palloc0(sizeof(BatchSource) * Max(batch->nsources, 1));

@@ -72,6 +72,8 @@ extern void worker_hint_restart(char *into, Size size, const char *name);
 
 #define BATCH_BYTES		(8 * 1024 * 1024)
 #define BATCH_CHUNK		512
+/* room for the rows of a batch, all sources together */
+#define BATCH_VALUES_BYTES	(12 * 1024 * 1024)
 
 /* A partition as its task sees it. */
 typedef struct TaskPartition

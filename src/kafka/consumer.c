@@ -44,7 +44,7 @@
 #define CHUNK				512		/* messages taken from one queue at a time */
 #define STALL_US			8000	/* queue empty for so long after it was full */
 #define DOWN_GRACE_US		500000	/* a failed first address is not an outage */
-#define MUTE_US				2000000 /* no answer to any request */
+#define MUTE_US				1000000 /* no answer to any request */
 #define SLOT_BLOCK			1024
 
 typedef struct SlotBlock
@@ -139,7 +139,7 @@ kafka_consumer_open(KafkaConf *conf, KafkaPartition *parts, int nparts, int queu
 	snprintf(fetch_bytes, sizeof(fetch_bytes), "%d", (int) Min((int64) limit_kb * 1024, 500000));
 	snprintf(min_messages, sizeof(min_messages), "%d", limit_messages);
 	/* the text grows with the partitions: keep its cost per second flat */
-	snprintf(stats_ms, sizeof(stats_ms), "%d", Max(1000, nparts * 10));
+	snprintf(stats_ms, sizeof(stats_ms), "%d", Max(400, nparts * 10));
 
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "Kafka consumer", ALLOCSET_DEFAULT_SIZES);
 	consumer = MemoryContextAllocZero(cxt, sizeof(KafkaConsumer));

@@ -350,6 +350,39 @@ CALL run('s14', $$INSERT INTO s14 SELECT id, g FROM tx, generate_series(1, CASE 
 SELECT count(*) FROM s14;
 SELECT * FROM s14 WHERE x > 1;
 
+-- subqueries in DO UPDATE, WITH queries over the topic
+CALL same_upsert('card text, owner text, n int', '(card)', $$INSERT INTO sink AS s SELECT card, NULL, 1 FROM tx x ON CONFLICT (card) DO UPDATE SET owner = (SELECT owner FROM rows.card c WHERE c.card = excluded.card), n = s.n + excluded.n$$, 2);
+CALL same_upsert('card text, owner text, n int', '(card)', $$INSERT INTO sink AS s SELECT card, NULL, 1 FROM tx x ON CONFLICT (card) DO UPDATE SET (owner, n) = (SELECT c.owner, s.n + excluded.n FROM rows.card c WHERE c.card = excluded.card) WHERE EXISTS (SELECT FROM rows.card c WHERE c.card = s.card)$$, 2);
+CALL same_upsert('card text, n int, x text', '(card)', $$WITH y AS MATERIALIZED (SELECT card, id FROM tx x), z AS (SELECT max(risk) AS m FROM rows.card) INSERT INTO sink AS s SELECT card, 1, 'a' FROM y ON CONFLICT (card) DO UPDATE SET n = s.n + 1, x = (SELECT m FROM z)::text$$, 2);
+CALL same_upsert('card text, n int, w text', '(card)', $$INSERT INTO sink AS s SELECT card, 1, note FROM tx x ON CONFLICT (card) DO UPDATE SET n = s.n + 1, w = coalesce(excluded.w, s.w), card = excluded.card$$, 3);
+
+----------------------------------------------------------------------------
+-- More of both
+----------------------------------------------------------------------------
+CALL same($$SELECT tableoid::regclass::text AS t, id FROM tx$$);
+CALL same($$SELECT t::text AS whole, t IS NULL AS n, ROW(t.*)::text AS r FROM tx t$$);
+CREATE TABLE s20 (n int GENERATED ALWAYS AS IDENTITY, id int, v int[], w card);
+CALL run('s20', 'INSERT INTO s20 (n, id, v[2], w.owner) OVERRIDING SYSTEM VALUE SELECT id + 5, id, id, card FROM tx');
+SELECT compare('SELECT n, id, v[2] AS v, (w).owner FROM s20', 'SELECT id + 5 AS n, id, id AS v, card FROM tx');
+CALL run('s20b', 'INSERT INTO s20 (n, id) OVERRIDING USER VALUE SELECT id + 5, -id FROM tx WHERE id < 5');
+SELECT count(*) FROM s20 WHERE id < 0;
+CREATE TABLE s21 (card text CONSTRAINT one PRIMARY KEY, n int);
+CALL run('s21', 'INSERT INTO s21 SELECT card, 1 FROM tx UNION ALL SELECT card, 10 FROM tx ON CONFLICT ON CONSTRAINT one DO UPDATE SET n = s21.n + excluded.n', 3);
+SELECT compare('TABLE s21', 'SELECT card, 11 * count(*)::int AS n FROM tx GROUP BY card');
+CREATE TABLE s22 (id int); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('c', 'x'); PERFORM set_config('search_path', 'pg_catalog', false); RETURN new; END $$;
+CREATE TRIGGER t BEFORE INSERT ON s22 FOR EACH ROW EXECUTE FUNCTION note();
+CALL run('s22', 'INSERT INTO rows.s22 SELECT id FROM tx');
+SELECT count(*) FROM s22;
+CREATE TABLE s23 (id int, e name DEFAULT current_user, at timestamptz DEFAULT now(), t timestamptz DEFAULT clock_timestamp(), u uuid DEFAULT gen_random_uuid());
+CALL run('s23', 'INSERT INTO s23 (id) SELECT id FROM tx');
+SELECT count(*), count(DISTINCT u), count(DISTINCT e), max(at) <= now() FROM s23;
+CREATE TABLE s24 (a int, b int) ;
+CALL run('s24', 'INSERT INTO s24 SELECT id FROM tx');
+SELECT count(*), count(b) FROM s24;
+CREATE TABLE s25 (LIKE s24); ALTER TABLE s25 ADD COLUMN c int GENERATED ALWAYS AS (a + 1) STORED, ADD CHECK (c > a), ADD COLUMN d text DEFAULT 'q' NOT NULL; CREATE INDEX ON s25 USING gin (to_tsvector('simple', d)); CREATE INDEX ON s25 USING hash (a); CREATE STATISTICS s25s ON a, c FROM s25;
+CALL run('s25', 'INSERT INTO s25 SELECT id, n FROM tx, generate_series(1, 3) n');
+SELECT count(*), sum(c - a), count(d) FROM s25;
+
 -- what is left: finished pipelines only
 SELECT state, reason, count(*) FROM stat_pipeline GROUP BY 1, 2;
 SELECT count(drop_pipeline(pipeline)) AS dropped FROM stat_pipeline;

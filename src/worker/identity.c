@@ -59,9 +59,12 @@ fail_other_topic(const PartitionPosition *position, TimestampTz found)
 	worker_fail_pipeline(&reason);
 }
 
-/* Takes what is there; returns how many partitions are still to be seen. */
+/*
+ * Takes some of what is there; returns how many partitions are still to be
+ * seen.  *more: there may be more at once (and then nothing wakes us).
+ */
 static int
-look(KafkaConsumer *consumer, KafkaPartition *parts, Look *looks, int n)
+look(KafkaConsumer *consumer, KafkaPartition *parts, Look *looks, int n, bool *more)
 {
 	KafkaMessage messages[LOOK_MESSAGES];
 	int			got = kafka_consumer_poll(consumer, messages, LOOK_MESSAGES, LOOK_BYTES);
@@ -70,6 +73,7 @@ look(KafkaConsumer *consumer, KafkaPartition *parts, Look *looks, int n)
 	int			left = 0;
 	int			i;
 
+	*more = got > 0;
 	for (i = 0; i < got; i++)
 	{
 		Look	   *l = &looks[messages[i].part];
@@ -141,6 +145,7 @@ launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int time
 	ListCell   *lc;
 	int			max = 0;
 	int			n = 0;
+	bool		more;
 
 	checkpoint_begin();
 	MemoryContextSwitchTo(now_cxt);
@@ -174,16 +179,19 @@ launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int time
 	if (n > 0)
 	{
 		consumer = kafka_consumer_open(conf, parts, n, 0);
-		while (look(consumer, parts, looks, n) > 0)
+		while (look(consumer, parts, looks, n, &more) > 0)
 		{
 			long		left = (long) ((deadline - monotonic_us()) / 1000);
 
 			if (left <= 0)
 				break;
-			(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-									 kafka_consumer_fd(consumer), Min(left, kafka_consumer_sleep_ms(consumer)),
-									 PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
+			if (!more)
+			{
+				(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+										 kafka_consumer_fd(consumer), Min(left, kafka_consumer_sleep_ms(consumer)),
+										 PG_WAIT_EXTENSION);
+				ResetLatch(MyLatch);
+			}
 			worker_check();
 		}
 		kafka_consumer_close(consumer);

@@ -191,7 +191,7 @@ describe(int slot, char *into, Size size)
 	LWLockRelease(shmem->lock);
 }
 
-/* Did each partition reach the target of this request? */
+/* Did each partition reach the target of this request, or of a later one that was answered with it? */
 static bool
 reached(int slot, int64 serial)
 {
@@ -207,7 +207,7 @@ reached(int slot, int64 serial)
 		if (!p->in_use || p->pipeline != slot)
 			continue;
 		any = true;
-		if (p->target_serial != serial || (int64) pg_atomic_read_u64(&p->committed) < p->target)
+		if (p->target_serial < serial || (int64) pg_atomic_read_u64(&p->committed) < p->target)
 			all = false;
 	}
 	LWLockRelease(shmem->lock);

@@ -47,6 +47,9 @@
 #define FIRST_TIMEOUT 1500		/* ms, for the first one */
 #define RETRY_MS 500
 #define LOOK_TIMEOUT 2000		/* ms, for a look at the records before the positions */
+/* While tasks are watched, questions must not hide an outage, or a stop, for long. */
+#define WATCH_TIMEOUT 800		/* ms, for what is asked regularly */
+#define ENDS_TIMEOUT 2000		/* ms, for the ends that somebody waits for */
 
 typedef struct TaskHandle
 {
@@ -628,7 +631,7 @@ partitions_changed(void)
 	{
 		LauncherTopic *topic = lfirst(lc);
 		KafkaError	err;
-		int			n = kafka_client_partitions(me->client, topic->name, QUESTION_TIMEOUT, &err);
+		int			n = kafka_client_partitions(me->client, topic->name, WATCH_TIMEOUT, &err);
 
 		/* fewer, or none: a broker in trouble, or a topic made anew; the tasks will tell */
 		if (n > topic->npartitions)
@@ -681,7 +684,7 @@ answer_ends(void)
 		int			i;
 
 		if (!kafka_client_offsets(me->client, topic->name, NULL, topic->npartitions,
-								  KAFKA_SEEK_LATEST, 0, ends, QUESTION_TIMEOUT, &err))
+								  KAFKA_SEEK_LATEST, 0, ends, ENDS_TIMEOUT, &err))
 		{
 			snprintf(error, sizeof(error), "topic \"%s\": %s", topic->name, err.message);
 			pfree(ends);
@@ -759,8 +762,10 @@ watch(void)
 			answer_ends();
 		if (monotonic_us() >= me->next_metadata_us)
 		{
-			launcher_check_records(me->row, me->topics, me->conf, LOOK_TIMEOUT);
-			if (partitions_changed())
+			/* nobody answers while the brokers are away */
+			if (slot->state != PIPELINE_WAITING)
+				launcher_check_records(me->row, me->topics, me->conf, WATCH_TIMEOUT);
+			if (slot->state != PIPELINE_WAITING && partitions_changed())
 			{
 				stop_tasks(true);
 				leave();

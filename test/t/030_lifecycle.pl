@@ -293,8 +293,15 @@ for my $round (1 .. 5)
 	push @{ $waiting[-1]{got} }, \$got;
 }
 is(scalar(grep { $_->finish; ${ $_->{got}[0] } =~ /^\nt\n$/ } @waiting), 5, 'five sessions wait at once, and each sees its rows') or diag(join('|', map { ${ $_->{got}[0] } } @waiting));
+# requests that are answered together
+for my $round (1 .. 3)
+{
+	my @outs = map { '' } 1 .. 8;
+	my @runs = map { IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('postgres'), '-Atc', "SELECT streamproc.wait_until_caught_up('view', '20 s')" ], '>', \$outs[$_], '2>&1') } 0 .. 7;
+	is(scalar(grep { $_->finish } @runs), 8, "eight sessions that ask at once, round $round") or diag(join('', @outs));
+}
 is(stat_of('state, rows_in, rows_out, bad_rows, lag_rows, tasks, restarts, last_error IS NULL', 'view'), 'running|500|500|0|0|2|0|t', 'stat_pipeline counts');
-is(stat_of('bytes_in > 0, epoch > 0, checkpoints >= 5, latency_p50 > interval \'0\', latency_p99 >= latency_p50, latency_p99 < interval \'1 min\', since <= now()', 'view'),
+is(stat_of('bytes_in > 0, epoch > 0, checkpoints > 0, latency_p50 > interval \'0\', latency_p99 >= latency_p50, latency_p99 < interval \'1 min\', since <= now()', 'view'),
 	't|t|t|t|t|t|t', 'and measures');
 is(q1("SELECT partition, next_offset, committed_offset, end_offset, lag_rows, watermark AT TIME ZONE 'UTC', at_end, finished FROM streamproc.stat_partition WHERE pipeline = 'view' ORDER BY 1"),
 	"0|500|500|500|0|2026-01-01 00:00:05|t|f\n1|0|0|0|0||t|f", 'stat_partition');

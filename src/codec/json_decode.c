@@ -171,7 +171,7 @@ json_decoder_create(CodecDecoder *decoder)
 		if (col->def.needed)
 		{
 			field->needed = true;
-			if (level != json->root || col->kind == KIND_JSONB)
+			if (level != json->root || col->kind == KIND_JSONB || col->kind == KIND_JSON)
 				json->flat = false;
 		}
 		col->field = field;
@@ -646,6 +646,59 @@ decode_value(CodecDecoder *decoder, int column, uint32 token, uint32 next,
 	return scalar_decode(decoder, column, text, len, origin, arena, value, err);
 }
 
+/* The columns after walk_short(): each value is one token, its bounds are exact. */
+static bool
+decode_short(CodecDecoder *decoder, Datum *values, bool *isnull, Arena *arena, CodecError *err)
+{
+	const uint8 *buf = decoder->doc.buf;
+	const uint32 *bounds = decoder->json->bounds;
+	int			n = decoder->nneeded;
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		int			column = decoder->needed[i];
+		Column	   *col = &decoder->columns[column];
+		const JsonField *field = col->field;
+		int			target = col->def.target;
+		const char *text;
+		Size		len;
+		ValueOrigin origin;
+
+		if (unlikely(field->rank == RANK_NONE))
+		{
+			if (!codec_null(decoder, column, values, isnull, err))
+				return false;
+			continue;
+		}
+		text = (const char *) buf + bounds[field->token];
+		len = bounds[field->next_token] - bounds[field->token];
+		switch (*text)
+		{
+			case '"':
+				text++;
+				len -= 2;
+				origin = FROM_STRING;
+				break;
+			case 'n':
+				if (!codec_null(decoder, column, values, isnull, err))
+					return false;
+				continue;
+			case 't':
+			case 'f':
+				origin = FROM_TEXT;
+				break;
+			default:
+				origin = FROM_NUMBER;
+				break;
+		}
+		isnull[target] = false;
+		if (unlikely(!scalar_decode(decoder, column, text, len, origin, arena, &values[target], err)))
+			return false;
+	}
+	return true;
+}
+
 bool
 json_decode(CodecDecoder *decoder, const char *data, Size len,
 			Datum *values, bool *isnull, Arena *arena, CodecError *err)
@@ -661,22 +714,22 @@ json_decode(CodecDecoder *decoder, const char *data, Size len,
 	for (field = json->fields; field != NULL; field = field->next_all)
 		field->rank = RANK_NONE;
 
-	if (!json->flat || !walk_short(json, doc))
+	if (likely(json->flat && walk_short(json, doc)))
+		return decode_short(decoder, values, isnull, arena, err);
+
+	if (unlikely(!json_doc_index(decoder, doc, -1, err)))
+		return false;
+	for (field = json->fields; field != NULL; field = field->next_all)
+		field->rank = RANK_NONE;
+	if (unlikely(doc->buf[doc->pos[0]] != '{'))
 	{
-		if (unlikely(!json_doc_index(decoder, doc, -1, err)))
-			return false;
-		for (field = json->fields; field != NULL; field = field->next_all)
-			field->rank = RANK_NONE;
-		if (unlikely(doc->buf[doc->pos[0]] != '{'))
-		{
-			if (json_check_value(doc, &token, 0) && token == doc->n)
-				return codec_fail(decoder, err, ERRCODE_INVALID_TEXT_REPRESENTATION, -1,
-								  "JSON value is not an object");
-			return json_wrong(decoder, doc, token, -1, err);
-		}
-		if (unlikely(!walk_object(decoder, json->root, &token, 1) || token != doc->n))
-			return json_wrong(decoder, doc, token, -1, err);
+		if (json_check_value(doc, &token, 0) && token == doc->n)
+			return codec_fail(decoder, err, ERRCODE_INVALID_TEXT_REPRESENTATION, -1,
+							  "JSON value is not an object");
+		return json_wrong(decoder, doc, token, -1, err);
 	}
+	if (unlikely(!walk_object(decoder, json->root, &token, 1) || token != doc->n))
+		return json_wrong(decoder, doc, token, -1, err);
 
 	for (i = 0; i < decoder->nneeded; i++)
 	{

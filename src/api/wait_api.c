@@ -56,7 +56,8 @@ is_only_waiting(FunctionCallInfo fcinfo)
 
 	if (IsTransactionBlock() || IsolationUsesXactSnapshot() ||
 		ActivePortal == NULL || ActivePortal->name[0] != '\0' ||
-		ActivePortal->strategy != PORTAL_ONE_SELECT || ActivePortal->queryDesc == NULL)
+		ActivePortal->strategy != PORTAL_ONE_SELECT || ActivePortal->queryDesc == NULL ||
+		!ThereAreNoReadyPortals())
 		return false;
 	plan = ActivePortal->queryDesc->plannedstmt;
 	if (!IsA(plan->planTree, Result) || outerPlan(plan->planTree) != NULL || plan->subplans != NIL)

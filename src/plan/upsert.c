@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -324,6 +325,41 @@ rows_rescan(CustomScanState *node)
 
 /* ---- collecting ---- */
 
+/*
+ * A row that outlives the snapshot it was read with: values that are stored
+ * out of line, in the TOAST table of a lookup table, are fetched now.
+ */
+static MinimalTuple
+copy_row(TupleTableSlot *slot)
+{
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+	Datum	   *values = NULL;
+	MinimalTuple tuple;
+	int			i;
+
+	slot_getallattrs(slot);
+	for (i = 0; i < desc->natts; i++)
+	{
+		if (slot->tts_isnull[i] || TupleDescAttr(desc, i)->attlen != -1 ||
+			!VARATT_IS_EXTERNAL(DatumGetPointer(slot->tts_values[i])))
+			continue;
+		if (values == NULL)
+		{
+			values = palloc(sizeof(Datum) * desc->natts);
+			memcpy(values, slot->tts_values, sizeof(Datum) * desc->natts);
+		}
+		values[i] = PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(values[i])));
+	}
+	if (values == NULL)
+		return ExecCopySlotMinimalTuple(slot);
+	tuple = heap_form_minimal_tuple(desc, values, slot->tts_isnull);
+	for (i = 0; i < desc->natts; i++)
+		if (values[i] != slot->tts_values[i])
+			pfree(DatumGetPointer(values[i]));
+	pfree(values);
+	return tuple;
+}
+
 static bool
 receive(TupleTableSlot *slot, DestReceiver *self)
 {
@@ -342,7 +378,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		upsert->maxrows = max;
 	}
 	row = &upsert->rows[upsert->nrows];
-	row->tuple = ExecCopySlotMinimalTuple(slot);
+	row->tuple = copy_row(slot);
 	row->seq = upsert->nrows++;
 	upsert->bytes += row->tuple->t_len + sizeof(UpsertRow);
 	MemoryContextSwitchTo(old);

@@ -260,6 +260,12 @@ worker_slot_attach(Datum main_arg, WorkerRole role)
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	mine = w->in_use && w->role == role && w->pid == 0 &&
 		(w->generation & GENERATION_MASK) == (arg & GENERATION_MASK);
+	if (mine && w->pipeline_generation != shmem->pipelines[w->pipeline].generation)
+	{
+		/* started late, for a launcher (or by a supervisor) that is gone */
+		worker_slot_free_locked(slot);
+		mine = false;
+	}
 	if (mine)
 	{
 		p = &shmem->pipelines[w->pipeline];

@@ -24,6 +24,7 @@
 #include "worker/worker.h"
 
 static int	my_pipeline = -1;
+static int64 my_version = 0;	/* of the catalog row that this process works by */
 static uint64 my_pipeline_generation;
 
 /*
@@ -210,19 +211,30 @@ worker_hint_restart(char *into, Size size, const char *name)
 	pfree(quoted);
 }
 
-/* Writes the end of a run into the catalog, in a transaction of its own. */
-static void
+void
+worker_works_by(int64 version)
+{
+	my_version = version;
+}
+
+/*
+ * Writes the end of a run into the catalog, in a transaction of its own.
+ * False: the pipeline was changed meanwhile, this run is not what counts.
+ */
+static bool
 record_end(const char *state, const Reason *reason)
 {
 	PipelineSlot *slot = worker_pipeline();
 	PipelineRow *row;
+	bool		recorded = false;
 
 	checkpoint_begin();
 	catalog_pipeline_lock(slot->name);
 	row = catalog_pipeline_get(slot->name, true);
 	/* somebody may have changed it meanwhile: then his wish counts */
-	if (row != NULL && row->active && row->version == slot->version)
+	if (row != NULL && row->active && row->version == my_version)
 	{
+		recorded = true;
 		row->active = false;
 		row->drain = false;
 		row->version++;
@@ -232,14 +244,18 @@ record_end(const char *state, const Reason *reason)
 			row->error = *reason;
 		catalog_pipeline_update(row);
 	}
+	else
+		catalog_mark_changed(); /* the scanner looks again at what is wished */
 	FAULT_POINT("end-before-commit");
 	checkpoint_commit();
+	return recorded;
 }
 
 void
 worker_fail_pipeline(Reason *reason)
 {
 	PipelineSlot *slot = worker_pipeline();
+	bool		recorded;
 
 	if (reason->hint[0] == '\0')
 		worker_hint_restart(reason->hint, sizeof(reason->hint), slot->name);
@@ -259,14 +275,17 @@ worker_fail_pipeline(Reason *reason)
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	slot->last_error = *reason;
 	shmem->workers[my_worker_slot].failed = true;
-	pipeline_set_state_locked(slot, PIPELINE_FAILED, reason);
 	LWLockRelease(shmem->lock);
 
 	FAULT_POINT("fail-before-record");
-	record_end("failed", reason);
+	recorded = record_end("failed", reason);
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	slot->wanted = false;
+	if (recorded)
+	{
+		pipeline_set_state_locked(slot, PIPELINE_FAILED, reason);
+		slot->wanted = slot->wanted && slot->version > my_version + 1;
+	}
 	slot->expected_exit = true;
 	pipeline_wake_launcher_locked(my_pipeline);
 	LWLockRelease(shmem->lock);
@@ -278,9 +297,11 @@ worker_finish_pipeline(const char *how)
 {
 	PipelineSlot *slot = worker_pipeline();
 
-	record_end(how, NULL);
+	bool		recorded = record_end(how, NULL);
+
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	slot->wanted = false;
+	if (recorded)
+		slot->wanted = slot->wanted && slot->version > my_version + 1;
 	slot->expected_exit = true;
 	LWLockRelease(shmem->lock);
 }

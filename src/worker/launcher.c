@@ -198,6 +198,7 @@ load(void)
 
 	checkpoint_begin();
 	me->row = worker_load_pipeline(me->cxt);
+	worker_works_by(me->row->version);
 	me->version = me->row->version;
 	worker_apply_settings(me->row);
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -149,6 +149,44 @@ resolve_stop(const char *topic, PartitionPosition *parts, int n)
 			parts[i].stop_offset = offsets[i];
 }
 
+/*
+ * A broker may know less than was known before (its metadata is old), or the
+ * topic was made anew with fewer partitions.  The positions of the others
+ * must not be lost: read from their beginning later, their rows would come
+ * twice.  So this launcher leaves, and the next one asks again.
+ */
+static void
+wait_for_partitions(List *old, LauncherTopic *topic)
+{
+	int			most = 0;
+	ListCell   *lc;
+	Reason		reason;
+	char		message[SHMEM_MESSAGE_LEN];
+
+	foreach(lc, old)
+	{
+		PositionRow *row = lfirst(lc);
+		int			i;
+
+		for (i = 0; i < row->nparts; i++)
+			if (strcmp(row->parts[i].topic, topic->name) == 0)
+				most = Max(most, row->parts[i].partition + 1);
+	}
+	if (most <= topic->npartitions)
+		return;
+	snprintf(message, sizeof(message), "topic \"%s\" has %d partitions, the saved positions have %d",
+			 topic->name, topic->npartitions, most);
+	reason_set(&reason, "58030", message, NULL,
+			   "If the topic was made anew, drop the pipeline and create it again; else it goes on by itself.");
+	worker_set_state(WORKER_WAITING, message);
+	pipeline_set_state(shmem->workers[my_worker_slot].pipeline, PIPELINE_WAITING, &reason);
+	worker_wait(500);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	worker_pipeline()->expected_exit = true;
+	LWLockRelease(shmem->lock);
+	proc_exit(0);
+}
+
 /* All partitions of a topic, in order. */
 static PartitionPosition *
 topic_positions(PipelineRow *row, List *old, LauncherTopic *topic)
@@ -162,6 +200,7 @@ topic_positions(PipelineRow *row, List *old, LauncherTopic *topic)
 	int			i,
 				k;
 
+	wait_for_partitions(old, topic);
 	for (i = 0; i < n; i++)
 	{
 		PartitionPosition *saved = find_position(old, topic->name, i, &topic_known);

@@ -123,6 +123,7 @@ load(void)
 
 	checkpoint_begin();
 	me->row = worker_load_pipeline(me->cxt);
+	worker_works_by(me->row->version);
 	if (me->row->version != me->pipeline->version)
 	{
 		/* changed a moment ago: the launcher will start us again */
@@ -303,17 +304,28 @@ commit_transaction(CheckpointReason reason)
 		tp->committed_record_time = tp->position->record_time;
 		me->was[i] = tp->committed;
 	}
-	program_reset(me->program);
-	task_show_partitions(me, true);
-	task_show_checkpoint(me, reason, begun, rows_out);
-	pipeline_changed(me->pipeline_number);
+	PG_TRY();
+	{
+		program_reset(me->program);
+		task_show_partitions(me, true);
+		task_show_checkpoint(me, reason, begun, rows_out);
+		pipeline_changed(me->pipeline_number);
+		worker_apply_settings(me->row);
+		MemoryContextReset(me->transaction_cxt);
+		worker_set_state(WORKER_RUNNING, NULL);
+	}
+	PG_CATCH();
+	{
+		/* the rows are committed: whoever caught this would run them again */
+		EmitErrorReport();
+		FlushErrorState();
+		proc_exit(1);
+	}
+	PG_END_TRY();
 	me->rows_in = 0;
 	me->bytes = 0;
 	me->last_commit_us = monotonic_us();
 	me->failures = 0;
-	worker_apply_settings(me->row);
-	MemoryContextReset(me->transaction_cxt);
-	worker_set_state(WORKER_RUNNING, NULL);
 }
 
 /* Rolls back; positions are as committed, messages are read again. */
@@ -501,7 +513,7 @@ run_carefully(void)
 	Batch	   *batch = me->batch;
 	volatile int from = 0;
 	volatile int to = batch->nmessages;
-	MemoryContext cxt = CurrentMemoryContext;
+	MemoryContext cxt = me->cxt;	/* outlives the transaction, and with it the error */
 
 	while (from < batch->nmessages || to == 0)
 	{
@@ -557,6 +569,7 @@ run_carefully(void)
 			}
 		}
 		to = from + (to - from) / 2;
+		FreeErrorData(edata);
 	}
 }
 

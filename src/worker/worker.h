@@ -47,6 +47,8 @@ extern void worker_begin(Datum arg, WorkerRole role);
 extern PipelineSlot *worker_pipeline(void);
 /* catalog row as of now, in cxt; leaves the process when the pipeline should not run or was changed */
 extern PipelineRow *worker_load_pipeline(MemoryContext cxt);
+/* the version of the row that this process works by: only of that one can it say failed or finished */
+extern void worker_works_by(int64 version);
 /* pins the settings that change results; again after each transaction */
 extern void worker_apply_settings(PipelineRow *row);
 /* interrupts, reload of the configuration, and: is there still a launcher? */

@@ -309,6 +309,11 @@ CALL same_upsert('card text, n bigint', '(card)', $$INSERT INTO sink AS s SELECT
 CALL same_upsert('card text, n int', '(lower(card))', $$INSERT INTO sink AS s SELECT card, 1 FROM tx x ON CONFLICT (lower(card)) DO UPDATE SET n = s.n + 1$$);
 CALL same_upsert('card text, id int', '(card) WHERE id > 100', $$INSERT INTO sink AS s SELECT card, id FROM tx x WHERE id < 3000 ON CONFLICT (card) WHERE id > 100 DO UPDATE SET id = excluded.id + 1$$);
 CALL same_upsert('card text PRIMARY KEY, id int', '((id % 40))', $$INSERT INTO sink AS s SELECT card, id FROM tx x ON CONFLICT DO NOTHING$$);
+-- a key that a lookup table keeps out of line outlives the snapshot it was read with
+CREATE TABLE wide (card text PRIMARY KEY, long text);
+ALTER TABLE wide ALTER long SET STORAGE EXTERNAL;
+INSERT INTO wide SELECT DISTINCT card, rpad(card, 2500, 'x') FROM tx WHERE card IS NOT NULL;
+CALL same_upsert('long text, n int', '(long)', $$INSERT INTO sink AS s SELECT w.long, 1 FROM tx x JOIN rows.wide w USING (card) ON CONFLICT (long) DO UPDATE SET n = s.n + 1$$, 2);
 CALL same_upsert('card text, n int, g text GENERATED ALWAYS AS (right(card, 1)) STORED', '(g)', $$INSERT INTO sink AS s SELECT 'c' || right(card, 1), 1 FROM tx x ON CONFLICT (g) DO UPDATE SET n = s.n + 1$$);
 -- a dropped column
 CREATE TABLE s10c (gone int, card text PRIMARY KEY, n int);

@@ -65,7 +65,9 @@ $kafka->start;
 ok($load->finish, 'load outlives a crash of the broker');
 for my $partition (0 .. 2)
 {
-	my ($l1, $l2) = map { join("\n", map { "$_->{timestamp} $_->{key} $_->{value}" } $kafka->consume($_, partition => $partition)) } 'l1', 'l2';
+	# a broker that was killed may have forgotten that it had a batch, and take it again
+	my %seen;
+	my ($l1, $l2) = map { %seen = (); join("\n", grep { !$seen{$_}++ } map { "$_->{timestamp} $_->{key} $_->{value}" } $kafka->consume($_, partition => $partition)) } 'l1', 'l2';
 	ok($l1 eq $l2 && length($l1) > 100000, "partition $partition has the same events");
 }
 is(scalar(() = $kafka->consume('t')), 4, 'the other topic is still there');

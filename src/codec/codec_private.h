@@ -262,6 +262,41 @@ extern uint32 json_value_end(const JsonDoc *doc, uint32 i);
 /* a string's content; 0 or the sqlstate of what is wrong with it; dst: room for len bytes */
 extern int	json_unescape(const char *src, Size len, char *dst, Size *dstlen);
 
+/* The end of a number, by JSON's grammar; NULL: it is none. */
+static inline const uint8 *
+json_number_end(const uint8 *p)
+{
+	if (*p == '-')
+		p++;
+	if (*p == '0')
+		p++;
+	else if (is_digit(*p))
+	{
+		while (is_digit(*++p))
+			;
+	}
+	else
+		return NULL;
+	if (*p == '.')
+	{
+		if (!is_digit(*++p))
+			return NULL;
+		while (is_digit(*++p))
+			;
+	}
+	if (*p == 'e' || *p == 'E')
+	{
+		p++;
+		if (*p == '-' || *p == '+')
+			p++;
+		if (!is_digit(*p))
+			return NULL;
+		while (is_digit(*++p))
+			;
+	}
+	return p;
+}
+
 /* byte behind the value whose tokens are [i, next) */
 static inline uint32
 json_text_end(const JsonDoc *doc, uint32 next)

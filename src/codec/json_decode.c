@@ -464,41 +464,6 @@ key_follows(const JsonKey *key, const uint8 *p)
 	return same_key(key, p, key->len) && p[key->len] == '"' && p[key->len + 1] == ':';
 }
 
-/* The end of a number, by JSON's grammar; NULL: it is none. */
-static inline const uint8 *
-number_end(const uint8 *p)
-{
-	if (*p == '-')
-		p++;
-	if (*p == '0')
-		p++;
-	else if (is_digit(*p))
-	{
-		while (is_digit(*++p))
-			;
-	}
-	else
-		return NULL;
-	if (*p == '.')
-	{
-		if (!is_digit(*++p))
-			return NULL;
-		while (is_digit(*++p))
-			;
-	}
-	if (*p == 'e' || *p == 'E')
-	{
-		p++;
-		if (*p == '-' || *p == '+')
-			p++;
-		if (!is_digit(*p))
-			return NULL;
-		while (is_digit(*++p))
-			;
-	}
-	return p;
-}
-
 /*
  * Walks the document along the keys of the last one.  True: it is valid, and
  * the fields hold their tokens.
@@ -551,7 +516,7 @@ walk_short(JsonDecoder *json, JsonDoc *doc)
 				p += 4;
 				break;
 			default:
-				p = number_end(p);
+				p = json_number_end(p);
 				if (unlikely(p == NULL))
 					return false;
 				break;

@@ -182,37 +182,9 @@ json_check_escapes(const JsonDoc *doc, uint32 start, uint32 end)
 static inline bool
 check_number(const JsonDoc *doc, uint32 i)
 {
-	const uint8 *p = doc->buf + doc->pos[i];
+	const uint8 *end = json_number_end(doc->buf + doc->pos[i]);
 
-	if (*p == '-')
-		p++;
-	if (*p == '0')
-		p++;
-	else if (is_digit(*p))
-	{
-		while (is_digit(*++p))
-			;
-	}
-	else
-		return false;
-	if (*p == '.')
-	{
-		if (!is_digit(*++p))
-			return false;
-		while (is_digit(*++p))
-			;
-	}
-	if (*p == 'e' || *p == 'E')
-	{
-		p++;
-		if (*p == '-' || *p == '+')
-			p++;
-		if (!is_digit(*p))
-			return false;
-		while (is_digit(*++p))
-			;
-	}
-	return p == doc->buf + doc->pos[i + 1] || is_json_space(*p);
+	return end != NULL && (end == doc->buf + doc->pos[i + 1] || is_json_space(*end));
 }
 
 static inline bool

@@ -505,7 +505,9 @@ forget_batch(void)
 
 /*
  * The batch in memory, one transaction for each piece; a piece that fails is
- * halved.  Returns when all of the batch is committed, or the task should stop.
+ * halved.  A message is to blame only if the error comes again when it runs
+ * alone a second time.  Returns when all of the batch is committed, or the task
+ * should stop.
  */
 static void
 run_carefully(void)
@@ -513,6 +515,7 @@ run_carefully(void)
 	Batch	   *batch = me->batch;
 	volatile int from = 0;
 	volatile int to = batch->nmessages;
+	volatile bool failed_alone = false;
 	MemoryContext cxt = me->cxt;	/* outlives the transaction, and with it the error */
 
 	while (from < batch->nmessages || to == 0)
@@ -541,6 +544,7 @@ run_carefully(void)
 				return;
 			from = to;
 			to = batch->nmessages;
+			failed_alone = false;
 			me->begun_us = monotonic_us();
 			continue;
 		}
@@ -556,7 +560,9 @@ run_carefully(void)
 			}
 			continue;
 		}
-		if (to - from <= 1)
+		if (to - from <= 1 && !failed_alone)
+			failed_alone = true;
+		else if (to - from <= 1)
 		{
 			if (to > from)
 				fail_at_message(from, edata);
@@ -568,7 +574,8 @@ run_carefully(void)
 				worker_fail_pipeline(&reason);
 			}
 		}
-		to = from + (to - from) / 2;
+		else
+			to = from + (to - from) / 2;
 		FreeErrorData(edata);
 	}
 }

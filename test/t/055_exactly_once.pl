@@ -165,6 +165,15 @@ wait_caught_up($node, 'bug');
 is($crash->log_hits->{'task-after-run: error'}, $errors + 3, 'errors came');
 $crash->reset_fault;
 exact('bug', 'an error that does not come again stops nothing');
+# nor does it if it strikes while a message runs alone: that message is to blame only if it comes again
+$errors = $crash->log_hits->{'task-careful: error'} // 0;
+$crash->set_fault('task-after-run=error@1-1,task-careful=error@1-1');
+send_rows('bug', 1, 1);
+$crash->wait_hit('task-careful') or fail('no fault');
+wait_caught_up($node, 'bug');
+is($crash->log_hits->{'task-careful: error'}, $errors + 1, 'an error came to one message alone');
+$crash->reset_fault;
+exact('bug', 'an error that strikes one message alone and does not come again stops nothing');
 # an error while its failure is written down
 $crash->set_fault('task-before-run=error,fail-before-record=error@1-1');
 send_rows('bug', 1, 10);
@@ -172,7 +181,7 @@ $crash->wait_hit('fail-before-record') or fail('no fault');
 $crash->set_fault('task-before-run=error,end-before-commit=fatal@1-1');
 $crash->wait_hit('end-before-commit') or fail('no fault');
 $crash->set_fault('task-before-run=error');
-failed_at('bug', 0, 6000, 'XX000', qr/fault point/);
+failed_at('bug', 0, 6001, 'XX000', qr/fault point/);
 $crash->reset_fault;
 start('bug');
 wait_caught_up($node, 'bug');

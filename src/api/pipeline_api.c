@@ -75,14 +75,20 @@ streamproc_require_preload(PG_FUNCTION_ARGS)
 
 /* ---- arguments ---- */
 
-static char *
-arg_text(FunctionCallInfo fcinfo, int n, const char *name)
+static Datum
+arg_datum(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be null", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+	return PG_GETARG_DATUM(n);
+}
+
+static char *
+arg_text(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	return TextDatumGetCString(arg_datum(fcinfo, n, name));
 }
 
 static char *
@@ -98,16 +104,6 @@ arg_name(FunctionCallInfo fcinfo)
 	return name;
 }
 
-static void
-check_stop(const char *stop)
-{
-	if (strcmp(stop, "never") != 0 && strcmp(stop, "latest") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for \"stop\": \"%s\"", stop),
-				 errhint("Use never or latest.")));
-}
-
 static int64
 check_interval(Interval *interval)
 {
@@ -118,6 +114,28 @@ check_interval(Interval *interval)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("checkpoint_interval must be between 0 and 10 minutes")));
 	return us;
+}
+
+/* One of two words; true: the first. */
+static bool
+check_choice(const char *argument, const char *value, const char *first, const char *second)
+{
+	if (strcmp(value, first) != 0 && strcmp(value, second) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"%s\": \"%s\"", argument, value),
+				 errhint("Use %s or %s.", first, second)));
+	return strcmp(value, first) == 0;
+}
+
+static int
+check_max_errors(int max)
+{
+	if (max < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_consecutive_errors must be at least 1")));
+	return max;
 }
 
 static int
@@ -264,15 +282,15 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 		row.start = pstrdup(timestamptz_to_str(at));
 	}
 	row.stop = arg_text(fcinfo, 3, "stop");
-	check_stop(row.stop);
+	(void) check_choice("stop", row.stop, "never", "latest");
 	row.parallelism = PG_ARGISNULL(4) ? 0 : check_parallelism(PG_GETARG_INT32(4));
-	if (PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments \"checkpoint_interval\", \"synchronous_commit\" and \"active\" must not be null")));
-	row.checkpoint_interval = check_interval(PG_GETARG_INTERVAL_P(5));
-	row.synchronous_commit = PG_GETARG_BOOL(6);
-	row.active = PG_GETARG_BOOL(7);
+	row.checkpoint_interval = check_interval(DatumGetIntervalP(arg_datum(fcinfo, 5, "checkpoint_interval")));
+	row.dead_letters = check_choice("on_error", arg_text(fcinfo, 6, "on_error"), "dead_letter", "fail");
+	row.max_consecutive_errors = check_max_errors(DatumGetInt32(arg_datum(fcinfo, 7, "max_consecutive_errors")));
+	row.lose_data = check_choice("on_data_loss", arg_text(fcinfo, 8, "on_data_loss"), "earliest", "fail");
+	row.synchronous_commit = DatumGetBool(arg_datum(fcinfo, 9, "synchronous_commit"));
+	row.trust_owners = DatumGetBool(arg_datum(fcinfo, 10, "trust_owners"));
+	row.active = DatumGetBool(arg_datum(fcinfo, 11, "active"));
 
 	rights_check_worker_login(GetUserId());
 	catalog_pipeline_lock(name);
@@ -309,14 +327,22 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 	{
 		row->stop = arg_text(fcinfo, 2, "stop");
-		check_stop(row->stop);
+		(void) check_choice("stop", row->stop, "never", "latest");
 	}
 	if (!PG_ARGISNULL(3))
 		row->parallelism = check_parallelism(PG_GETARG_INT32(3));
 	if (!PG_ARGISNULL(4))
 		row->checkpoint_interval = check_interval(PG_GETARG_INTERVAL_P(4));
 	if (!PG_ARGISNULL(5))
-		row->synchronous_commit = PG_GETARG_BOOL(5);
+		row->dead_letters = check_choice("on_error", arg_text(fcinfo, 5, "on_error"), "dead_letter", "fail");
+	if (!PG_ARGISNULL(6))
+		row->max_consecutive_errors = check_max_errors(PG_GETARG_INT32(6));
+	if (!PG_ARGISNULL(7))
+		row->lose_data = check_choice("on_data_loss", arg_text(fcinfo, 7, "on_data_loss"), "earliest", "fail");
+	if (!PG_ARGISNULL(8))
+		row->synchronous_commit = PG_GETARG_BOOL(8);
+	if (!PG_ARGISNULL(9))
+		row->trust_owners = PG_GETARG_BOOL(9);
 	if (!PG_ARGISNULL(1))
 	{
 		List	   *queries;
@@ -363,6 +389,7 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = arg_name(fcinfo);
 	bool		adopt = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	bool		accept_data_loss = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	PipelineRow *row = get_for_update(name, "start_pipeline()");
 
 	if (!catalog_pipeline_is_local(row))
@@ -386,6 +413,7 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 	rights_check_worker_login(row->owner);
 	row->active = true;
 	row->drain = false;
+	row->accept_data_loss = accept_data_loss;
 	set_state(row, NULL);
 	row->version = next_version(row->version);
 	/* a new run has new ends */

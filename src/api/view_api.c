@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(streamproc_stat_worker);
 PG_FUNCTION_INFO_V1(streamproc_stat_partition);
 PG_FUNCTION_INFO_V1(streamproc_stat_checkpoint);
 PG_FUNCTION_INFO_V1(streamproc_visible_to_me);
+PG_FUNCTION_INFO_V1(streamproc_my_pipelines);
 
 static const char *const pipeline_states[] = {"starting", "running", "waiting", "stopped", "failed"};
 static const char *const worker_states[] = {"starting", "running", "waiting", "stopping", "finished"};
@@ -537,4 +538,24 @@ streamproc_visible_to_me(PG_FUNCTION_ARGS)
 
 	(void) catalog_procedure(NameStr(*PG_GETARG_NAME(0)), &owner);
 	PG_RETURN_BOOL(rights_visible(owner));
+}
+
+/* Those whose messages the caller may see: more than a role that may see all states. */
+Datum
+streamproc_my_pipelines(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	foreach(lc, catalog_pipelines())
+	{
+		PipelineRow *row = lfirst(lc);
+		Datum		value = CStringGetDatum(row->name);
+		bool		isnull = false;
+
+		if (OidIsValid(row->owner) && has_privs_of_role(GetUserId(), row->owner))
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
+	}
+	return (Datum) 0;
 }

@@ -47,6 +47,11 @@ typedef struct PipelineRow
 	char	   *state;			/* NULL, "stopped", "finished", "failed" */
 	TimestampTz state_since;
 	Reason		error;			/* message empty: none */
+	bool		dead_letters;	/* on_error: else it fails at a bad row */
+	int			max_consecutive_errors;
+	bool		lose_data;		/* on_data_loss: go on at what is left */
+	bool		accept_data_loss;	/* the same once, at the next start */
+	bool		trust_owners;
 
 	ItemPointerData tid;
 	Oid			procedure;		/* InvalidOid: has none (being dropped, or damaged) */

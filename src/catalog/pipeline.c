@@ -55,9 +55,14 @@ enum PipelineColumn
 	COL_ERROR_HINT,
 	COL_ERROR_TOPIC,
 	COL_ERROR_PARTITION,
-	COL_ERROR_OFFSET
+	COL_ERROR_OFFSET,
+	COL_ON_ERROR,
+	COL_MAX_CONSECUTIVE_ERRORS,
+	COL_ON_DATA_LOSS,
+	COL_ACCEPT_DATA_LOSS,
+	COL_TRUST_OWNERS
 };
-#define PIPELINE_NATTS COL_ERROR_OFFSET
+#define PIPELINE_NATTS COL_TRUST_OWNERS
 
 static bool changed_in_transaction = false;
 
@@ -197,6 +202,11 @@ pipeline_from_tuple(Relation rel, HeapTuple tuple)
 	row->error.partition = isnull[COL_ERROR_PARTITION - 1] ? -1 : DatumGetInt32(values[COL_ERROR_PARTITION - 1]);
 	row->error.offset = isnull[COL_ERROR_OFFSET - 1] ? -1 : DatumGetInt64(values[COL_ERROR_OFFSET - 1]);
 	row->error.at = row->state_since;
+	row->dead_letters = strcmp(text_or_null(values, isnull, COL_ON_ERROR), "dead_letter") == 0;
+	row->max_consecutive_errors = DatumGetInt32(values[COL_MAX_CONSECUTIVE_ERRORS - 1]);
+	row->lose_data = strcmp(text_or_null(values, isnull, COL_ON_DATA_LOSS), "earliest") == 0;
+	row->accept_data_loss = DatumGetBool(values[COL_ACCEPT_DATA_LOSS - 1]);
+	row->trust_owners = DatumGetBool(values[COL_TRUST_OWNERS - 1]);
 
 	row->tid = tuple->t_self;
 	row->procedure = catalog_procedure(row->name, &row->owner);
@@ -251,6 +261,11 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	isnull[COL_ERROR_PARTITION - 1] = isnull[COL_ERROR_OFFSET - 1] = row->error.topic[0] == '\0';
 	values[COL_ERROR_PARTITION - 1] = Int32GetDatum(row->error.partition);
 	values[COL_ERROR_OFFSET - 1] = Int64GetDatum(row->error.offset);
+	put_text(values, isnull, COL_ON_ERROR, row->dead_letters ? "dead_letter" : "fail");
+	values[COL_MAX_CONSECUTIVE_ERRORS - 1] = Int32GetDatum(row->max_consecutive_errors);
+	put_text(values, isnull, COL_ON_DATA_LOSS, row->lose_data ? "earliest" : "fail");
+	values[COL_ACCEPT_DATA_LOSS - 1] = BoolGetDatum(row->accept_data_loss);
+	values[COL_TRUST_OWNERS - 1] = BoolGetDatum(row->trust_owners);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 

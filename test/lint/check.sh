@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 
 # A room includes only rooms before it in this list (design: rooms of the source) and itself.
 rooms=(base shmem catalog kafka codec stream time state operator plan checkpoint worker api)
-extension_sql=sql/streamproc--1.0.sql
+extension_sql=(sql/streamproc--*.sql)
 max_lines=900
 failed=0
 
@@ -82,7 +82,7 @@ box_comments() {	# each source file says at its top what it is for
 tab_style() {
 	grep -rnE --include='*.c' --include='*.cc' --include='*.h' '^(    |	* {4,}[^ *])' src 2>/dev/null | grep -vE '^[^:]*:[0-9]+:	* \*' | head -n 20
 	grep -rnE --include='*.c' --include='*.cc' --include='*.h' --include='*.sh' --include='*.pl' --include='*.pm' --include='*.sql' \
-		'[ 	]+$' src test bench demo "$extension_sql" 2>/dev/null | sed 's/$/<- trailing space/' | head -n 20
+		'[ 	]+$' src test bench demo "${extension_sql[@]}" 2>/dev/null | sed 's/$/<- trailing space/' | head -n 20
 }
 
 readmes() {
@@ -124,7 +124,7 @@ only_in '\b(CommitTransactionCommand|StartTransactionCommand|AbortCurrentTransac
 	'src/checkpoint/commit\.c' src | rule "only src/checkpoint/commit.c begins and ends transactions"
 only_in '\b(SPI_connect|SPI_execute[a-z_]*|SPI_prepare[a-z_]*) *\(' 'nothing' src/worker src/checkpoint src/catalog | rule "workers, checkpoints and the catalog do not use SPI"
 only_in '\b(_exit|abort|system|popen|fork|sleep|usleep|pg_usleep|exit) *\(' 'nothing' src | rule "no exit, fork or sleep"
-perl test/lint/sql.pl "$extension_sql" 2>&1 | rule "SQL objects have comments, functions a search_path and no grant to PUBLIC"
+for file in "${extension_sql[@]}"; do perl test/lint/sql.pl "$file" 2>&1; done | rule "SQL objects have comments, functions a search_path and no grant to PUBLIC"
 box_comments | rule "box comments, postgres.h first"
 readmes | rule "each room has a README.md"
 long_files | rule "no file above $max_lines lines"

@@ -33,7 +33,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 CREATE PROCEDURE run(name text, query text, start text DEFAULT 'earliest', parallelism int DEFAULT NULL) LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM streamproc.create_pipeline(name, query, stop => 'latest', start => start, parallelism => parallelism);
+	PERFORM streamproc.create_pipeline(name, query, stop => 'latest', start => start, parallelism => parallelism, on_error => 'fail');
 	COMMIT;
 	CALL ends.wait(name);
 END $$;

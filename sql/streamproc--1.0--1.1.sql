@@ -14,20 +14,24 @@ ALTER TABLE streamproc.pipeline
 	ADD COLUMN max_consecutive_errors integer,
 	ADD COLUMN on_data_loss text,
 	ADD COLUMN accept_data_loss boolean,
-	ADD COLUMN trust_owners boolean;
+	ADD COLUMN trust_owners boolean,
+	ADD COLUMN retry_until bigint;
 -- as they behaved until now
 UPDATE streamproc.pipeline SET on_error = 'fail', max_consecutive_errors = 1000, on_data_loss = 'fail',
-	accept_data_loss = false, trust_owners = false;
+	accept_data_loss = false, trust_owners = false, retry_until = 0;
 ALTER TABLE streamproc.pipeline
 	ALTER COLUMN on_error SET NOT NULL,
 	ALTER COLUMN max_consecutive_errors SET NOT NULL,
 	ALTER COLUMN on_data_loss SET NOT NULL,
 	ALTER COLUMN accept_data_loss SET NOT NULL,
-	ALTER COLUMN trust_owners SET NOT NULL;
+	ALTER COLUMN trust_owners SET NOT NULL,
+	ALTER COLUMN retry_until SET NOT NULL;
 COMMENT ON COLUMN streamproc.pipeline.accept_data_loss IS
 	'start_pipeline(name, accept_data_loss => true) was called: the next start goes on where data is left, once';
 COMMENT ON COLUMN streamproc.pipeline.trust_owners IS
 	'a superuser''s pipeline may use tables, views and functions of other roles';
+COMMENT ON COLUMN streamproc.pipeline.retry_until IS
+	'dead letters with ids up to this one are to run again: retry_dead_letters()';
 
 CREATE FUNCTION streamproc.create_pipeline(
 	name text,
@@ -122,13 +126,13 @@ CREATE TABLE streamproc.stored_dead_letter (
 	message				text NOT NULL,
 	detail				text,
 	attempts			integer NOT NULL,
-	retry				boolean NOT NULL,
 	at					timestamptz NOT NULL,
 	PRIMARY KEY (pipeline, id)
 );
 COMMENT ON TABLE streamproc.stored_dead_letter IS
 	'messages that pipelines could not process, as they came; read streamproc.dead_letter';
-COMMENT ON COLUMN streamproc.stored_dead_letter.retry IS 'retry_dead_letters() was called and the message has not run again yet';
+COMMENT ON COLUMN streamproc.stored_dead_letter.id IS 'in the order in which they were stored; a message that fails again gets a new one';
+COMMENT ON COLUMN streamproc.stored_dead_letter.headers IS 'of the message, as a column with option kafka ''headers'' shows them';
 REVOKE ALL ON streamproc.stored_dead_letter FROM PUBLIC;
 
 CREATE FUNCTION streamproc.my_pipelines() RETURNS SETOF name
@@ -138,12 +142,24 @@ COMMENT ON FUNCTION streamproc.my_pipelines() IS 'pipelines that the caller owns
 
 CREATE VIEW streamproc.dead_letter WITH (security_barrier) AS
 SELECT d.pipeline, d.id, d.statement, d.kind, d.topic, d.partition, d."offset", d."timestamp", d.key, d.value, d.headers, d."row",
-	d.sqlstate, d.message, d.detail, d.attempts, d.retry, d.at
-FROM streamproc.stored_dead_letter d
+	d.sqlstate, d.message, d.detail, d.attempts, d.id OPERATOR(pg_catalog.<=) p.retry_until AS retry, d.at
+FROM streamproc.stored_dead_letter d JOIN streamproc.pipeline p ON p.name OPERATOR(pg_catalog.=) d.pipeline
 WHERE d.pipeline OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT streamproc.my_pipelines()));
 GRANT SELECT ON streamproc.dead_letter TO PUBLIC;
 COMMENT ON VIEW streamproc.dead_letter IS
-	'messages that could not be processed, as they came, with position and reason; retry_dead_letters() runs them again, delete_dead_letters() ends their keeping';
+	'messages that could not be processed, as they came, with position and reason; retry: one of them will run again; retry_dead_letters() asks for that, delete_dead_letters() ends their keeping';
+
+CREATE FUNCTION streamproc.retry_dead_letters(pipeline text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'streamproc_retry_dead_letters' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION streamproc.retry_dead_letters(text) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.retry_dead_letters(text) IS
+	'lets the pipeline run its dead letters through its present query, from COMMIT on or when it is started; those that fail again stay, with the new reason; returns their number';
+
+CREATE FUNCTION streamproc.delete_dead_letters(pipeline text, before timestamptz) RETURNS bigint
+AS 'MODULE_PATHNAME', 'streamproc_delete_dead_letters' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION streamproc.delete_dead_letters(text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.delete_dead_letters(text, timestamptz) IS
+	'deletes the dead letters of a pipeline that were stored before this time; returns their number';
 
 ----------------------------------------------------------------------------
 -- Losses of data

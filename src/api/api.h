@@ -16,6 +16,14 @@
 /* in pipeline_api.c: installs the ProcessUtility hook */
 extern void api_install_hooks(void);
 
+/* in pipeline_api.c: what functions on one pipeline begin with */
+/* the first argument, a name */
+extern char *api_arg_name(FunctionCallInfo fcinfo);
+/* throws where it is null */
+extern Datum api_arg_datum(FunctionCallInfo fcinfo, int n, const char *name);
+/* reads the row under its lock and checks the owner; "function" is named where the transaction may not write */
+extern PipelineRow *api_get_for_update(const char *name, const char *function);
+
 /* in rights.c */
 extern void rights_check_owner(const PipelineRow *row);
 extern bool rights_visible(Oid owner);

@@ -75,8 +75,8 @@ streamproc_require_preload(PG_FUNCTION_ARGS)
 
 /* ---- arguments ---- */
 
-static Datum
-arg_datum(FunctionCallInfo fcinfo, int n, const char *name)
+Datum
+api_arg_datum(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
@@ -88,11 +88,11 @@ arg_datum(FunctionCallInfo fcinfo, int n, const char *name)
 static char *
 arg_text(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	return TextDatumGetCString(arg_datum(fcinfo, n, name));
+	return TextDatumGetCString(api_arg_datum(fcinfo, n, name));
 }
 
-static char *
-arg_name(FunctionCallInfo fcinfo)
+char *
+api_arg_name(FunctionCallInfo fcinfo)
 {
 	char	   *name = arg_text(fcinfo, 0, "name");
 
@@ -224,8 +224,8 @@ current_settings(void)
 }
 
 /* Reads the row under its lock, checks the owner. */
-static PipelineRow *
-get_for_update(const char *name, const char *function)
+PipelineRow *
+api_get_for_update(const char *name, const char *function)
 {
 	PipelineRow *row;
 
@@ -262,7 +262,7 @@ set_state(PipelineRow *row, const char *state)
 Datum
 streamproc_create_pipeline(PG_FUNCTION_ARGS)
 {
-	char	   *name = arg_name(fcinfo);
+	char	   *name = api_arg_name(fcinfo);
 	char	   *query = arg_text(fcinfo, 1, "query");
 	PipelineRow row;
 	StartOption start;
@@ -277,20 +277,20 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	if (start.kind == START_TIMESTAMP)
 	{
 		/* as read now, whatever the time zone of the worker */
-		TimestampTz at = (start.timestamp_ms - ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * SECS_PER_DAY * 1000) * 1000;
+		TimestampTz at = (start.timestamp_ms - KAFKA_EPOCH_MS) * 1000;
 
 		row.start = pstrdup(timestamptz_to_str(at));
 	}
 	row.stop = arg_text(fcinfo, 3, "stop");
 	(void) check_choice("stop", row.stop, "never", "latest");
 	row.parallelism = PG_ARGISNULL(4) ? 0 : check_parallelism(PG_GETARG_INT32(4));
-	row.checkpoint_interval = check_interval(DatumGetIntervalP(arg_datum(fcinfo, 5, "checkpoint_interval")));
+	row.checkpoint_interval = check_interval(DatumGetIntervalP(api_arg_datum(fcinfo, 5, "checkpoint_interval")));
 	row.dead_letters = check_choice("on_error", arg_text(fcinfo, 6, "on_error"), "dead_letter", "fail");
-	row.max_consecutive_errors = check_max_errors(DatumGetInt32(arg_datum(fcinfo, 7, "max_consecutive_errors")));
+	row.max_consecutive_errors = check_max_errors(DatumGetInt32(api_arg_datum(fcinfo, 7, "max_consecutive_errors")));
 	row.lose_data = check_choice("on_data_loss", arg_text(fcinfo, 8, "on_data_loss"), "earliest", "fail");
-	row.synchronous_commit = DatumGetBool(arg_datum(fcinfo, 9, "synchronous_commit"));
-	row.trust_owners = DatumGetBool(arg_datum(fcinfo, 10, "trust_owners"));
-	row.active = DatumGetBool(arg_datum(fcinfo, 11, "active"));
+	row.synchronous_commit = DatumGetBool(api_arg_datum(fcinfo, 9, "synchronous_commit"));
+	row.trust_owners = DatumGetBool(api_arg_datum(fcinfo, 10, "trust_owners"));
+	row.active = DatumGetBool(api_arg_datum(fcinfo, 11, "active"));
 
 	rights_check_worker_login(GetUserId());
 	catalog_pipeline_lock(name);
@@ -321,8 +321,8 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 Datum
 streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 {
-	char	   *name = arg_name(fcinfo);
-	PipelineRow *row = get_for_update(name, "alter_pipeline()");
+	char	   *name = api_arg_name(fcinfo);
+	PipelineRow *row = api_get_for_update(name, "alter_pipeline()");
 
 	if (!PG_ARGISNULL(2))
 	{
@@ -387,10 +387,10 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 Datum
 streamproc_start_pipeline(PG_FUNCTION_ARGS)
 {
-	char	   *name = arg_name(fcinfo);
+	char	   *name = api_arg_name(fcinfo);
 	bool		adopt = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		accept_data_loss = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	PipelineRow *row = get_for_update(name, "start_pipeline()");
+	PipelineRow *row = api_get_for_update(name, "start_pipeline()");
 
 	if (!catalog_pipeline_is_local(row))
 	{
@@ -425,9 +425,9 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 Datum
 streamproc_stop_pipeline(PG_FUNCTION_ARGS)
 {
-	char	   *name = arg_name(fcinfo);
+	char	   *name = api_arg_name(fcinfo);
 	bool		drain = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	PipelineRow *row = get_for_update(name, "stop_pipeline()");
+	PipelineRow *row = api_get_for_update(name, "stop_pipeline()");
 
 	if (!row->active)
 	{
@@ -450,7 +450,7 @@ streamproc_stop_pipeline(PG_FUNCTION_ARGS)
 Datum
 streamproc_drop_pipeline(PG_FUNCTION_ARGS)
 {
-	char	   *name = arg_name(fcinfo);
+	char	   *name = api_arg_name(fcinfo);
 	PipelineRow *row;
 
 	require_writable("drop_pipeline()");

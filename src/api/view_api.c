@@ -251,6 +251,13 @@ put_state(Row *row, const PipelineRow *p, const PipelineSlot *slot)
 		put_reason(row, "starting", &reason, p->state_since);
 		return;
 	}
+	/* started again a moment ago: the slot still shows the end of the run before */
+	if (slot->version < p->version && (slot->state == PIPELINE_FAILED || slot->state == PIPELINE_STOPPED))
+	{
+		memset(&reason, 0, sizeof(reason));
+		put_reason(row, "starting", &reason, p->state_since);
+		return;
+	}
 	put_reason(row, pipeline_states[slot->state], &slot->reason, slot->since);
 }
 

@@ -248,7 +248,8 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 		}
 		LWLockRelease(shmem->lock);
 
-		if (serial != 0 && slot >= 0 && shmem->pipelines[slot].ends_done >= serial && reached(slot, serial))
+		if (serial != 0 && slot >= 0 && shmem->pipelines[slot].ends_done >= serial && reached(slot, serial) &&
+			shmem->pipelines[slot].retry_done >= row->retry_until)
 			break;
 		if (!row->active)
 		{

@@ -74,6 +74,10 @@ extern void fault_points_reset(void);
 			fault_point_hit(name); \
 	} while (0)
 
+/* from the epoch of Kafka's timestamps (1970) to PostgreSQL's (2000); needs datatype/timestamp.h */
+#define KAFKA_EPOCH_MS \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
+
 /* in util.c */
 extern const char *closest_match(const char *wanted, const char *const *names, int n);
 extern int64 monotonic_us(void);

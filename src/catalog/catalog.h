@@ -52,6 +52,7 @@ typedef struct PipelineRow
 	bool		lose_data;		/* on_data_loss: go on at what is left */
 	bool		accept_data_loss;	/* the same once, at the next start */
 	bool		trust_owners;
+	int64		retry_until;	/* dead letters up to this id are to run again */
 
 	ItemPointerData tid;
 	Oid			procedure;		/* InvalidOid: has none (being dropped, or damaged) */
@@ -117,5 +118,41 @@ extern void catalog_positions_new_run(const char *pipeline, bool old_text);
  */
 extern void catalog_position_update(const PositionRow *row, const int64 *was,
 									ItemPointerData *tid, Oid *relfilenode);
+
+/* ---- dead letters (dead_letter.c) ---- */
+
+/* A message that could not be processed, as it came, and why. */
+typedef struct DeadLetter
+{
+	int64		id;				/* given when it is stored */
+	int			statement;		/* 1-based, 0: none in particular */
+	const char *topic;
+	int32		partition;
+	int64		offset;
+	int64		timestamp_ms;	/* Kafka's, -1: none */
+	const char *key;			/* NULL: none */
+	Size		key_len;
+	const char *value;			/* NULL: a tombstone */
+	Size		value_len;
+	const char *headers;		/* JSON text, NULL: none */
+	int			attempts;
+	int			sqlstate;
+	const char *message;
+	const char *detail;			/* NULL: none */
+} DeadLetter;
+
+/* stores it under a new id */
+extern void catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter);
+/*
+ * The next ones with an id after "after" and up to "until", at most "max" and about max_bytes
+ * of messages, in the current memory context.
+ */
+extern List *catalog_dead_letters(const char *pipeline, int64 after, int64 until, int max, Size max_bytes);
+/* Throws 40001 where somebody else was faster. */
+extern void catalog_dead_letter_delete(const char *pipeline, int64 id);
+/* deletes those stored before this time (DT_NOEND: all); their number */
+extern int64 catalog_dead_letters_delete(const char *pipeline, TimestampTz before);
+/* number of those that are there, and the largest id */
+extern int64 catalog_dead_letters_count(const char *pipeline, int64 *last_id);
 
 #endif							/* STREAMPROC_CATALOG_H */

@@ -60,9 +60,10 @@ enum PipelineColumn
 	COL_MAX_CONSECUTIVE_ERRORS,
 	COL_ON_DATA_LOSS,
 	COL_ACCEPT_DATA_LOSS,
-	COL_TRUST_OWNERS
+	COL_TRUST_OWNERS,
+	COL_RETRY_UNTIL
 };
-#define PIPELINE_NATTS COL_TRUST_OWNERS
+#define PIPELINE_NATTS COL_RETRY_UNTIL
 
 static bool changed_in_transaction = false;
 
@@ -207,6 +208,7 @@ pipeline_from_tuple(Relation rel, HeapTuple tuple)
 	row->lose_data = strcmp(text_or_null(values, isnull, COL_ON_DATA_LOSS), "earliest") == 0;
 	row->accept_data_loss = DatumGetBool(values[COL_ACCEPT_DATA_LOSS - 1]);
 	row->trust_owners = DatumGetBool(values[COL_TRUST_OWNERS - 1]);
+	row->retry_until = DatumGetInt64(values[COL_RETRY_UNTIL - 1]);
 
 	row->tid = tuple->t_self;
 	row->procedure = catalog_procedure(row->name, &row->owner);
@@ -266,6 +268,7 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	put_text(values, isnull, COL_ON_DATA_LOSS, row->lose_data ? "earliest" : "fail");
 	values[COL_ACCEPT_DATA_LOSS - 1] = BoolGetDatum(row->accept_data_loss);
 	values[COL_TRUST_OWNERS - 1] = BoolGetDatum(row->trust_owners);
+	values[COL_RETRY_UNTIL - 1] = Int64GetDatum(row->retry_until);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 
@@ -361,6 +364,7 @@ catalog_pipeline_delete(const char *name)
 {
 	PipelineRow *row;
 	Relation	rel;
+	int64		letters;
 
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, true);
@@ -370,6 +374,10 @@ catalog_pipeline_delete(const char *name)
 	CatalogTupleDelete(rel, &row->tid);
 	table_close(rel, NoLock);
 	(void) catalog_positions_delete(name);
+	letters = catalog_dead_letters_delete(name, DT_NOEND);
+	if (letters > 0)
+		ereport(NOTICE,
+				(errmsg("pipeline \"%s\" is dropped with " INT64_FORMAT " dead letters", name, letters)));
 	CommandCounterIncrement();
 	catalog_mark_changed();
 	return true;

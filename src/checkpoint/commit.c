@@ -16,11 +16,15 @@
 #include "access/xact.h"
 #include "checkpoint/checkpoint.h"
 #include "pgstat.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
+
+static int	subs = 0;
 
 void
 checkpoint_begin(void)
 {
+	subs = 0;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, NULL);
@@ -47,6 +51,43 @@ checkpoint_abort(void)
 	AbortCurrentTransaction();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+checkpoint_sub_begin(CheckpointSub *sub)
+{
+	if (subs >= CHECKPOINT_MAX_SUBS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("more than %d subtransactions in one transaction", CHECKPOINT_MAX_SUBS)));
+	subs++;
+	sub->cxt = CurrentMemoryContext;
+	sub->owner = CurrentResourceOwner;
+	BeginInternalSubTransaction(NULL);
+	/* what the statements leave behind belongs to the transaction, as without a subtransaction */
+	MemoryContextSwitchTo(sub->cxt);
+}
+
+void
+checkpoint_sub_commit(CheckpointSub *sub)
+{
+	ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(sub->cxt);
+	CurrentResourceOwner = sub->owner;
+}
+
+void
+checkpoint_sub_abort(CheckpointSub *sub)
+{
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(sub->cxt);
+	CurrentResourceOwner = sub->owner;
+}
+
+int
+checkpoint_subs(void)
+{
+	return subs;
 }
 
 void

@@ -109,7 +109,17 @@ extern bool kafka_client_offsets(KafkaClient *client, const char *topic,
 
 typedef struct KafkaConsumer KafkaConsumer;
 
-/* One message, valid until kafka_messages_free(). */
+/* What the library would be asked for, of a message that somebody has kept. */
+typedef struct KafkaKept
+{
+	int64		timestamp_ms;	/* -1: none */
+	const char *headers;		/* as kafka_message_headers() gave them, NULL: none */
+} KafkaKept;
+
+/*
+ * One message, valid until kafka_messages_free().  One that did not come from
+ * a consumer has "kept" and no handle.
+ */
 typedef struct KafkaMessage
 {
 	char	   *value;			/* NULL: tombstone */
@@ -119,6 +129,7 @@ typedef struct KafkaMessage
 	int64		offset;
 	int32		part;			/* index into the consumer's partitions */
 	void	   *handle;			/* the room's own */
+	const KafkaKept *kept;
 } KafkaMessage;
 
 /* A partition that a consumer reads; the caller fills the first three. */

@@ -19,6 +19,8 @@ kafka_message_timestamp(const KafkaMessage *message)
 	rd_kafka_timestamp_type_t type;
 	int64		timestamp;
 
+	if (unlikely(message->handle == NULL))
+		return message->kept->timestamp_ms;
 	timestamp = rd_kafka_message_timestamp(((KafkaSlot *) message->handle)->message, &type);
 	return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : timestamp;
 }
@@ -62,6 +64,12 @@ kafka_message_headers(const KafkaMessage *message, StringInfo out)
 	const void *value;
 	size_t		size;
 
+	if (unlikely(message->handle == NULL))
+	{
+		if (message->kept->headers != NULL)
+			appendStringInfoString(out, message->kept->headers);
+		return message->kept->headers != NULL;
+	}
 	if (rd_kafka_message_headers(((KafkaSlot *) message->handle)->message, &headers) !=
 		RD_KAFKA_RESP_ERR_NO_ERROR)
 		return false;

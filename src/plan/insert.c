@@ -47,6 +47,7 @@ typedef struct MultiInsert
 	uint64		total;
 	TupleDesc	desc;
 	TupleTableSlot **slots;		/* virtual slots, made as needed */
+	StreamPlace *places;		/* the row of the feed that each came from */
 	Arena		arena;			/* values of the waiting rows */
 	MemoryContext flush_cxt;	/* tuples while they are inserted */
 	BulkInsertState bistate;
@@ -90,6 +91,8 @@ flush(MultiInsert *insert)
 		for (i = 0; i < n; i++)
 		{
 			insert->slots[i]->tts_tableOid = RelationGetRelid(insert->rel);
+			/* an index refuses this row, not the one that the scan has come to */
+			stream_place = insert->places[i];
 			(void) ExecInsertIndexTuples(insert->result_rel, insert->slots[i], insert->estate,
 										 false, false, NULL, NIL);
 			ResetPerTupleExprContext(insert->estate);
@@ -168,6 +171,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		ExecPartitionCheck(insert->result_rel, mine, insert->estate, true);
 	ResetPerTupleExprContext(insert->estate);
 
+	insert->places[insert->nrows] = stream_place;
 	insert->nrows++;
 	if (insert->nrows == MULTI_INSERT_ROWS || insert->bytes >= MULTI_INSERT_BYTES)
 		flush(insert);
@@ -201,6 +205,7 @@ multi_insert_receiver(Statement *statement, MemoryContext cxt)
 	/* a copy: slots outlive the transaction, a relcache entry's descriptor need not */
 	insert->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	insert->slots = palloc(sizeof(TupleTableSlot *) * MULTI_INSERT_ROWS);
+	insert->places = palloc(sizeof(StreamPlace) * MULTI_INSERT_ROWS);
 	for (i = 0; i < MULTI_INSERT_ROWS; i++)
 		insert->slots[i] = MakeSingleTupleTableSlot(insert->desc, &TTSOpsVirtual);
 	arena_init(&insert->arena, cxt, MULTI_INSERT_BYTES + 64 * 1024);

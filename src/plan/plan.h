@@ -105,6 +105,7 @@ typedef struct Program
 	List	   *lock_relids;	/* every relation of the plans with its lock mode */
 	List	   *lock_modes;
 	uint64		rows_out;		/* since the last program_reset() */
+	int			running;		/* number of the statement that runs or ran last, 0: none */
 	int64		upsert_most;	/* most rows of one key in the last flush */
 } Program;
 
@@ -120,12 +121,19 @@ extern void program_free(Program *program);
 extern bool program_lock(Program *program);
 /* Runs the statements on the batch that stream_feeds holds. */
 extern void program_run(Program *program, int nrows);
+/*
+ * Runs the statements on no rows: throws what does not come from a row.  In a
+ * transaction, or a subtransaction, that is given up afterwards.
+ */
+extern void program_run_empty(Program *program);
 /* Before the commit: rows held back are written, deferred constraints are checked. */
 extern void program_finish(Program *program);
 /* Bytes of rows held back for the commit. */
 extern Size program_held_bytes(Program *program);
 /* After commit or abort: forgets rows held back. */
 extern void program_reset(Program *program);
+/* After the abort of a subtransaction: the same, but for the count of those before it. */
+extern void program_forget(Program *program, uint64 rows_out);
 extern const char *statement_mode_name(StatementMode mode);
 extern void program_check_rights(Program *program);
 extern char *program_explain(Statement *statement);

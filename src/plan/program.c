@@ -517,6 +517,8 @@ program_run(Program *program, int nrows)
 	{
 		Statement  *statement = lfirst(lc);
 
+		program->running = statement->number;
+		stream_place.feed = NULL;
 		if (statement->mode == STATEMENT_ROW_BY_ROW)
 		{
 			run_row_by_row(program, statement);
@@ -537,6 +539,23 @@ program_run(Program *program, int nrows)
 			case STATEMENT_ROW_BY_ROW:
 				break;
 		}
+		PopActiveSnapshot();
+		CommandCounterIncrement();
+	}
+}
+
+void
+program_run_empty(Program *program)
+{
+	ListCell   *lc;
+
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		program->running = statement->number;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		(void) plan_execute(statement->plan[0], None_Receiver);
 		PopActiveSnapshot();
 		CommandCounterIncrement();
 	}
@@ -563,6 +582,9 @@ program_finish(Program *program)
 	ListCell   *lc;
 
 	program->upsert_most = 0;
+	/* an error from here on says nothing about the place of the scan */
+	program->running = 0;
+	stream_place.feed = NULL;
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);
@@ -577,8 +599,12 @@ program_finish(Program *program)
 		Statement  *statement = lfirst(lc);
 
 		if (statement->mode == STATEMENT_UPSERT)
+		{
+			program->running = statement->number;
 			program->rows_out += upsert_flush(statement);
+		}
 	}
+	program->running = 0;
 	if (program->has_deferred)
 	{
 		ConstraintsSetStmt *set = makeNode(ConstraintsSetStmt);
@@ -611,9 +637,15 @@ program_held_bytes(Program *program)
 void
 program_reset(Program *program)
 {
+	program_forget(program, 0);
+}
+
+void
+program_forget(Program *program, uint64 rows_out)
+{
 	ListCell   *lc;
 
-	program->rows_out = 0;
+	program->rows_out = rows_out;
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);

@@ -120,6 +120,8 @@ typedef struct PipelineSlot
 	int			launcher_slot;	/* worker slot, -1: none */
 	int			ntasks;
 	bool		expected_exit;	/* the launcher left by itself: no back-off */
+	int64		retry_until;	/* dead letters up to this id are to run again */
+	int64		retry_done;		/* ... and none up to this one is left of those */
 	int64		bad_rows;
 	int64		restarts;		/* of launcher or tasks, unexpected */
 	int			failures;		/* in a row, for back-off */
@@ -223,6 +225,7 @@ extern Datum worker_slot_arg(int slot);
 extern void worker_set_state(WorkerState state, const char *waits);
 extern void worker_slot_wake(int slot);
 extern void pipeline_wake_launcher_locked(int pipeline);
+extern void pipeline_wake_tasks_locked(int pipeline);
 extern int	pipeline_workers_locked(int pipeline, WorkerRole role, int except);
 /* this process's own slot, or -1 */
 extern int	my_worker_slot;

@@ -54,6 +54,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->dropped = false;
 		slot->reload = false;
 		slot->expected_exit = false;
+		slot->retry_until = slot->retry_done = 0;
 		slot->bad_rows = 0;
 		slot->database = database;
 		slot->owner = InvalidOid;
@@ -315,6 +316,20 @@ pipeline_wake_launcher_locked(int pipeline)
 
 	if (launcher >= 0 && shmem->workers[launcher].latch != NULL)
 		SetLatch(shmem->workers[launcher].latch);
+}
+
+void
+pipeline_wake_tasks_locked(int pipeline)
+{
+	int			i;
+
+	for (i = 0; i < shmem->nworkers; i++)
+	{
+		WorkerSlot *w = &shmem->workers[i];
+
+		if (w->in_use && w->pipeline == pipeline && w->role == WORKER_TASK && w->latch != NULL)
+			SetLatch(w->latch);
+	}
 }
 
 /* Workers of a pipeline in a role that hold a slot, but for the slot "except". */

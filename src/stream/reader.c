@@ -26,9 +26,8 @@
 #include "utils/memutils.h"
 
 /* milliseconds of Kafka (since 1970) that a timestamptz (since 2000) can hold */
-#define EPOCH_SHIFT_MS	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
-#define FIRST_MS		(MIN_TIMESTAMP / 1000 + EPOCH_SHIFT_MS)
-#define END_MS			(END_TIMESTAMP / 1000 + EPOCH_SHIFT_MS)
+#define FIRST_MS		(MIN_TIMESTAMP / 1000 + KAFKA_EPOCH_MS)
+#define END_MS			(END_TIMESTAMP / 1000 + KAFKA_EPOCH_MS)
 
 typedef struct MetaColumn
 {
@@ -181,7 +180,7 @@ decode_timestamp(const MetaColumn *meta, const KafkaMessage *message, Datum *val
 	if (unlikely(ms < FIRST_MS || ms >= END_MS))
 		return fail(err, meta, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
 					"timestamp of the message out of range", "");
-	*value = TimestampTzGetDatum((ms - EPOCH_SHIFT_MS) * 1000);
+	*value = TimestampTzGetDatum((ms - KAFKA_EPOCH_MS) * 1000);
 	*isnull = false;
 	return true;
 }

@@ -23,6 +23,7 @@
 
 StreamFeed *stream_feeds = NULL;
 int			stream_nfeeds = 0;
+StreamPlace stream_place;
 
 typedef struct FeedScan
 {
@@ -91,6 +92,8 @@ feed_next(FeedScan *scan, TupleTableSlot *slot)
 	if (scan->next >= feed->last)
 		return slot;
 
+	stream_place.feed = feed;
+	stream_place.row = scan->next;
 	row = (Size) scan->next++ * feed->natts;
 	values = feed->values + row;
 	isnull = feed->isnull + row;

@@ -122,6 +122,18 @@ typedef struct StreamFeed
 /* the feeds of this process while a task runs a statement, else NULL */
 extern StreamFeed *stream_feeds;
 extern int	stream_nfeeds;
+
+/*
+ * The row that a feed scan gave out last.  Where a plan handles row after row,
+ * an error is most likely that row's: a hint, no more.
+ */
+typedef struct StreamPlace
+{
+	const StreamFeed *feed;		/* NULL: not known */
+	int			row;
+} StreamPlace;
+
+extern StreamPlace stream_place;
 /*
  * Set around pg_plan_query by plan/: scans of our tables become feed scans
  * that claim this many rows; 0: peek scans.

@@ -195,8 +195,34 @@ worker_error_passes(int sqlstate)
 	}
 }
 
+/*
+ * 25 (state of the transaction) and XX (internal) are no row's, nor are missing
+ * objects and rights: 28, 3D, 3F and 42.  A row that row-level security refuses
+ * is one's, though its SQLSTATE is that of missing rights.
+ */
+bool
+worker_error_of_row(const ErrorData *edata)
+{
+	if (worker_error_passes(edata->sqlerrcode) || edata->elevel > ERROR)
+		return false;
+	switch (ERRCODE_TO_CATEGORY(edata->sqlerrcode))
+	{
+		case ERRCODE_INVALID_TRANSACTION_STATE:
+		case ERRCODE_INTERNAL_ERROR:
+		case ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION:
+		case ERRCODE_INVALID_CATALOG_NAME:
+		case ERRCODE_INVALID_SCHEMA_NAME:
+			return false;
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION:
+			return edata->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+				edata->funcname != NULL && strcmp(edata->funcname, "ExecWithCheckOptions") == 0;
+		default:
+			return true;
+	}
+}
+
 void
-worker_reason_from_error(Reason *reason, ErrorData *edata)
+worker_reason_from_error(Reason *reason, const ErrorData *edata)
 {
 	reason_set(reason, unpack_sql_state(edata->sqlerrcode), edata->message,
 			   edata->detail, edata->hint);
@@ -320,11 +346,9 @@ worker_backoff_us(int failures)
 TimestampTz
 worker_kafka_time(int64 ms)
 {
-	const int64 epoch_us = ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
-
 	if (ms < 0 || ms >= END_TIMESTAMP / 1000)
 		return DT_NOBEGIN;
-	return ms * 1000 - epoch_us;
+	return (ms - KAFKA_EPOCH_MS) * 1000;
 }
 
 void

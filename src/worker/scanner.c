@@ -54,6 +54,11 @@ follow_row(PipelineRow *row)
 	slot->drain = row->drain;
 	slot->owner = row->owner;
 	slot->version = row->version;
+	if (slot->retry_until < row->retry_until)
+	{
+		slot->retry_until = row->retry_until;
+		pipeline_wake_tasks_locked(i);
+	}
 	pipeline_wake_launcher_locked(i);
 	ConditionVariableBroadcast(&slot->changed);
 }

@@ -16,12 +16,7 @@
  *	  passes by itself (a deadlock, a full disk, a lost connection) is run
  *	  again after a pause.  Anything else may be one row's fault: the task
  *	  goes back to the committed positions and runs *carefully* until it has
- *	  passed the place: one batch per transaction, and a batch that fails is
- *	  run again in halves, from the front, until one message fails alone.
- *	  What stands before it is committed; the pipeline stops at it.
- *
- *	  Messages that cannot be decoded need no search: the batch ends before
- *	  them, is committed, and the pipeline stops.
+ *	  passed the place, and for a while longer: see task_careful.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,25 +39,27 @@
 #define TRANSACTION_BYTES	(64 * 1024 * 1024)
 #define HELD_BYTES			(16 * 1024 * 1024)
 
-/*
- * Rows of one key in one transaction of upserts: each walks over the versions
- * that those before it made.
- */
-#define UPSERT_KEY_ROWS		500
+/* Dead letters that run again, at a time. */
+#define RETRY_LETTERS		512
 
 /* Positions without rows are saved at least this far apart. */
 #define POSITION_ONLY_US	(100 * 1000)
 
-static Task *me;
+/*
+ * Messages without an error after which the task runs normally again.  Careful
+ * running costs a commit for each batch; going back to it costs a transaction
+ * that is run for nothing, and a new connection.
+ */
+#define CAREFUL_MESSAGES	(256 * 1024)
 
-static void ask_for_reload(void) pg_attribute_noreturn();
+Task	   *my_task;
 
 /* ---- set-up ---- */
 
 static PositionRow *
 my_position(int task)
 {
-	List	   *rows = catalog_positions(me->pipeline->name);
+	List	   *rows = catalog_positions(my_task->pipeline->name);
 	ListCell   *lc;
 
 	foreach(lc, rows)
@@ -74,13 +71,13 @@ my_position(int task)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("task %d of pipeline \"%s\" has no position", task, me->pipeline->name)));
+			 errmsg("task %d of pipeline \"%s\" has no position", task, my_task->pipeline->name)));
 }
 
 static void
 open_consumer(void)
 {
-	Batch	   *batch = me->batch;
+	Batch	   *batch = my_task->batch;
 	int			i;
 
 	for (i = 0; i < batch->nparts; i++)
@@ -96,23 +93,23 @@ open_consumer(void)
 		kp->error = KAFKA_PART_OK;
 		kp->end_offset = KAFKA_OFFSET_UNKNOWN;
 	}
-	me->consumer = kafka_consumer_open(me->conf, batch->kafka, batch->nparts, streamproc_queue_size);
+	my_task->consumer = kafka_consumer_open(my_task->conf, batch->kafka, batch->nparts, streamproc_queue_size);
 	for (i = 0; i < batch->nparts; i++)
 		if (batch->parts[i].finished)
-			kafka_consumer_hold(me->consumer, i, true);
+			kafka_consumer_hold(my_task->consumer, i, true);
 }
 
 /* Forgets everything that was taken and not committed. */
 static void
 rewind_consumer(void)
 {
-	batch_release(me->batch);
+	batch_release(my_task->batch);
 	FAULT_POINT("task-rewind");
-	if (me->consumer != NULL)
-		kafka_consumer_close(me->consumer);
-	me->consumer = NULL;
+	if (my_task->consumer != NULL)
+		kafka_consumer_close(my_task->consumer);
+	my_task->consumer = NULL;
 	open_consumer();
-	batch_reset(me->batch);
+	batch_reset(my_task->batch);
 }
 
 static void
@@ -122,29 +119,29 @@ load(void)
 	int			i;
 
 	checkpoint_begin();
-	me->row = worker_load_pipeline(me->cxt);
-	worker_works_by(me->row->version);
-	if (me->row->version != me->pipeline->version)
+	my_task->row = worker_load_pipeline(my_task->cxt);
+	worker_works_by(my_task->row->version);
+	if (my_task->row->version != my_task->pipeline->version)
 	{
 		/* changed a moment ago: the launcher will start us again */
 		checkpoint_commit();
 		proc_exit(0);
 	}
-	worker_apply_settings(me->row);
+	worker_apply_settings(my_task->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	me->program = program_load(me->row->procedure);
-	program_check_rights(me->program);
+	my_task->program = program_load(my_task->row->procedure);
+	program_check_rights(my_task->program);
 	PopActiveSnapshot();
 
-	old = MemoryContextSwitchTo(me->cxt);
-	me->position = my_position(me->slot->task);
-	me->conf = stream_server_conf(me->program->server, GetUserId());
-	me->was = palloc(sizeof(int64) * Max(me->position->nparts, 1));
-	for (i = 0; i < me->position->nparts; i++)
-		me->was[i] = me->position->parts[i].next_offset;
-	me->batch = batch_create(me->program, me->position, me->pipeline_number, me->cxt);
+	old = MemoryContextSwitchTo(my_task->cxt);
+	my_task->position = my_position(my_task->slot->task);
+	my_task->conf = stream_server_conf(my_task->program->server, GetUserId());
+	my_task->was = palloc(sizeof(int64) * Max(my_task->position->nparts, 1));
+	for (i = 0; i < my_task->position->nparts; i++)
+		my_task->was[i] = my_task->position->parts[i].next_offset;
+	my_task->batch = batch_create(my_task->program, my_task->row, my_task->position, my_task->pipeline_number, my_task->cxt);
 	/* how hot the keys are is not known yet */
-	me->batch_limit = me->program->has_upsert ? UPSERT_KEY_ROWS * 2 : me->batch->max_rows;
+	my_task->batch_limit = my_task->program->has_upsert ? TASK_UPSERT_KEY_ROWS * 2 : my_task->batch->max_rows;
 	MemoryContextSwitchTo(old);
 	checkpoint_commit();
 }
@@ -163,7 +160,7 @@ load_or_fail(void)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(me->cxt);
+		MemoryContextSwitchTo(my_task->cxt);
 		edata = CopyErrorData();
 		if (worker_error_passes(edata->sqlerrcode))
 			PG_RE_THROW();
@@ -175,419 +172,35 @@ load_or_fail(void)
 	PG_END_TRY();
 
 	/* an option "topic" was changed since the launcher looked: its positions are not ours */
-	for (i = 0; i < me->batch->nparts; i++)
-		if (me->batch->parts[i].nsources == 0)
-			ask_for_reload();
+	for (i = 0; i < my_task->batch->nparts; i++)
+		if (my_task->batch->parts[i].nsources == 0)
+			task_ask_for_reload();
 }
-
-/* ---- transactions ---- */
-
-/* Leaves; the launcher starts all tasks anew.  It may look when our slot is free: the wish stands in the pipeline's. */
-static void
-ask_for_reload(void)
-{
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	me->pipeline->reload = true;
-	pipeline_wake_launcher_locked(me->pipeline_number);
-	LWLockRelease(shmem->lock);
-	proc_exit(0);
-}
-
-/* Begins; the plans are made again where something changed. */
-static void
-begin_transaction(void)
-{
-	int			tries = 0;
-
-	checkpoint_begin();
-	me->in_transaction = true;
-	FAULT_POINT("task-begin");
-	while (!program_lock(me->program))
-	{
-		/*
-		 * The foreign table or server may have changed too, and with it what
-		 * this task reads and how: then it starts anew.  A change of a sink or
-		 * lookup table only wants other plans.
-		 */
-		PipelineRow *row;
-		Program    *fresh;
-		int			i;
-		bool		same;
-
-		if (++tries > 10)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("the objects of pipeline \"%s\" keep changing", me->pipeline->name)));
-		row = worker_load_pipeline(me->transaction_cxt);
-		PushActiveSnapshot(GetTransactionSnapshot());
-		fresh = program_load(row->procedure);
-		program_check_rights(fresh);
-		PopActiveSnapshot();
-		same = row->version == me->row->version && fresh->nsources == me->program->nsources;
-		for (i = 0; same && i < fresh->nsources; i++)
-			same = fresh->sources[i].relid == me->program->sources[i].relid &&
-				bms_equal(fresh->sources[i].needed, me->program->sources[i].needed) &&
-				stream_source_same(stream_source_load(fresh->sources[i].relid), me->batch->sources[i].source);
-		if (!same || fresh->server != me->program->server ||
-			!kafka_conf_equal(stream_server_conf(fresh->server, GetUserId()), me->conf))
-		{
-			ereport(LOG,
-					(errmsg("task %d of pipeline \"%s\" starts anew: a foreign table, server or user mapping has changed",
-							me->slot->task, me->pipeline->name)));
-			checkpoint_abort();
-			batch_release(me->batch);
-			ask_for_reload();
-		}
-		program_free(me->program);
-		me->program = fresh;
-		me->in_transaction = true;
-	}
-}
-
-/* Runs the statements on messages from..to-1 of the batch. */
-static void
-run_messages(int from, int to)
-{
-	Batch	   *batch = me->batch;
-
-	if (from < to)
-	{
-		batch_select(batch, from, to);
-		stream_feeds = batch->feeds;
-		stream_nfeeds = batch->nsources;
-		FAULT_POINT("task-before-run");
-		program_run(me->program, to - from);
-		FAULT_POINT("task-after-run");
-		stream_feeds = NULL;
-		stream_nfeeds = 0;
-	}
-	batch_advance(batch, from, to);
-	me->rows_in += to - from;
-	counter_add(&me->slot->batches, 1);
-}
-
-static void
-commit_transaction(CheckpointReason reason)
-{
-	Batch	   *batch = me->batch;
-	int64		begun;
-	int64		rows_out;
-	int			i;
-
-	FAULT_POINT("task-before-finish");
-	program_finish(me->program);
-	/* a hot key makes a transaction quadratic: take less, or again more */
-	if (me->program->upsert_most > UPSERT_KEY_ROWS)
-		me->batch_limit = Max((int64) 64, (int64) me->batch_limit * UPSERT_KEY_ROWS / me->program->upsert_most);
-	else if (me->program->upsert_most < UPSERT_KEY_ROWS / 2)
-		me->batch_limit = Min(batch->max_rows, me->batch_limit * 2);
-	rows_out = me->program->rows_out;
-	begun = monotonic_us();
-	me->position->epoch++;
-	PG_TRY();
-	{
-		checkpoint_commit_position(me->position, me->was);
-	}
-	PG_CATCH();
-	{
-		me->position->epoch--;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	me->in_transaction = false;
-	for (i = 0; i < batch->nparts; i++)
-	{
-		TaskPartition *tp = &batch->parts[i];
-
-		tp->committed = tp->position->next_offset;
-		tp->committed_watermark = tp->position->watermark;
-		tp->committed_record_time = tp->position->record_time;
-		me->was[i] = tp->committed;
-	}
-	PG_TRY();
-	{
-		program_reset(me->program);
-		task_show_partitions(me, true);
-		task_show_checkpoint(me, reason, begun, rows_out);
-		pipeline_changed(me->pipeline_number);
-		worker_apply_settings(me->row);
-		MemoryContextReset(me->transaction_cxt);
-		worker_set_state(WORKER_RUNNING, NULL);
-	}
-	PG_CATCH();
-	{
-		/* the rows are committed: whoever caught this would run them again */
-		EmitErrorReport();
-		FlushErrorState();
-		proc_exit(1);
-	}
-	PG_END_TRY();
-	me->rows_in = 0;
-	me->bytes = 0;
-	me->last_commit_us = monotonic_us();
-	me->failures = 0;
-}
-
-/* Rolls back; positions are as committed, messages are read again. */
-static void
-abort_transaction(void)
-{
-	int			i;
-
-	stream_feeds = NULL;
-	stream_nfeeds = 0;
-	checkpoint_abort();
-	MemoryContextSwitchTo(me->cxt);
-	me->in_transaction = false;
-	program_reset(me->program);
-	for (i = 0; i < me->batch->nparts; i++)
-	{
-		TaskPartition *tp = &me->batch->parts[i];
-
-		tp->position->next_offset = tp->committed;
-		tp->position->watermark = tp->watermark.value = tp->committed_watermark;
-		tp->position->record_time = tp->committed_record_time;
-		/* that of a batch that is kept and run in pieces is not known any more */
-		tp->record_time = DT_NOBEGIN;
-	}
-	me->rows_in = 0;
-	me->bytes = 0;
-	MemoryContextReset(me->transaction_cxt);
-	worker_apply_settings(me->row);
-}
-
-/* ---- failures ---- */
-
-/* Takes an error out of the error state; for use in PG_CATCH. */
-static ErrorData *
-take_error(MemoryContext cxt)
-{
-	ErrorData  *edata;
-
-	MemoryContextSwitchTo(cxt);
-	edata = CopyErrorData();
-	FlushErrorState();
-	return edata;
-}
-
-static void
-remember_error(const Reason *reason)
-{
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	me->pipeline->last_error = *reason;
-	LWLockRelease(shmem->lock);
-}
-
-/* The first position that is not committed, for messages about the transaction as a whole. */
-static void
-reason_at_position(Reason *reason)
-{
-	if (me->batch->nparts > 0)
-	{
-		TaskPartition *tp = &me->batch->parts[me->batch->nmessages > 0 ? me->batch->messages[0].part : 0];
-
-		strlcpy(reason->topic, tp->position->topic, SHMEM_TOPIC_LEN);
-		reason->partition = tp->position->partition;
-		reason->offset = tp->committed;
-	}
-}
-
-/* Something that passes: say so, wait, and let the caller try again. */
-static void
-pause_for_error(ErrorData *edata)
-{
-	Reason		reason;
-	char		waits[SHMEM_MESSAGE_LEN];
-	int64		until;
-
-	worker_reason_from_error(&reason, edata);
-	reason_at_position(&reason);
-	me->failures++;
-	counter_add(&me->slot->retries, 1);
-	remember_error(&reason);
-	if (me->failures == 1)
-		ereport(LOG,
-				(errmsg("task %d of pipeline \"%s\" at topic \"%s\" partition %d offset " INT64_FORMAT " tries again after: %s",
-						me->slot->task, me->pipeline->name, reason.topic, reason.partition, reason.offset,
-						edata->message),
-				 edata->detail ? errdetail_internal("%s", edata->detail) : 0));
-	snprintf(waits, sizeof(waits), "another try after: %s", reason.message);
-	/* the first time may be chance; from the second on the views say so */
-	if (me->failures > 1)
-		worker_set_state(WORKER_WAITING, waits);
-	until = monotonic_us() + worker_backoff_us(me->failures) / (me->failures == 1 ? 10 : 1);
-	while (monotonic_us() < until && !worker_stop_requested())
-		worker_wait((until - monotonic_us()) / 1000 + 1);
-}
-
-/* One message is to blame: the pipeline stops before it. */
-static void
-fail_at_message(int i, ErrorData *edata)
-{
-	BatchMessage *message = &me->batch->messages[i];
-	TaskPartition *tp = &me->batch->parts[message->part];
-	Reason		reason;
-
-	worker_reason_from_error(&reason, edata);
-	strlcpy(reason.topic, tp->position->topic, SHMEM_TOPIC_LEN);
-	reason.partition = tp->position->partition;
-	reason.offset = message->offset;
-	reason.hint[0] = '\0';		/* the command that goes on says more than the error's */
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	me->pipeline->bad_rows++;
-	LWLockRelease(shmem->lock);
-	worker_fail_pipeline(&reason);
-}
-
-static void
-fail_at_bad_message(void)
-{
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	me->pipeline->bad_rows++;
-	LWLockRelease(shmem->lock);
-	worker_fail_pipeline(&me->batch->bad_reason);
-}
-
-/* A partition that Kafka cannot give us. */
-static void
-check_partition_errors(void)
-{
-	int			i;
-
-	for (i = 0; i < me->batch->nparts; i++)
-	{
-		KafkaPartition *kp = &me->batch->kafka[i];
-		Reason		reason;
-		char		message[SHMEM_MESSAGE_LEN];
-
-		if (kp->error == KAFKA_PART_OK)
-			continue;
-		switch (kp->error)
-		{
-			case KAFKA_PART_OUT_OF_RANGE:
-				snprintf(message, sizeof(message), "offset " INT64_FORMAT " is not in the topic: deleted by retention, or the topic was made anew",
-						 kp->next_offset);
-				break;
-			case KAFKA_PART_BACKWARDS:
-				snprintf(message, sizeof(message), "the topic's offsets went back");
-				break;
-			default:
-				snprintf(message, sizeof(message), "the partition cannot be read");
-				break;
-		}
-		reason_set(&reason, "58030", message, kp->error_message, NULL);
-		/* another start would not find it either */
-		if (kp->error == KAFKA_PART_OUT_OF_RANGE)
-			snprintf(reason.hint, sizeof(reason.hint), "To go on without what is gone: note streamproc.position, drop_pipeline(), and create_pipeline() with start => '{\"%d\": first offset left, ...}'.",
-					 kp->partition);
-		strlcpy(reason.topic, kp->topic, SHMEM_TOPIC_LEN);
-		reason.partition = kp->partition;
-		reason.offset = kp->next_offset;
-		worker_fail_pipeline(&reason);
-	}
-}
-
-/* ---- careful running ---- */
 
 /* What is not committed was never taken, so nobody saves a position behind it. */
-static void
-forget_batch(void)
+void
+task_forget_batch(void)
 {
 	int			i;
 
-	for (i = 0; i < me->batch->nparts; i++)
+	for (i = 0; i < my_task->batch->nparts; i++)
 	{
-		me->batch->parts[i].taken = me->batch->parts[i].committed;
-		me->batch->parts[i].record_time = me->batch->parts[i].committed_record_time;
+		my_task->batch->parts[i].taken = my_task->batch->parts[i].committed;
+		my_task->batch->parts[i].record_time = my_task->batch->parts[i].committed_record_time;
 	}
-	batch_reset(me->batch);
+	batch_reset(my_task->batch);
 }
 
-/*
- * The batch in memory, one transaction for each piece; a piece that fails is
- * halved.  A message is to blame only if the error comes again when it runs
- * alone a second time.  Returns when all of the batch is committed, or the task
- * should stop.
- */
-static void
-run_carefully(void)
-{
-	Batch	   *batch = me->batch;
-	volatile int from = 0;
-	volatile int to = batch->nmessages;
-	volatile bool failed_alone = false;
-	MemoryContext cxt = me->cxt;	/* outlives the transaction, and with it the error */
-
-	while (from < batch->nmessages || to == 0)
-	{
-		ErrorData  *volatile edata = NULL;
-
-		PG_TRY();
-		{
-			if (!me->in_transaction)
-				begin_transaction();
-			FAULT_POINT("task-careful");
-			if (from == 0 && batch->nmessages > 0)
-				me->bytes = batch->bytes;
-			run_messages(from, to);
-			commit_transaction(CHECKPOINT_CAREFUL);
-		}
-		PG_CATCH();
-		{
-			edata = take_error(cxt);
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(cxt);
-		if (edata == NULL)
-		{
-			if (to == 0)
-				return;
-			from = to;
-			to = batch->nmessages;
-			failed_alone = false;
-			me->begun_us = monotonic_us();
-			continue;
-		}
-		abort_transaction();
-		MemoryContextSwitchTo(cxt);
-		if (worker_error_passes(edata->sqlerrcode))
-		{
-			pause_for_error(edata);
-			if (worker_stop_requested())
-			{
-				forget_batch();
-				return;
-			}
-			continue;
-		}
-		if (to - from <= 1 && !failed_alone)
-			failed_alone = true;
-		else if (to - from <= 1)
-		{
-			if (to > from)
-				fail_at_message(from, edata);
-			else
-			{
-				Reason		reason;
-
-				worker_reason_from_error(&reason, edata);
-				worker_fail_pipeline(&reason);
-			}
-		}
-		else
-			to = from + (to - from) / 2;
-		FreeErrorData(edata);
-	}
-}
-
-/* Have all partitions passed the place of the error? */
+/* Have all partitions passed the place of the error, and has there been none for a while? */
 static bool
 still_careful(void)
 {
 	int			i;
 
-	for (i = 0; i < me->batch->nparts; i++)
-		if (me->batch->parts[i].committed < me->batch->parts[i].careful_until)
+	if (my_task->clean_messages < CAREFUL_MESSAGES)
+		return true;
+	for (i = 0; i < my_task->batch->nparts; i++)
+		if (my_task->batch->parts[i].committed < my_task->batch->parts[i].careful_until)
 			return true;
 	return false;
 }
@@ -598,16 +211,16 @@ still_careful(void)
 static bool
 should_commit(CheckpointReason *reason)
 {
-	Batch	   *batch = me->batch;
+	Batch	   *batch = my_task->batch;
 
 	if (worker_stop_requested())
 		*reason = CHECKPOINT_STOP;
 	else if (batch->bad || !batch->full)
 		*reason = CHECKPOINT_CAUGHT_UP;
-	else if (me->bytes >= TRANSACTION_BYTES || program_held_bytes(me->program) >= HELD_BYTES ||
-			 me->batch_limit < batch->max_rows)
+	else if (my_task->bytes >= TRANSACTION_BYTES || program_held_bytes(my_task->program) >= HELD_BYTES ||
+			 my_task->batch_limit < batch->max_rows)
 		*reason = CHECKPOINT_FULL;
-	else if (monotonic_us() - me->begun_us >= me->row->checkpoint_interval)
+	else if (monotonic_us() - my_task->begun_us >= my_task->row->checkpoint_interval)
 		*reason = CHECKPOINT_INTERVAL;
 	else
 		return false;
@@ -618,34 +231,45 @@ should_commit(CheckpointReason *reason)
 static void
 run_transaction(void)
 {
-	Batch	   *batch = me->batch;
+	Batch	   *batch = my_task->batch;
 	CheckpointReason reason;
 
-	begin_transaction();
+	task_begin();
 	for (;;)
 	{
-		batch_fill(batch, me->consumer, false, me->batch_limit);
-		me->bytes += batch->bytes;
-		run_messages(0, batch->nmessages);
+		int			to;
+
+		batch_fill(batch, my_task->consumer, false, my_task->batch_limit);
+		my_task->bytes += batch->bytes;
+		to = batch_limit(batch, 0, batch->nmessages);
+		task_execute(0, to);
+		task_passed(0, to);
+		if (batch->limit_part >= 0)
+		{
+			reason = CHECKPOINT_STOP;
+			break;
+		}
 		if (should_commit(&reason))
 			break;
 		FAULT_POINT("task-between-batches");
 		CHECK_FOR_INTERRUPTS();
-		if (!batch_take(batch, me->consumer))
+		if (!batch_take(batch, my_task->consumer))
 		{
 			reason = CHECKPOINT_CAUGHT_UP;
 			batch_advance(batch, 0, 0);
 			break;
 		}
 	}
-	commit_transaction(reason);
+	task_commit(reason);
+	if (batch->limit_part >= 0)
+		task_fail_at_limit();
 }
 
 /* Positions moved over control records: saved now and then, at the end at once. */
 static void
 save_position_only(bool now)
 {
-	Batch	   *batch = me->batch;
+	Batch	   *batch = my_task->batch;
 	bool		moved = false;
 	int			i;
 
@@ -653,16 +277,72 @@ save_position_only(bool now)
 	for (i = 0; i < batch->nparts; i++)
 		if (batch->parts[i].taken > batch->parts[i].committed)
 			moved = true;
-	if (!moved || (!now && monotonic_us() - me->last_commit_us < POSITION_ONLY_US))
+	if (!moved || (!now && monotonic_us() - my_task->last_commit_us < POSITION_ONLY_US))
 		return;
-	me->begun_us = monotonic_us();
-	run_carefully();
+	my_task->begun_us = monotonic_us();
+	task_run_carefully();
+}
+
+/* ---- dead letters that run again ---- */
+
+/* Task 0 runs those that retry_dead_letters() asked for, while nothing of its partitions is taken. */
+static void
+retry_letters(void)
+{
+	Batch	   *batch = my_task->batch;
+	int64		until = Max(my_task->pipeline->retry_until, my_task->row->retry_until);
+
+	if (my_task->slot->task != 0 || my_task->retry_done >= until)
+		return;
+	for (;;)
+	{
+		List	   *letters;
+		MemoryContext old;
+		ErrorData  *volatile edata = NULL;
+
+		if (worker_stop_requested())
+			return;
+		worker_check();
+		batch_reset(batch);
+		PG_TRY();
+		{
+			task_begin();
+			old = MemoryContextSwitchTo(batch->cxt);
+			letters = catalog_dead_letters(my_task->row->name, my_task->retry_done, until, RETRY_LETTERS, BATCH_BYTES);
+			MemoryContextSwitchTo(old);
+			batch_retry(batch, letters);
+		}
+		PG_CATCH();
+		{
+			edata = task_take_error(my_task->cxt);
+		}
+		PG_END_TRY();
+		task_abort();
+		MemoryContextSwitchTo(my_task->cxt);
+		if (edata != NULL)
+		{
+			task_retry_or_fail(edata);
+			continue;
+		}
+		if (batch->nmessages == 0)
+			break;
+		my_task->begun_us = monotonic_us();
+		if (!task_run_carefully())
+			continue;			/* from the same place again: what is done is not there any more */
+		my_task->retry_done = batch->retried[batch->nmessages - 1]->id;
+	}
+	batch_reset(batch);
+	my_task->retry_done = until;
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_task->pipeline->retry_done = Max(my_task->pipeline->retry_done, until);
+	ConditionVariableBroadcast(&my_task->pipeline->changed);
+	LWLockRelease(shmem->lock);
 }
 
 static bool
 all_finished(void)
 {
-	Batch	   *batch = me->batch;
+	Batch	   *batch = my_task->batch;
 	bool		finished = true;
 	int			i;
 
@@ -675,7 +355,7 @@ all_finished(void)
 		if (tp->finished && tp->committed < tp->position->stop_offset && tp->taken < tp->position->stop_offset)
 			tp->taken = tp->position->stop_offset;	/* the records up to there do not exist */
 		if (tp->finished)
-			kafka_consumer_hold(me->consumer, i, true);
+			kafka_consumer_hold(my_task->consumer, i, true);
 		if (tp->committed < tp->position->stop_offset)
 			finished = false;
 	}
@@ -687,18 +367,18 @@ static void
 idle(void)
 {
 	int			events = WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
-	long		timeout = Min(kafka_consumer_sleep_ms(me->consumer), 500);
+	long		timeout = Min(kafka_consumer_sleep_ms(my_task->consumer), 500);
 	int64		now = monotonic_us();
 
 	save_position_only(false);
-	if (now - me->last_ends_us > 100000)
+	if (now - my_task->last_ends_us > 100000)
 	{
-		kafka_consumer_update_ends(me->consumer);
-		task_show_connection(me);
-		me->last_ends_us = now;
+		kafka_consumer_update_ends(my_task->consumer);
+		task_show_connection(my_task);
+		my_task->last_ends_us = now;
 	}
-	task_show_partitions(me, false);
-	(void) WaitLatchOrSocket(MyLatch, events, kafka_consumer_fd(me->consumer), timeout, PG_WAIT_EXTENSION);
+	task_show_partitions(my_task, false);
+	(void) WaitLatchOrSocket(MyLatch, events, kafka_consumer_fd(my_task->consumer), timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }
 
@@ -708,7 +388,7 @@ space_commits(void)
 {
 	for (;;)
 	{
-		int64		left = me->last_commit_us + (int64) streamproc_min_commit_interval * 1000 - monotonic_us();
+		int64		left = my_task->last_commit_us + (int64) streamproc_min_commit_interval * 1000 - monotonic_us();
 
 		if (left <= 0 || worker_stop_requested())
 			return;
@@ -719,7 +399,7 @@ space_commits(void)
 static void
 task_loop(void)
 {
-	MemoryContext cxt = me->cxt;
+	MemoryContext cxt = my_task->cxt;
 
 	for (;;)
 	{
@@ -732,85 +412,80 @@ task_loop(void)
 			save_position_only(true);
 			return;
 		}
+		retry_letters();
 		if (all_finished())
 		{
 			worker_set_state(WORKER_FINISHED, NULL);
 			return;
 		}
-		check_partition_errors();
-		if (!me->batch->full)
+		task_check_partitions();
+		if (!my_task->batch->full)
 			space_commits();
-		MemoryContextSwitchTo(me->transaction_cxt);
-		if (!batch_take(me->batch, me->consumer))
+		MemoryContextSwitchTo(my_task->transaction_cxt);
+		if (!batch_take(my_task->batch, my_task->consumer))
 		{
-			me->batch->full = false;
+			my_task->batch->full = false;
 			idle();
 			continue;
 		}
-		me->begun_us = monotonic_us();
-		if (me->begun_us - me->last_ends_us > 100000)
+		my_task->begun_us = monotonic_us();
+		if (my_task->begun_us - my_task->last_ends_us > 100000)
 		{
-			kafka_consumer_update_ends(me->consumer);
-			me->last_ends_us = me->begun_us;
+			kafka_consumer_update_ends(my_task->consumer);
+			my_task->last_ends_us = my_task->begun_us;
 		}
 
 		PG_TRY();
 		{
 			FAULT_POINT("task-taken");
-			if (!me->careful)
+			if (!my_task->careful)
 				run_transaction();
 			else
 			{
-				begin_transaction();
-				batch_fill(me->batch, me->consumer, true, me->batch->max_rows);
+				/* decoded in a transaction of its own: nothing is written before it is known what can be read */
+				task_begin();
+				batch_fill(my_task->batch, my_task->consumer, true, my_task->batch->max_rows);
+				task_abort();
 			}
 		}
 		PG_CATCH();
 		{
-			edata = take_error(cxt);
+			edata = task_take_error(cxt);
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(cxt);
 
 		if (edata != NULL)
 		{
-			batch_release(me->batch);
+			batch_release(my_task->batch);
 			/* what was taken until now has to be passed with care */
-			for (i = 0; i < me->batch->nparts; i++)
+			for (i = 0; i < my_task->batch->nparts; i++)
 			{
-				TaskPartition *tp = &me->batch->parts[i];
+				TaskPartition *tp = &my_task->batch->parts[i];
 
-				tp->careful_until = Max(tp->careful_until, me->batch->kafka[i].next_offset);
+				tp->careful_until = Max(tp->careful_until, my_task->batch->kafka[i].next_offset);
 			}
-			abort_transaction();
-			if (worker_error_passes(edata->sqlerrcode))
-				pause_for_error(edata);
-			else if (!me->careful)
-				me->careful = true;
+			task_abort();
+			my_task->clean_messages = 0;
+			if (my_task->careful || worker_error_passes(edata->sqlerrcode))
+				task_retry_or_fail(edata);
 			else
 			{
-				/* before any row: rights, objects, options */
-				Reason		reason;
-
-				worker_reason_from_error(&reason, edata);
-				worker_fail_pipeline(&reason);
+				my_task->careful = true;
+				FreeErrorData(edata);
 			}
-			FreeErrorData(edata);
 			rewind_consumer();
 			continue;
 		}
-		if (me->careful)
+		if (my_task->careful)
 		{
-			if (me->batch->bad_threw)
-				abort_transaction();
-			if (me->batch->nmessages > 0)
-				run_carefully();
-			else if (me->in_transaction)
-				abort_transaction();
-			me->careful = still_careful();
+			my_task->bytes = my_task->batch->bytes;
+			if (my_task->batch->nmessages > 0)
+				(void) task_run_carefully();
+			my_task->careful = still_careful();
 		}
-		if (me->batch->bad)
-			fail_at_bad_message();
+		if (my_task->batch->bad)
+			task_fail_at_bad_message();
 	}
 }
 
@@ -819,25 +494,25 @@ streamproc_task_main(Datum arg)
 {
 	worker_begin(arg, WORKER_TASK);
 
-	me = MemoryContextAllocZero(TopMemoryContext, sizeof(Task));
-	me->cxt = AllocSetContextCreate(TopMemoryContext, "streamproc task", ALLOCSET_DEFAULT_SIZES);
-	me->transaction_cxt = AllocSetContextCreate(me->cxt, "streamproc task transaction", ALLOCSET_DEFAULT_SIZES);
-	me->slot = &shmem->workers[my_worker_slot];
-	me->pipeline_number = me->slot->pipeline;
-	me->pipeline = worker_pipeline();
-	MemoryContextSwitchTo(me->cxt);
+	my_task = MemoryContextAllocZero(TopMemoryContext, sizeof(Task));
+	my_task->cxt = AllocSetContextCreate(TopMemoryContext, "streamproc task", ALLOCSET_DEFAULT_SIZES);
+	my_task->transaction_cxt = AllocSetContextCreate(my_task->cxt, "streamproc task transaction", ALLOCSET_DEFAULT_SIZES);
+	my_task->slot = &shmem->workers[my_worker_slot];
+	my_task->pipeline_number = my_task->slot->pipeline;
+	my_task->pipeline = worker_pipeline();
+	MemoryContextSwitchTo(my_task->cxt);
 
 	FAULT_POINT("task-start");
 	load_or_fail();
 	FAULT_POINT("task-loaded");
 	open_consumer();
-	task_show_partitions(me, true);
+	task_show_partitions(my_task, true);
 	worker_set_state(WORKER_RUNNING, NULL);
 	task_loop();
 	FAULT_POINT("task-leave");
 
 	/* all messages are given back: the handle can be closed */
-	batch_release(me->batch);
-	kafka_consumer_close(me->consumer);
+	batch_release(my_task->batch);
+	kafka_consumer_close(my_task->consumer);
 	proc_exit(0);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * task.h
- *	  Between task.c and task_show.c.
+ *	  A task: between the files task*.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,12 +33,51 @@ typedef struct Task
 	int64		rows_in;
 	int64		bytes;
 
+	int			bad_rows;		/* letters in it */
+	DeadLetter	last_letter;
+
 	int64		last_commit_us;
 	int			batch_limit;	/* messages; less than the batch holds where keys are hot */
 	bool		careful;
+	int64		clean_messages; /* run carefully since the last error */
+	int			piece_size;		/* see task_careful.c */
+	int64		retry_done;		/* dead letters up to this id have run again */
+	int64		letters_logged_us;
 	int			failures;		/* in a row, of the kind that passes */
 	int64		last_ends_us;
 } Task;
+
+extern Task *my_task;
+
+/*
+ * Rows of one key in one transaction of upserts: each walks over the versions
+ * that those before it made.
+ */
+#define TASK_UPSERT_KEY_ROWS	500
+
+/* in task.c */
+/* What is not committed was never taken, so nobody saves a position behind it. */
+extern void task_forget_batch(void);
+
+/* in task_transaction.c */
+/* Leaves; the launcher starts all tasks anew. */
+extern void task_ask_for_reload(void) pg_attribute_noreturn();
+extern void task_begin(void);
+extern void task_execute(int from, int to);
+extern void task_passed(int from, int to);
+extern void task_commit(CheckpointReason reason);
+extern void task_abort(void);
+
+/* in task_failure.c */
+extern ErrorData *task_take_error(MemoryContext cxt);
+extern void task_retry_or_fail(ErrorData *edata);
+extern void task_fail_at(int i, const ErrorData *edata) pg_attribute_noreturn();
+extern void task_fail_at_bad_message(void) pg_attribute_noreturn();
+extern void task_fail_at_limit(void) pg_attribute_noreturn();
+extern void task_check_partitions(void);
+
+/* in task_careful.c */
+extern bool task_run_carefully(void);
 
 /* in task_show.c */
 extern void task_show_partitions(Task *task, bool committed);

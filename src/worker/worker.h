@@ -56,7 +56,12 @@ extern void worker_check(void);
 extern bool worker_stop_requested(void);
 /* passes by itself: conflict, resources, connection, cancel, system */
 extern bool worker_error_passes(int sqlstate);
-extern void worker_reason_from_error(Reason *reason, ErrorData *edata);
+/*
+ * Can the error be one row's fault?  Only if it comes again when the row runs
+ * alone, and an empty batch runs without one; see task_careful.c.
+ */
+extern bool worker_error_of_row(const ErrorData *edata);
+extern void worker_reason_from_error(Reason *reason, const ErrorData *edata);
 /*
  * The pipeline has failed: recorded in the catalog (it stays so over a
  * restart of the server) and in its slot; then the process leaves.
@@ -87,11 +92,14 @@ typedef struct TaskPartition
 	int64		taken;			/* next offset after what the batch holds */
 	Watermark	watermark;
 	int64		advanced;		/* of batch_advance() */
+	int			limit_run;		/* of batch_limit() */
 	TimestampTz max_event_time;
 	TimestampTz record_time;	/* of the last message taken, DT_NOBEGIN: not known */
 	int			last_pending;	/* of the present chunk, -1: none */
 	int64		careful_until;	/* run carefully below this offset */
 	bool		finished;
+	int			bad_run;		/* messages in a row that were bad, up to what the batch has advanced to */
+	int			committed_bad_run;
 	int			slot;			/* PartitionSlot, -1: none */
 	int			nsources;		/* sources of this topic, as indexes into the batch's */
 	int		   *sources;
@@ -99,7 +107,8 @@ typedef struct TaskPartition
 
 typedef struct BatchMessage
 {
-	int			part;
+	int			part;			/* -1: a dead letter that runs again */
+	int			letter;			/* index into the batch's letters: bad, has no rows; -1: good */
 	int64		offset;
 	TimestampTz event_time;		/* WATERMARK_NONE: none */
 } BatchMessage;
@@ -131,12 +140,23 @@ typedef struct Batch
 	Arena		arena;
 	MemoryContext cxt;			/* values of input functions */
 
-	/* the row that cannot be decoded: the batch ends before it */
+	/* the message that cannot be decoded and is not to be kept: the batch ends before it */
 	bool		bad;
-	bool		bad_threw;		/* by an error that left the transaction unusable */
-	int			bad_part;
-	int64		bad_offset;
 	Reason		bad_reason;
+	bool		bad_of_row;		/* it was the message's own fault */
+
+	/* messages that are bad and kept, with what they were */
+	bool		keep_bad;
+	int			nletters;
+	int			max_letters;
+	DeadLetter *letters;
+	/* careful running: every message as it came; NULL until then */
+	DeadLetter *raw;
+	/* dead letters that run again, instead of messages: one for each */
+	DeadLetter **retried;
+	/* the partition in which max_consecutive_errors was reached, -1: none */
+	int			max_bad_run;
+	int			limit_part;
 
 	/* messages not decoded yet */
 	KafkaMessage pending[BATCH_CHUNK];
@@ -144,7 +164,7 @@ typedef struct Batch
 	int			pending_next;
 } Batch;
 
-extern Batch *batch_create(Program *program, PositionRow *position, int pipeline_slot, MemoryContext cxt);
+extern Batch *batch_create(Program *program, PipelineRow *row, PositionRow *position, int pipeline_slot, MemoryContext cxt);
 extern void batch_reset(Batch *batch);
 /* takes a first chunk without a transaction; false: nothing there */
 extern bool batch_take(Batch *batch, KafkaConsumer *consumer);
@@ -155,5 +175,13 @@ extern void batch_release(Batch *batch);
 extern void batch_select(Batch *batch, int from, int to);
 /* positions, watermarks move over messages from..to-1; "all": to what was taken */
 extern void batch_advance(Batch *batch, int from, int to);
+/* fills the batch with dead letters (List of DeadLetter, in batch->cxt) and decodes them; in a transaction */
+extern void batch_retry(Batch *batch, List *letters);
+/* message i turns out to be bad: its raw form and the error become a letter */
+extern void batch_add_letter(Batch *batch, int i, const ErrorData *edata, int statement);
+/* the first message that max_consecutive_errors lets no other follow, + 1; "to" where there is none */
+extern int	batch_limit(Batch *batch, int from, int to);
+/* the message that the place of a scan belongs to, -1: unknown */
+extern int	batch_message_of_place(Batch *batch, const StreamPlace *place);
 
 #endif							/* STREAMPROC_WORKER_H */

@@ -122,6 +122,8 @@ only_in 'include *[<"](librdkafka/)?rdkafka\.h' 'src/kafka/[^:]*' src | rule "on
 only_in 'include *[<"]simdjson\.h' 'src/codec/[^:]*' src | rule "only src/codec includes simdjson.h"
 only_in '\b(CommitTransactionCommand|StartTransactionCommand|AbortCurrentTransaction|SPI_commit|SPI_rollback|EndTransactionBlock) *\(' \
 	'src/checkpoint/commit\.c' src | rule "only src/checkpoint/commit.c begins and ends transactions"
+only_in '\b(BeginInternalSubTransaction|ReleaseCurrentSubTransaction|RollbackAndReleaseCurrentSubTransaction) *\(' \
+	'src/(checkpoint/commit|stream/peek)\.c' src | rule "workers begin subtransactions in src/checkpoint/commit.c only"
 only_in '\b(SPI_connect|SPI_execute[a-z_]*|SPI_prepare[a-z_]*) *\(' 'nothing' src/worker src/checkpoint src/catalog | rule "workers, checkpoints and the catalog do not use SPI"
 only_in '\b(_exit|abort|system|popen|fork|sleep|usleep|pg_usleep|exit) *\(' 'nothing' src | rule "no exit, fork or sleep"
 for file in "${extension_sql[@]}"; do perl test/lint/sql.pl "$file" 2>&1; done | rule "SQL objects have comments, functions a search_path and no grant to PUBLIC"

@@ -86,7 +86,7 @@ sub start { $node->safe_psql('postgres', "SELECT streamproc.start_pipeline('$_[0
 
 make_topic('undecodable', 2);
 send_rows('undecodable', 2, 5000, sub { $_[0] == 3000 ? '"many"' : 1 });
-create_pipeline($node, 'undecodable', 'INSERT INTO undecodable_sink SELECT id, v, p, o FROM undecodable', parallelism => 2);
+create_pipeline($node, 'undecodable', 'INSERT INTO undecodable_sink SELECT id, v, p, o FROM undecodable', parallelism => 2, on_error => 'fail');
 failed_at('undecodable', 0, 1500, '22P02', qr/foreign table "undecodable".*column "v"|column "v".*foreign table "undecodable"/);
 start('undecodable');
 failed_at('undecodable', 0, 1500, '22P02', qr/column "v"/);
@@ -107,7 +107,7 @@ is(value('SELECT id FROM undecodable_sink WHERE v IS NULL'), '3000', 'with the r
 
 make_topic('refused', 2, 'id int, v int CHECK (v < 100), p int, o bigint');
 send_rows('refused', 2, 6000, sub { $_[0] == 4001 ? 100 : $_[0] == 5001 ? 0 : 1 });
-create_pipeline($node, 'refused', 'INSERT INTO refused_sink SELECT id, v, p, o FROM refused', parallelism => 1);
+create_pipeline($node, 'refused', 'INSERT INTO refused_sink SELECT id, v, p, o FROM refused', parallelism => 1, on_error => 'fail');
 failed_at('refused', 1, 2000, '23514', qr/violates check constraint/);
 $node->safe_psql('postgres', 'ALTER TABLE refused_sink DROP CONSTRAINT refused_sink_v_check');
 start('refused');
@@ -116,7 +116,7 @@ exact('refused', 'DDL mends a sink, nothing lost or doubled');
 
 make_topic('computed', 1);
 send_rows('computed', 1, 3000, sub { $_[0] == 1234 ? 0 : 1 });
-create_pipeline($node, 'computed', 'INSERT INTO computed_sink SELECT id, 10 / v, p, o FROM computed');
+create_pipeline($node, 'computed', 'INSERT INTO computed_sink SELECT id, 10 / v, p, o FROM computed', on_error => 'fail');
 failed_at('computed', 0, 1234, '22012', qr/division by zero/);
 $node->safe_psql('postgres', q{SELECT streamproc.alter_pipeline('computed', query => 'INSERT INTO computed_sink SELECT id, 10 / nullif(v, 0), p, o FROM computed')});
 start('computed');
@@ -135,7 +135,7 @@ send_rows('deferred', 1, 3000, sub { $_[0] == 777 ? 2 : 1 });
 create_pipeline($node, 'deferred', q{
 	INSERT INTO deferred_sink SELECT id, v, p, o FROM deferred;
 	INSERT INTO deferred_count SELECT v, 1 FROM deferred ON CONFLICT (v) DO UPDATE SET n = deferred_count.n + 1;
-	INSERT INTO deferred_fk SELECT id, v FROM deferred});
+	INSERT INTO deferred_fk SELECT id, v FROM deferred}, on_error => 'fail');
 failed_at('deferred', 0, 777, '23503', qr/violates foreign key constraint/);
 is(value('SELECT count(*), (SELECT sum(n) FROM deferred_count) FROM deferred_fk'), '777|777', 'the other sinks stand there too');
 $node->safe_psql('postgres', 'INSERT INTO known VALUES (2)');

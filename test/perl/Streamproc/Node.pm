@@ -96,8 +96,9 @@ sub wait_query
 	my ($out, $err) = ('', '');
 	my $ok = wait_until(
 		sub {
-			my $rc = $node->psql('postgres', $query, stdout => \$out, stderr => \$err);
-			return $rc == 0 && $out eq $expected;
+			# psql may end before it has read the query: writing that dies then
+			my $rc = eval { $node->psql('postgres', $query, stdout => \$out, stderr => \$err) };
+			return defined $rc && $rc == 0 && $out eq $expected;
 		},
 		$seconds);
 	return 1 if $ok;

@@ -19,10 +19,11 @@ my %opt = (
 	warmup => $ENV{BENCH_LATENCY_WARMUP} // 5,
 	rates => [split ' ', $ENV{BENCH_LATENCY_RATES} || '5000 20000'],
 	upserts => $ENV{BENCH_UPSERT_EVENTS} || 100_000,
+	errors => $ENV{BENCH_ERROR_EVENTS} || 1_000_000,
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );
-my %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed latency upsert));
+my %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed latency upsert errors));
 my $partitions = 4;
 my $cards = 100_000;
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
@@ -383,6 +384,115 @@ sub upsert {
 	return;
 }
 
+# ---------------------------------------------------------------- bad rows
+
+# Events of topic "err": most columns are good everywhere, each of the others is bad in 1 % of the events, so that a
+# pipeline meets the errors of the columns that it reads.  few_* is bad in 1000 events at random and 10 in a row.
+my @error_cases = (
+	{name => 'clean', label => 'clean: 4 columns', sink => 'a int, b int, c int, d int CHECK (d < 100)', query => 'SELECT id, g, 10 / g, g'},
+	{name => 'type', of => 'clean', label => '1 % wrong type', sink => 'a int, b int, c int, d int CHECK (d < 100)', query => 'SELECT id, bad_int, 10 / g, g'},
+	{name => 'computed', of => 'clean', label => '1 % division by zero', sink => 'a int, b int, c int, d int CHECK (d < 100)', query => 'SELECT id, g, 10 / bad_zero, g'},
+	{name => 'check', of => 'clean', label => '1 % check constraint', sink => 'a int, b int, c int, d int CHECK (d < 100)', query => 'SELECT id, g, 10 / g, bad_check'},
+	{name => 'clean_inet', label => 'clean: inet', sink => 'a int, b inet', query => 'SELECT id, good_inet'},
+	{name => 'inet', of => 'clean_inet', label => '1 % input function', sink => 'a int, b inet', query => 'SELECT id, bad_inet'},
+	{name => 'clean_key', label => 'clean: primary key', sink => 'a int PRIMARY KEY, b int', query => 'SELECT id, g'},
+	{name => 'key', of => 'clean_key', label => '1 % duplicate key', sink => 'a int PRIMARY KEY, b int', query => 'SELECT bad_key, g'},
+	{name => 'clean_fk', label => 'clean: deferred foreign key', sink => 'a int, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED', query => 'SELECT id, g'},
+	{name => 'fk', of => 'clean_fk', label => '1 % deferred foreign key', sink => 'a int, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED', query => 'SELECT id, bad_check'},
+);
+
+sub error_run {
+	my ($name, @statements) = @_;
+	my $figures = measure($name, "SELECT streamproc.create_pipeline('$name', \$\$" . join('; ', @statements) . "\$\$, stop => 'latest', max_consecutive_errors => 1000000)",
+		"SELECT streamproc.wait_until_stopped('$name', '900 s')");
+	return $figures;
+}
+
+sub errors {
+	my $n = $opt{errors};
+	run("$tree/test/kafka/broker.sh", 'topic', $broker, 'err', $partitions);
+	sql("CREATE FOREIGN TABLE err_write (id int, g int, bad_int text, bad_zero int, bad_check int, good_inet text, bad_inet text, bad_key int,
+			few_int text, few_zero int, few_check int, few_fk int, p int OPTIONS (kafka 'partition'))
+			SERVER kafka OPTIONS (topic 'err', format 'json')",
+		"CREATE FOREIGN TABLE err (id int, g int, bad_int int, bad_zero int, bad_check int, good_inet inet, bad_inet inet, bad_key int,
+			few_int int, few_zero int, few_check int, few_fk int, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
+			SERVER kafka OPTIONS (topic 'err', format 'json')",
+		"CREATE FOREIGN TABLE err_text (id int, few_int text, few_zero int, few_check int, few_fk int,
+			p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'err', format 'json')",
+		'CREATE TABLE err_ref (id int PRIMARY KEY)', 'INSERT INTO err_ref SELECT g FROM generate_series(1, 9) g', 'VACUUM ANALYZE err_ref',
+		# bad: 1 in 100 by a hash; few: 1000 places by another one, and 10 in a row in partition 0; which kind by the number
+		"INSERT INTO err_write SELECT i, g, CASE WHEN bad THEN 'x' ELSE '7' END, CASE WHEN bad THEN 0 ELSE 1 END, CASE WHEN bad THEN 100 ELSE 1 END,
+			'10.0.0.7', CASE WHEN bad THEN '10.0.0.777' ELSE '10.0.0.7' END, CASE WHEN bad THEN 0 ELSE i END,
+			CASE WHEN few AND kind = 0 THEN 'x' ELSE '7' END, CASE WHEN few AND kind = 1 THEN 0 ELSE 1 END,
+			CASE WHEN few AND kind = 2 THEN 100 ELSE 1 END, CASE WHEN few AND kind = 3 THEN 100 ELSE 1 END, i % $partitions
+			FROM (SELECT i, 1 + i % 9 AS g, (hashint4(i) & 65535) % 100 = 0 AS bad,
+				f.i IS NOT NULL OR (i >= $n / 2 AND i < $n / 2 + 10 * $partitions AND i % $partitions = 0) AS few, hashint4(i + 7) & 3 AS kind
+				FROM generate_series(1, $n) i LEFT JOIN
+				(SELECT i FROM generate_series(1, $n) i WHERE i < $n / 2 OR i >= $n / 2 + 10 * $partitions ORDER BY hashint4(i + 13), i LIMIT 1000) f USING (i)) x");
+	sql("CREATE TABLE err_clean1 (a int, b int)", "CREATE TABLE err_clean2 (a int, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED)",
+		"CREATE TABLE err_clean3 (a int, b int CHECK (b < 100), c text)");
+	my (%result, $start);
+	for my $round (1 .. $opt{rounds}) {
+		# what starting and ending takes
+		sql('CREATE TABLE sink_start (a int)');
+		my $nothing = measure('start', "SELECT streamproc.create_pipeline('start', 'INSERT INTO sink_start SELECT id FROM err', start => 'latest', stop => 'latest')",
+			"SELECT streamproc.wait_until_stopped('start', '900 s')");
+		push @{$result{start}}, $nothing;
+		sql("SELECT streamproc.drop_pipeline('start')", 'DROP TABLE sink_start');
+		for my $case (@error_cases) {
+			sql("CREATE TABLE sink_$case->{name} ($case->{sink})", 'CHECKPOINT');
+			my $figures = error_run($case->{name}, "INSERT INTO sink_$case->{name} $case->{query} FROM err");
+			push @{$result{$case->{name}}}, $figures;
+			progress($round, $case->{label}, $figures);
+			my $letters = sql("SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = '$case->{name}'");
+			check("$case->{name}, round $round: rows and dead letters", sql("SELECT count(*) FROM sink_$case->{name}") + $letters, $n);
+			check("$case->{name}, round $round: dead letters", $letters, $case->{of} ? sql('SELECT count(*) - ' . ($case->{name} eq 'key' ? 1 : 0) . " FROM generate_series(1, $n) i WHERE (hashint4(i) & 65535) % 100 = 0") : 0);
+			sql("SET client_min_messages = error; SELECT streamproc.drop_pipeline('$case->{name}')", "DROP TABLE sink_$case->{name}");
+		}
+		for my $kind (qw(clean few)) {
+			my ($int, $zero, $check, $fk) = $kind eq 'clean' ? qw(g g g g) : qw(few_int few_zero few_check few_fk);
+			sql("TRUNCATE err_clean1, err_clean2, err_clean3", 'CHECKPOINT');
+			my $figures = error_run("three_$kind", "INSERT INTO err_clean1 SELECT id, 10 / $zero FROM err", "INSERT INTO err_clean2 SELECT id, $fk FROM err",
+				"INSERT INTO err_clean3 SELECT id, $check, $int || ' ' || id FROM err");
+			push @{$result{"three_$kind"}}, $figures;
+			progress($round, "three statements, $kind", $figures);
+			my $letters = sql("SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = 'three_$kind'");
+			check("three_$kind, round $round: dead letters", $letters, $kind eq 'clean' ? 0 : 1010);
+			check("three_$kind, round $round: rows", sql('SELECT (SELECT count(*) FROM err_clean1), (SELECT count(*) FROM err_clean2), (SELECT count(*) FROM err_clean3)'), join('|', ($n - $letters) x 3));
+			if ($kind eq 'few') {
+				# the batch query over what a peek can read, without the dead letters
+				check("three_few, round $round: missing or extra", sql(
+					"WITH good AS (SELECT id, 10 / few_zero AS x, few_fk, few_check, few_text FROM (SELECT id, few_zero, few_fk, few_check, few_int AS few_text, p, o FROM err_text e
+						WHERE NOT EXISTS (SELECT FROM streamproc.stored_dead_letter d WHERE d.pipeline = 'three_few' AND d.partition = e.p AND d.\"offset\" = e.o) OFFSET 0) g)
+					SELECT (SELECT count(*) FROM (SELECT id, x FROM good EXCEPT ALL TABLE err_clean1) a) + (SELECT count(*) FROM (TABLE err_clean1 EXCEPT ALL SELECT id, x FROM good) a)
+						+ (SELECT count(*) FROM (SELECT id, few_fk FROM good EXCEPT ALL TABLE err_clean2) a) + (SELECT count(*) FROM (TABLE err_clean2 EXCEPT ALL SELECT id, few_fk FROM good) a)
+						+ (SELECT count(*) FROM (SELECT id, few_check, few_text || ' ' || id FROM good EXCEPT ALL TABLE err_clean3) a) + (SELECT count(*) FROM (TABLE err_clean3 EXCEPT ALL SELECT id, few_check, few_text || ' ' || id FROM good) a)"), 0);
+				check("three_few, round $round: dead letters that are not to blame", sql(
+					"SELECT count(*) FROM streamproc.dead_letter d JOIN err_text e ON e.p = d.partition AND e.o = d.\"offset\" WHERE d.pipeline = 'three_few'
+						AND NOT (few_int = 'x' OR few_zero = 0 OR few_check = 100 OR few_fk = 100)"), 0);
+			}
+			sql("SET client_min_messages = error; SELECT streamproc.drop_pipeline('three_$kind')");
+		}
+	}
+	$start = median(map { $_->{wall} } @{$result{start}});
+	printf "\nBad rows: %d events, %d partitions, median of %d rounds; start-up (%.2f s) taken off events/s\n", $n, $partitions, $opt{rounds}, $start;
+	printf "%-36s %10s %9s %13s %10s %6s %-7s\n", '', 'events/s', 'CPU us', '(spread)', 'of clean', 'bar', '';
+	my $rate = sub { $n / (median(map { $_->{wall} } @{$result{$_[0]}}) - $start) };
+	my $cpu = sub { median(map { $_->{cpu} / $n * 1e6 } @{$result{$_[0]}}) };
+	for my $case (@error_cases) {
+		my $share = $case->{of} ? $rate->($case->{name}) / $rate->($case->{of}) : 0;
+		printf "%-36s %10.0f %9.3f %13s %10s %6s %-7s\n", $case->{label}, $rate->($case->{name}), $cpu->($case->{name}),
+			spread(map { $_->{cpu} / $n * 1e6 } @{$result{$case->{name}}}), $case->{of} ? sprintf('%.2f', $share) : '', $case->{of} ? 0.5 : '-',
+			$case->{of} ? bar("$case->{label}, throughput of the clean run's", $share, '>=', 0.5) : '';
+	}
+	my $more = $cpu->('three_few') / $cpu->('three_clean');
+	printf "%-36s %10.0f %9.3f %13s\n", 'three statements, deferred FK, clean', $rate->('three_clean'), $cpu->('three_clean'), spread(map { $_->{cpu} / $n * 1e6 } @{$result{three_clean}});
+	printf "%-36s %10.0f %9.3f %13s %10.2f %6s %-7s\n", 'the same, 1010 bad (CPU of clean)', $rate->('three_few'), $cpu->('three_few'), spread(map { $_->{cpu} / $n * 1e6 } @{$result{three_few}}),
+		$more, 1.5, bar('1010 bad rows in three statements, CPU of the clean run', $more, '<=', 1.5);
+	run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, 'err');
+	return;
+}
+
 # ---------------------------------------------------------------- all of it
 
 sub clean_up {
@@ -401,6 +511,7 @@ my $ok = eval {
 	speed() if $part{speed};
 	latency() if $part{latency};
 	upsert() if $part{upsert};
+	errors() if $part{errors};
 	printf "\n%d s. ", time - $begin;
 	1;
 };

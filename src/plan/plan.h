@@ -126,6 +126,14 @@ extern void program_run(Program *program, int nrows);
  * transaction, or a subtransaction, that is given up afterwards.
  */
 extern void program_run_empty(Program *program);
+/*
+ * Begins a part of a transaction whose deferred constraints program_finish()
+ * checks, after which others follow: constraints are deferred again.  That is
+ * exact where none of the database is deferrable but initially immediate: see
+ * program_may_defer().
+ */
+extern void program_defer(Program *program);
+extern bool program_may_defer(Program *program);
 /* Before the commit: rows held back are written, deferred constraints are checked. */
 extern void program_finish(Program *program);
 /* Bytes of rows held back for the commit. */

@@ -18,9 +18,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
@@ -544,6 +546,53 @@ program_run(Program *program, int nrows)
 	}
 }
 
+static void
+set_constraints(bool deferred)
+{
+	ConstraintsSetStmt *set = makeNode(ConstraintsSetStmt);
+
+	set->constraints = NIL;
+	set->deferred = deferred;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	AfterTriggerSetState(set);
+	PopActiveSnapshot();
+}
+
+void
+program_defer(Program *program)
+{
+	if (program->has_deferred)
+		set_constraints(true);
+}
+
+/*
+ * SET CONSTRAINTS ALL DEFERRED defers those too that are initially immediate,
+ * also of tables that only triggers write.
+ */
+bool
+program_may_defer(Program *program)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		may = true;
+
+	if (!program->has_deferred)
+		return true;
+	rel = table_open(ConstraintRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (may && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint constraint = (Form_pg_constraint) GETSTRUCT(tuple);
+
+		if (constraint->condeferrable && !constraint->condeferred)
+			may = false;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return may;
+}
+
 void
 program_run_empty(Program *program)
 {
@@ -607,14 +656,8 @@ program_finish(Program *program)
 	program->running = 0;
 	if (program->has_deferred)
 	{
-		ConstraintsSetStmt *set = makeNode(ConstraintsSetStmt);
-
-		set->constraints = NIL;
-		set->deferred = false;
 		FAULT_POINT("finish-before-constraints");
-		PushActiveSnapshot(GetTransactionSnapshot());
-		AfterTriggerSetState(set);
-		PopActiveSnapshot();
+		set_constraints(false);
 	}
 }
 

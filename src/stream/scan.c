@@ -89,6 +89,9 @@ feed_next(FeedScan *scan, TupleTableSlot *slot)
 	Size		row;
 
 	ExecClearTuple(slot);
+	if (unlikely(feed->skip != NULL))
+		while (scan->next < feed->last && feed->skip[scan->next])
+			scan->next++;
 	if (scan->next >= feed->last)
 		return slot;
 

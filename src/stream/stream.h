@@ -116,6 +116,7 @@ typedef struct StreamFeed
 	int			last;
 	Datum	   *values;
 	bool	   *isnull;
+	const bool *skip;			/* by row: not given out; NULL: all are */
 	Bitmapset  *needed;			/* attnums that the rows hold */
 } StreamFeed;
 

@@ -144,7 +144,10 @@ batch_reset(Batch *batch)
 	batch->nletters = 0;
 	batch->retried = NULL;
 	for (s = 0; s < batch->nsources; s++)
+	{
 		batch->sources[s].nrows = 0;
+		batch->feeds[s].skip = NULL;
+	}
 	arena_reset(&batch->arena);
 	MemoryContextReset(batch->cxt);
 }
@@ -221,9 +224,25 @@ void
 batch_add_letter(Batch *batch, int i, const ErrorData *edata, int statement)
 {
 	DeadLetter *letter = new_letter(batch, i);
+	int			s;
 
 	*letter = batch->retried != NULL ? *batch->retried[i] : batch->raw[i];
 	set_letter_error(batch, letter, edata->sqlerrcode, edata->message, edata->detail, statement);
+
+	/* its rows are not given out any more */
+	for (s = 0; s < batch->nsources; s++)
+	{
+		BatchSource *bs = &batch->sources[s];
+		int			first = i == 0 ? 0 : batch->row_ends[(i - 1) * batch->nsources + s];
+		int			last = batch->row_ends[i * batch->nsources + s];
+
+		if (bs->skip == NULL)
+			bs->skip = MemoryContextAlloc(GetMemoryChunkContext(batch), batch->max_rows);
+		if (batch->feeds[s].skip == NULL)
+			memset(bs->skip, false, bs->nrows);
+		batch->feeds[s].skip = bs->skip;
+		memset(bs->skip + first, true, last - first);
+	}
 }
 
 /* No rows: up to this message each source has as many as before it. */

@@ -40,7 +40,9 @@ typedef struct Task
 	int			batch_limit;	/* messages; less than the batch holds where keys are hot */
 	bool		careful;
 	int64		clean_messages; /* run carefully since the last error */
-	int			piece_size;		/* see task_careful.c */
+	double		error_rate;		/* per message, see task_careful.c */
+	double		row_us;			/* time of a row's statements */
+	bool		careful_halving;	/* errors do not tell which row they belong to */
 	int64		retry_done;		/* dead letters up to this id have run again */
 	int64		letters_logged_us;
 	int			failures;		/* in a row, of the kind that passes */

@@ -14,14 +14,18 @@
  *	  The batch is cut into pieces, in its order.  Each runs in a subtransaction,
  *	  so that only the rows of a piece that fails run twice, and many pieces
  *	  share a commit: up to CHECKPOINT_MAX_SUBS subtransactions a transaction.
- *	  Where constraints are deferred a piece is a transaction of its own: they
- *	  have to be checked at its end, and SET CONSTRAINTS cannot be taken back.
+ *	  Deferred constraints are checked at the end of each piece.  Where that would
+ *	  change when other constraints are checked (SET CONSTRAINTS cannot be taken
+ *	  back), and where the commit itself fails, a piece is a transaction of its own.
  *
- *	  A piece that fails is cut at the message that the scan had come to, most
- *	  likely the culprit: what is before it, the message, what is behind it.
- *	  Where that was wrong (rows were sorted, or written later) pieces are
- *	  halved.  The size of pieces follows the frequency of errors: a quarter
- *	  after each, and a quarter more after each success.
+ *	  After a failure the message that the scan had come to, most likely the
+ *	  culprit, runs alone, on trial; if it fails it is left out, and the piece runs
+ *	  again.  If the guess was wrong (rows were sorted, or written later), the
+ *	  piece is halved until one message is left.
+ *
+ *	  How large?  A piece costs PIECE_US however small it is, a failure costs half
+ *	  a piece (three times a piece where it has to be halved).  The sum is least at
+ *	  sqrt(PIECE_US / (share * time of a row * frequency of errors)).
  *
  * The stack of pieces covers what is not committed yet.  A transaction that
  * fails as a whole sets it back to what it was at its begin.
@@ -30,24 +34,31 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "checkpoint/checkpoint.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "worker/task.h"
 
-#define PIECE_LEAST		32
-#define PIECE_FIRST		256
-/* deep enough for halvings of a batch, two pieces each, and the three of a guess */
+#define PIECE_LEAST		16
+/* subtransaction, start and end of the statements, share of a commit: us */
+#define PIECE_US		20.0
+/* errors per message when the first one comes, and over how many messages they are counted */
+#define FIRST_RATE		0.001
+#define RATE_MESSAGES	2000.0
+/* deep enough for the halvings of a batch, two pieces each */
 #define MAX_PIECES		64
 
 typedef struct Piece
 {
 	int			from;			/* messages from..to-1 */
 	int			to;
-	bool		fresh;			/* not run yet, may be cut to the usual size */
+	bool		fresh;			/* may be cut to the usual size */
 	bool		no_guess;		/* the guess was wrong here: halve */
-	int			alone;			/* failures of one message alone, or where it was the guess */
+	bool		trial;			/* runs to be taken back: is this message to blame? */
+	bool		failed;			/* has failed before */
 } Piece;
 
 typedef struct Pieces
@@ -62,13 +73,22 @@ static bool empty_is_fine;		/* the statements ran without error on no rows, in t
 static ErrorData *blame;		/* why the pipeline is to fail */
 
 static void
-push(int from, int to, bool fresh, bool no_guess, int alone)
+push(int from, int to, bool fresh, bool no_guess)
 {
 	if (from >= to)
 		return;
 	if (pieces.n == MAX_PIECES)
 		elog(ERROR, "too many pieces of a batch");
-	pieces.stack[pieces.n++] = (Piece) {from, to, fresh, no_guess, alone};
+	pieces.stack[pieces.n++] = (Piece) {from, to, fresh, no_guess, false, false};
+}
+
+static int
+piece_size(void)
+{
+	double		share = my_task->careful_halving ? 3.0 : 0.5;
+	double		size = sqrt(PIECE_US / (share * Max(my_task->row_us, 0.01) * Max(my_task->error_rate, 1e-7)));
+
+	return (int) Max(Min(size, my_task->batch->max_rows), PIECE_LEAST);
 }
 
 /* The piece on top, no larger than pieces are now, and no further than max_consecutive_errors allows. */
@@ -76,15 +96,18 @@ static Piece
 next_piece(void)
 {
 	Piece		top = pieces.stack[pieces.n - 1];
-	int			to = batch_limit(my_task->batch, top.from, top.to);
+	int			to = top.to;
 
+	if (top.trial)
+		return top;
 	if (top.fresh)
-		to = Min(to, top.from + my_task->piece_size);
+		to = Min(to, top.from + piece_size());
+	to = batch_limit(my_task->batch, top.from, to);
 	if (to < top.to)
 	{
 		pieces.n--;
-		push(to, top.to, top.fresh, top.no_guess, 0);
-		push(top.from, to, top.fresh, top.no_guess, top.alone);
+		push(to, top.to, top.fresh, top.no_guess);
+		push(top.from, to, top.fresh, top.no_guess);
 	}
 	return pieces.stack[pieces.n - 1];
 }
@@ -99,61 +122,92 @@ is_letter(const Piece *piece)
 static void
 run_piece(const Piece *piece)
 {
+	int64		begun = monotonic_us();
+	int			n = piece->to - piece->from;
+
 	if (is_letter(piece))
 		return;
 	FAULT_POINT("task-careful");
+	program_defer(my_task->program);
 	task_execute(piece->from, piece->to);
 	program_finish(my_task->program);
+	/* what the statements cost whatever they run on counts as the piece's */
+	if (n > 1)
+		my_task->row_us += ((double) (monotonic_us() - begun) / n - my_task->row_us) * Min(n / RATE_MESSAGES, 0.1);
 }
 
+/* The rows of the piece on top stand in the open transaction. */
 static void
 piece_passed(Piece piece)
 {
+	int			n = piece.to - piece.from;
+
 	pieces.n--;
 	task_passed(piece.from, piece.to);
 	if (is_letter(&piece))
 		return;
-	my_task->clean_messages += piece.to - piece.from;
-	if (piece.fresh)
-		my_task->piece_size = Min(my_task->piece_size + my_task->piece_size / 4 + 1, my_task->batch->max_rows);
+	my_task->clean_messages += n;
+	my_task->error_rate -= my_task->error_rate * Min(n / RATE_MESSAGES, 0.5);
+}
+
+/* A message is to blame.  -1: it is a dead letter now; else the message at which the pipeline fails. */
+static int
+blame_message(int i, const ErrorData *edata, int statement)
+{
+	my_task->clean_messages = 0;
+	my_task->error_rate += 1 / RATE_MESSAGES;
+	if (!worker_error_of_row(edata) || (!my_task->row->dead_letters && my_task->batch->retried == NULL))
+		return i;
+	batch_add_letter(my_task->batch, i, edata, statement);
+	return -1;
+}
+
+/* A trial was successful: the guess was wrong. */
+static void
+trial_passed(void)
+{
+	pieces.n--;
+	pieces.stack[pieces.n - 1].no_guess = true;
 }
 
 /*
- * The piece on top has failed: cuts it, or, where one message is left, says
- * what becomes of it.  -1: go on; else the message at which the pipeline fails.
+ * The piece on top has failed.  -1: go on; else the message at which the
+ * pipeline fails.
  */
 static int
 piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 {
-	Piece		piece = pieces.stack[pieces.n - 1];
-	int			guess = piece.no_guess ? -1 : batch_message_of_place(my_task->batch, place);
+	Piece	   *piece = &pieces.stack[pieces.n - 1];
+	int			from = piece->from;
+	int			to = piece->to;
+	int			guess = piece->no_guess ? -1 : batch_message_of_place(my_task->batch, place);
 
-	my_task->clean_messages = 0;
-	if (piece.fresh)
-		my_task->piece_size = Max(PIECE_LEAST, my_task->piece_size / 4);
-	if (piece.to - piece.from == 1)
+	if (piece->trial)
 	{
-		pieces.stack[pieces.n - 1].alone++;
-		if (piece.alone == 0)
-			return -1;			/* once more */
-		if (!worker_error_of_row(edata) || (!my_task->row->dead_letters && my_task->batch->retried == NULL))
-			return piece.from;
-		batch_add_letter(my_task->batch, piece.from, edata, statement);
-		return -1;
+		my_task->careful_halving = false;
+		pieces.n--;
+		return blame_message(from, edata, statement);
 	}
-	pieces.n--;
-	if (guess >= piece.from && guess < piece.to)
+	if (to - from == 1)
 	{
-		push(guess + 1, piece.to, piece.fresh, false, 0);
-		push(guess, guess + 1, false, false, 1);
-		push(piece.from, guess, false, true, 0);
+		if (piece->failed)
+			return blame_message(from, edata, statement);
+		piece->failed = true;	/* once more */
+	}
+	else if (guess >= from && guess < to)
+	{
+		push(guess, guess + 1, false, false);
+		pieces.stack[pieces.n - 1].trial = true;
 	}
 	else
 	{
-		int			middle = piece.from + (piece.to - piece.from) / 2;
+		bool		no_guess = piece->no_guess;
+		int			middle = from + (to - from) / 2;
 
-		push(middle, piece.to, false, piece.no_guess, 0);
-		push(piece.from, middle, false, piece.no_guess, 0);
+		my_task->careful_halving = true;
+		pieces.n--;
+		push(middle, to, false, no_guess);
+		push(from, middle, false, no_guess);
 	}
 	return -1;
 }
@@ -173,7 +227,10 @@ try_piece(const Piece *piece, StreamPlace *place, int *statement)
 	PG_TRY();
 	{
 		run_piece(piece);
-		checkpoint_sub_commit(&sub);
+		if (piece->trial)
+			checkpoint_sub_abort(&sub);
+		else
+			checkpoint_sub_commit(&sub);
 	}
 	PG_CATCH();
 	{
@@ -187,9 +244,10 @@ try_piece(const Piece *piece, StreamPlace *place, int *statement)
 		stream_feeds = NULL;
 		stream_nfeeds = 0;
 		checkpoint_sub_abort(&sub);
-		program_forget(my_task->program, rows_out);
 	}
 	PG_END_TRY();
+	if (edata != NULL || piece->trial)
+		program_forget(my_task->program, rows_out);
 	return edata;
 }
 
@@ -219,7 +277,14 @@ run_pieces(bool *ask_empty)
 			break;
 		if (edata == NULL)
 		{
-			piece_passed(piece);
+			if (!piece.trial)
+				piece_passed(piece);
+			else
+			{
+				trial_passed();
+				if (!share_commit)
+					return -1;	/* the caller takes it back */
+			}
 			if (!share_commit)
 				break;
 			continue;
@@ -282,18 +347,22 @@ task_run_carefully(void)
 
 	batch = my_task->batch;
 	cxt = my_task->cxt;				/* outlives the transaction, and with it the error */
-	if (my_task->piece_size == 0)
-		my_task->piece_size = PIECE_FIRST;
+	if (my_task->row_us == 0)
+	{
+		my_task->row_us = 1;
+		my_task->error_rate = FIRST_RATE;
+	}
 	pieces.n = 0;
-	push(0, batch->nmessages, true, false, 0);
+	push(0, batch->nmessages, true, false);
 	empty_is_fine = false;
-	share_commit = !my_task->program->has_deferred;
+	share_commit = true;
 
 	do
 	{
 		ErrorData  *volatile edata = NULL;
 		volatile int fail_at = -1;
 		volatile bool ask_empty = false;
+		volatile bool taken_back = false;
 		Pieces		before = pieces;
 		StreamPlace place = {NULL, 0};
 		int			statement = 0;
@@ -304,12 +373,13 @@ task_run_carefully(void)
 
 			task_begin();
 			/* another program, if something has changed */
-			if (my_task->program->has_deferred)
+			if (!program_may_defer(my_task->program))
 				share_commit = false;
 			if (batch->nmessages == 0)
 				batch_advance(batch, 0, 0);
 			fail_at = run_pieces(&ask);
 			ask_empty = ask;
+			taken_back = my_task->in_transaction;
 		}
 		PG_CATCH();
 		{
@@ -353,6 +423,11 @@ task_run_carefully(void)
 				else
 					FreeErrorData(edata);
 			}
+		}
+		if (taken_back)
+		{
+			task_abort();
+			MemoryContextSwitchTo(cxt);
 		}
 		if (batch->limit_part >= 0)
 			task_fail_at_limit();

@@ -121,6 +121,7 @@ typedef struct BatchSource
 	int			nrows;
 	Datum	   *values;			/* max_rows * natts */
 	bool	   *isnull;
+	bool	   *skip;			/* rows of messages that have turned out to be bad; NULL: never used yet */
 } BatchSource;
 
 typedef struct Batch

@@ -81,5 +81,7 @@ extern void fault_points_reset(void);
 /* in util.c */
 extern const char *closest_match(const char *wanted, const char *const *names, int n);
 extern int64 monotonic_us(void);
+/* CPU time of this thread: what other processes do does not count */
+extern int64 cpu_us(void);
 
 #endif							/* STREAMPROC_BASE_H */

@@ -122,7 +122,7 @@ is_letter(const Piece *piece)
 static void
 run_piece(const Piece *piece)
 {
-	int64		begun = monotonic_us();
+	int64		begun = cpu_us();
 	int			n = piece->to - piece->from;
 
 	if (is_letter(piece))
@@ -131,9 +131,8 @@ run_piece(const Piece *piece)
 	program_defer(my_task->program);
 	task_execute(piece->from, piece->to);
 	program_finish(my_task->program);
-	/* what the statements cost whatever they run on counts as the piece's */
 	if (n > 1)
-		my_task->row_us += ((double) (monotonic_us() - begun) / n - my_task->row_us) * Min(n / RATE_MESSAGES, 0.1);
+		my_task->row_us += ((double) (cpu_us() - begun) / n - my_task->row_us) * Min(n / RATE_MESSAGES, 0.1);
 }
 
 /* The rows of the piece on top stand in the open transaction. */

@@ -120,6 +120,7 @@ typedef struct PipelineSlot
 	int			launcher_slot;	/* worker slot, -1: none */
 	int			ntasks;
 	bool		expected_exit;	/* the launcher left by itself: no back-off */
+	int			looks;			/* in a row for which tasks asked and the launcher found nothing */
 	int64		bad_rows;
 	int64		restarts;		/* of launcher or tasks, unexpected */
 	int			failures;		/* in a row, for back-off */

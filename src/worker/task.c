@@ -89,7 +89,7 @@ open_consumer(void)
 		KafkaPartition *kp = &batch->kafka[i];
 
 		tp->position->next_offset = tp->taken = tp->committed;
-		tp->record_time = tp->committed_record_time;
+		tp->record = tp->committed_record;
 		tp->finished = tp->position->stop_offset >= 0 && tp->committed >= tp->position->stop_offset;
 		kp->next_offset = tp->committed;
 		kp->at_end = false;
@@ -301,7 +301,7 @@ commit_transaction(CheckpointReason reason)
 
 		tp->committed = tp->position->next_offset;
 		tp->committed_watermark = tp->position->watermark;
-		tp->committed_record_time = tp->position->record_time;
+		tp->committed_record = tp->position->record;
 		me->was[i] = tp->committed;
 	}
 	PG_TRY();
@@ -346,9 +346,7 @@ abort_transaction(void)
 
 		tp->position->next_offset = tp->committed;
 		tp->position->watermark = tp->watermark.value = tp->committed_watermark;
-		tp->position->record_time = tp->committed_record_time;
-		/* that of a batch that is kept and run in pieces is not known any more */
-		tp->record_time = DT_NOBEGIN;
+		tp->position->record = tp->record = tp->committed_record;
 	}
 	me->rows_in = 0;
 	me->bytes = 0;
@@ -448,6 +446,29 @@ fail_at_bad_message(void)
 	worker_fail_pipeline(&me->batch->bad_reason);
 }
 
+/*
+ * The topic has not what this task wants to read.  The launcher decides what
+ * that means: it looks when all tasks have left.  Returns where it has looked
+ * twice already and found nothing wrong.
+ */
+static void
+ask_for_look(const Reason *reason)
+{
+	bool		again;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	/* one for all tasks of a run */
+	if (!me->pipeline->reload)
+		me->pipeline->looks++;
+	again = me->pipeline->looks <= 2;
+	me->pipeline->last_error = *reason;
+	LWLockRelease(shmem->lock);
+	if (!again)
+		return;
+	batch_release(me->batch);
+	ask_for_reload();
+}
+
 /* A partition that Kafka cannot give us. */
 static void
 check_partition_errors(void)
@@ -476,13 +497,11 @@ check_partition_errors(void)
 				break;
 		}
 		reason_set(&reason, "58030", message, kp->error_message, NULL);
-		/* another start would not find it either */
-		if (kp->error == KAFKA_PART_OUT_OF_RANGE)
-			snprintf(reason.hint, sizeof(reason.hint), "To go on without what is gone: note streamproc.position, drop_pipeline(), and create_pipeline() with start => '{\"%d\": first offset left, ...}'.",
-					 kp->partition);
 		strlcpy(reason.topic, kp->topic, SHMEM_TOPIC_LEN);
 		reason.partition = kp->partition;
 		reason.offset = kp->next_offset;
+		if (kp->error != KAFKA_PART_OTHER)
+			ask_for_look(&reason);
 		worker_fail_pipeline(&reason);
 	}
 }
@@ -498,7 +517,7 @@ forget_batch(void)
 	for (i = 0; i < me->batch->nparts; i++)
 	{
 		me->batch->parts[i].taken = me->batch->parts[i].committed;
-		me->batch->parts[i].record_time = me->batch->parts[i].committed_record_time;
+		me->batch->parts[i].record = me->batch->parts[i].committed_record;
 	}
 	batch_reset(me->batch);
 }
@@ -694,7 +713,9 @@ idle(void)
 	if (now - me->last_ends_us > 100000)
 	{
 		kafka_consumer_update_ends(me->consumer);
-		task_show_connection(me);
+		/* if the topic comes back it may be another one: nothing of that is to be read */
+		if (!task_show_connection(me))
+			ask_for_reload();
 		me->last_ends_us = now;
 	}
 	task_show_partitions(me, false);

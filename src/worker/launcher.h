@@ -61,6 +61,7 @@ typedef struct LauncherLoss
 	DataLoss	row;			/* for the table */
 	bool		moved_only;		/* nothing is skipped: no row, nobody is asked */
 	bool		anew;			/* other records: their end, watermark and mark are forgotten */
+	bool		proof;			/* the others of the topic follow from it */
 	bool		other_topic;	/* an option "topic" says something else now */
 	const char *sqlstate;
 	char	   *message;		/* for people */

@@ -82,10 +82,23 @@ loss_make(const PartitionPosition *saved, int64 to_offset, const char *reason)
 	return loss;
 }
 
+/* What proves something comes first: it is what people are told. */
+static int
+compare_losses(const ListCell *a, const ListCell *b)
+{
+	const LauncherLoss *x = lfirst(a);
+	const LauncherLoss *y = lfirst(b);
+	int			topics = strcmp(x->row.topic, y->row.topic);
+
+	if (x->proof != y->proof)
+		return x->proof ? -1 : 1;
+	return topics != 0 ? topics : x->row.partition - y->row.partition;
+}
+
 static void
 fail_for_loss(PipelineRow *row, List *losses)
 {
-	LauncherLoss *loss = linitial(losses);
+	LauncherLoss *loss;
 	Reason		reason;
 	char		detail[SHMEM_MESSAGE_LEN];
 	char		hint[sizeof(reason.hint)];
@@ -93,6 +106,8 @@ fail_for_loss(PipelineRow *row, List *losses)
 	int64		records = 0;
 	ListCell   *lc;
 
+	list_sort(losses, compare_losses);
+	loss = linitial(losses);
 	foreach(lc, losses)
 		records += Max(((LauncherLoss *) lfirst(lc))->records, 0);
 	if (list_length(losses) > 1)
@@ -437,7 +452,6 @@ topic_losses(LauncherTopic *topic, List *old, List *marks, KafkaConf *conf)
 	int64		deadline = monotonic_us() + (int64) Min(streamproc_metadata_interval, SHORT_GRACE) * 1000;
 	int			max = 0;
 	int			n = 0;
-	int			nproofs = 0;
 	bool		same = false;
 	bool		anew = false;
 	int			i;
@@ -483,11 +497,8 @@ topic_losses(LauncherTopic *topic, List *old, List *marks, KafkaConf *conf)
 			loss = loss_same_topic(f);
 		if (loss == NULL)
 			continue;
-		/* what proves it comes first: it is what people are told */
-		if (f->other != NULL || f->missing || f->end < f->saved->next_offset)
-			losses = list_insert_nth(losses, nproofs++, loss);
-		else
-			losses = lappend(losses, loss);
+		loss->proof = f->other != NULL || f->missing || f->end < f->saved->next_offset;
+		losses = lappend(losses, loss);
 	}
 	return losses;
 }
@@ -559,6 +570,7 @@ launcher_find_losses(PipelineRow *row, List *topics, const char *cluster_id, Kaf
 		foreach(lc, topics)
 			losses = list_concat(losses, topic_losses(lfirst(lc), *old, marks, conf));
 	}
+	list_sort(losses, compare_losses);
 	foreach(lc, losses)
 		if (!((LauncherLoss *) lfirst(lc))->moved_only)
 			counted = lappend(counted, lfirst(lc));

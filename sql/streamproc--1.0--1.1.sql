@@ -173,7 +173,7 @@ FROM streamproc.stored_data_loss l
 WHERE streamproc.visible_to_me(l.pipeline);
 GRANT SELECT ON streamproc.data_loss TO PUBLIC;
 COMMENT ON VIEW streamproc.data_loss IS
-	'one row for each gap that a pipeline went on over, by start_pipeline(accept_data_loss => true) or on_data_loss => ''earliest''';
+	'one row for each gap that a pipeline went on over, by start_pipeline(accept_data_loss => true) or on_data_loss => ''earliest'', and for each position that a new query left behind';
 
 -- By what a topic is known again: the last record before each position.
 ALTER TABLE streamproc.task_position

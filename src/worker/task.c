@@ -461,6 +461,8 @@ ask_for_look(const Reason *reason)
 	if (!me->pipeline->reload)
 		me->pipeline->looks++;
 	again = me->pipeline->looks <= 2;
+	if (!again)
+		me->pipeline->looks = 0;
 	me->pipeline->last_error = *reason;
 	LWLockRelease(shmem->lock);
 	if (!again)

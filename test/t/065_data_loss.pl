@@ -129,7 +129,6 @@ wait_caught_up($node, 'gone');
 is(q1("SELECT accept_data_loss FROM streamproc.pipeline WHERE name = 'gone'"), 'f', 'a start without a loss uses up the acceptance');
 
 # while the task is about to read, and another one that is not asked for
-my $log = -s $node->logfile;
 interval('1h');
 simple('going', 1, on_data_loss => 'fail');
 $kafka->produce('going', json(0, 101, 200));
@@ -434,6 +433,35 @@ is(q1("SET ROLE stranger; SELECT count(*) FROM streamproc.data_loss"), 0, 'losse
 is(q1("SET ROLE watcher; SELECT count(*) > 0 FROM streamproc.data_loss"), 't', 'but to pg_read_all_stats');
 sql_fails($node, 'SET ROLE stranger; SELECT * FROM streamproc.stored_data_loss', qr/permission denied/, 'nor the table');
 sql_fails($node, 'SET ROLE stranger; SELECT * FROM streamproc.topic_mark', qr/permission denied/, 'nor the marks');
+# an owner without any rights on these tables
+q1(<<'SQL');
+CREATE ROLE owner LOGIN; GRANT CREATE ON SCHEMA public TO owner;
+GRANT EXECUTE ON FUNCTION streamproc.create_pipeline, streamproc.start_pipeline(text, boolean, boolean), streamproc.drop_pipeline, streamproc.stop_pipeline, streamproc.wait_until_stopped, streamproc.wait_until_caught_up TO owner;
+SQL
+$kafka->topic('owned', 1);
+$kafka->produce('owned', json(0, 1, 100));
+q1(<<'SQL');
+SET SESSION AUTHORIZATION owner;
+CREATE FOREIGN TABLE owned_t (id int, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'owned');
+CREATE TABLE owned (id int, p int, o bigint);
+SELECT streamproc.create_pipeline('owned', 'INSERT INTO owned SELECT id, p, o FROM owned_t');
+SQL
+wait_caught_up($node, 'owned');
+stop('owned');
+anew('owned', 1, json(0, 1001, 1200));
+start('owned');
+refused('owned', qr/^topic "owned" was made anew/, 'a pipeline of an ordinary role');
+q1('SET SESSION AUTHORIZATION owner; ' . (stat_of('hint', 'owned') =~ /: (SELECT .*)/)[0]);
+exact('owned', 'accepted by its owner');
+is(q1('SET SESSION AUTHORIZATION owner; SELECT from_offset, to_offset, reason FROM streamproc.data_loss'), '100|0|topic made anew', 'who sees his row');
+# what an update makes of positions of 1.0
+q1('CREATE DATABASE updated');
+is($node->safe_psql('updated', <<'SQL'), '{-1,41,-1}|{0,0,0}', 'an update takes the records of saved positions over');
+CREATE EXTENSION streamproc VERSION '1.0';
+INSERT INTO streamproc.task_position VALUES ('p', 0, 1, 1, 'c', '{a,a,b}', '{0,1,0}', '{7,42,0}', '{-1,-1,-1}', '{-infinity,-infinity,-infinity}', '{-infinity,2026-01-01,-infinity}', now());
+ALTER EXTENSION streamproc UPDATE;
+SELECT record_offsets, record_sums FROM streamproc.task_position;
+SQL
 sql_fails($node, "SELECT streamproc.alter_pipeline('gone', on_data_loss => 'latest')", qr/invalid value for "on_data_loss": "latest".*Use earliest or fail/s, 'a bad value of the option');
 
 # ---------------------------------------------------------------- another cluster

@@ -420,13 +420,16 @@ loss_same_topic(const Found *f)
 	}
 	if (f->end < saved->next_offset)
 	{
-		/* what was read is in the results: only what is written from now on can follow */
+		/*
+		 * What was read is in the results, and nobody knows from where on the
+		 * records are others: only what is written from now on can follow.
+		 */
 		loss = loss_make(saved, f->end, "end of partition lost");
 		loss->anew = true;
 		loss->records = saved->next_offset - f->end;
 		loss->message = psprintf("the end of topic \"%s\" partition %d is lost: it ends before offset " INT64_FORMAT ", the saved position is " INT64_FORMAT ", a gap of " INT64_FORMAT,
 								 saved->topic, saved->partition, f->end, saved->next_offset, loss->records);
-		loss->detail = "Other partitions still hold the records that were read.";
+		loss->detail = "Other partitions still hold the records that were read. It would go on at its end as that is then.";
 		return loss;
 	}
 	if (saved->next_offset >= f->first)

@@ -171,7 +171,7 @@ wait_query($node, q{SELECT state || ' ' || reason FROM streamproc.stat_pipeline 
 pass('a deleted topic is waited for');
 $kafka->topic('short', 2);
 $kafka->produce('short', json(0, 2001, 2003));
-refused('short', qr/^topic "short" was made anew, or has lost its end: partition 0 now has offsets 0 to 2, the saved position is 20, a gap of 17$/, 'a shorter topic, while running');
+refused('short', qr/^topic "short" was made anew, or has lost its end: partition 0 (is empty now|now has offsets 0 to \d), the saved position is 20, a gap of \d+$/, 'a shorter topic, while running');
 accept_loss('short');
 exact('short', 'accepted');
 
@@ -262,7 +262,7 @@ q1("SELECT pg_terminate_backend(" . (worker_pids($node, pipeline => 'look', role
 $crash->wait_hit('task-loaded') or die 'no task';
 anew('look', 1, json(0, 1001, 1500));
 $crash->reset_fault;
-refused('look', qr/^topic "look" was made anew: partition 0 now has offsets 0 to 499, the saved position is \d+$/, 'a longer topic, while running');
+refused('look', qr/^topic "look" was made anew.*: partition 0 now has offsets 0 to \d+, the saved position is \d+$/, 'a longer topic, while running');
 accept_loss('look');
 exact('look', 'accepted');
 interval('300ms');
@@ -307,7 +307,9 @@ $kafka->start;
 $kafka->produce('ending', json(0, 101, 105));
 start('ending');
 refused('ending', qr/^the end of topic "ending" partition 1 is lost: it ends before offset 0, the saved position is 100, a gap of 100$/, 'a partition that lost its end');
+like(stat_of('detail', 'ending'), qr/^Other partitions still hold the records that were read\. It would go on at its end as that is then\. With/, 'by what is known');
 accept_loss('ending');
+wait_caught_up($node, 'ending', 60);
 $kafka->produce('ending', json(1, 1001, 1010));
 exact('ending', 'accepted: the other partition goes on where it was', 'p = 1 OR o >= 100');
 is(losses('ending'), 'ending 1 100 0 end of partition lost', 'one row');

@@ -180,7 +180,7 @@ CREATE TABLE streamproc.stored_data_loss (
 COMMENT ON TABLE streamproc.stored_data_loss IS
 	'what pipelines could not read any more and went on without; read streamproc.data_loss';
 COMMENT ON COLUMN streamproc.stored_data_loss.from_offset IS 'the record that was to be read next';
-COMMENT ON COLUMN streamproc.stored_data_loss.to_offset IS 'where it went on; NULL: the partition is not read any more';
+COMMENT ON COLUMN streamproc.stored_data_loss.to_offset IS 'where it went on, before from_offset where the topic was made anew; NULL: the partition is not read any more';
 REVOKE ALL ON streamproc.stored_data_loss FROM PUBLIC;
 
 CREATE VIEW streamproc.data_loss WITH (security_barrier) AS
@@ -189,8 +189,37 @@ FROM streamproc.stored_data_loss l
 WHERE streamproc.visible_to_me(l.pipeline);
 GRANT SELECT ON streamproc.data_loss TO PUBLIC;
 COMMENT ON VIEW streamproc.data_loss IS
-	'one row for each gap that a pipeline went on over, by start_pipeline(accept_data_loss => true) or on_data_loss => ''earliest''';
+	'one row for each gap that a pipeline went on over, by start_pipeline(accept_data_loss => true) or on_data_loss => ''earliest'', and for each position that a new query left behind';
 
+-- By what a topic is known again: the last record before each position.
+ALTER TABLE streamproc.task_position
+	ADD COLUMN record_offsets bigint[],
+	ADD COLUMN record_sums bigint[];
+UPDATE streamproc.task_position SET
+	record_offsets = ARRAY(SELECT CASE WHEN pg_catalog.isfinite(u.t) THEN u.o OPERATOR(pg_catalog.-) 1 ELSE -1 END
+		FROM ROWS FROM (pg_catalog.unnest(next_offsets), pg_catalog.unnest(record_times)) WITH ORDINALITY AS u(o, t, n) ORDER BY u.n),
+	record_sums = pg_catalog.array_fill(0::bigint, ARRAY[pg_catalog.cardinality(next_offsets)]);
+ALTER TABLE streamproc.task_position
+	ALTER COLUMN record_offsets SET NOT NULL,
+	ALTER COLUMN record_sums SET NOT NULL;
+COMMENT ON COLUMN streamproc.task_position.record_offsets IS 'per partition the last record that was read, -1: none; record_times and record_sums are of the same record';
+COMMENT ON COLUMN streamproc.task_position.record_sums IS 'per partition a checksum of key and value of the last record that was read, 0: not known';
+
+-- Written by the launcher at each look at the topics, as the positions of a
+-- running pipeline move on in whatever topic there is.
+CREATE TABLE streamproc.topic_mark (
+	pipeline			name NOT NULL,
+	topics				text[] NOT NULL,
+	partitions			integer[] NOT NULL,
+	record_offsets		bigint[] NOT NULL,
+	record_times		timestamptz[] NOT NULL,
+	record_sums			bigint[] NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE streamproc.topic_mark IS
+	'one row per pipeline: records that its topics held at the last look, by which topics that were made anew are found';
+REVOKE ALL ON streamproc.topic_mark FROM PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('streamproc.topic_mark', '');
 SELECT pg_catalog.pg_extension_config_dump('streamproc.stored_id', '');
 SELECT pg_catalog.pg_extension_config_dump('streamproc.stored_dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('streamproc.stored_data_loss', '');

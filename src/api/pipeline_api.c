@@ -152,10 +152,11 @@ check_parallelism(int parallelism)
 
 /*
  * All checks of a query as the caller: legality, plans, rights on tables,
- * user mapping.  NOTICE where the topic cannot be seen now.
+ * user mapping.  NOTICE where the topic cannot be seen now.  "topics", where
+ * not NULL, gets the names of the topics that it reads.
  */
 static List *
-check_query_text(const char *text, int parallelism, bool ask_cluster)
+check_query_text(const char *text, int parallelism, bool ask_cluster, List **topics)
 {
 	List	   *queries = plan_parse(text);
 	Oid			server;
@@ -177,6 +178,8 @@ check_query_text(const char *text, int parallelism, bool ask_cluster)
 				 errdetail("Rows are applied one by one: the arbiter is not one btree index over plain columns, the target has a BEFORE INSERT row trigger, or ON CONFLICT stands in a WITH."),
 				 errhint("Leave parallelism out, or set it to 1.")));
 	}
+	for (i = 0; topics != NULL && i < program->nsources; i++)
+		*topics = lappend(*topics, stream_source_load(program->sources[i].relid)->topic);
 	conf = stream_server_conf(server, GetUserId());
 	if (ask_cluster)
 	{
@@ -298,7 +301,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("pipeline \"%s\" already exists", name)));
-	queries = check_query_text(query, row.parallelism, row.active);
+	queries = check_query_text(query, row.parallelism, row.active, NULL);
 	(void) define_procedure(name, queries, false);
 
 	if (!pg_strong_random(row.id.data, UUID_LEN))
@@ -323,6 +326,7 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = api_arg_name(fcinfo);
 	PipelineRow *row = api_get_for_update(name, "alter_pipeline()");
+	List	   *topics = NIL;
 
 	if (!PG_ARGISNULL(2))
 	{
@@ -353,7 +357,7 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("only the owner of pipeline \"%s\" can replace its query", name),
 					 errhint("SET ROLE to the owner first.")));
-		queries = check_query_text(arg_text(fcinfo, 1, "query"), row->parallelism, row->active);
+		queries = check_query_text(arg_text(fcinfo, 1, "query"), row->parallelism, row->active, &topics);
 		(void) define_procedure(name, queries, true);
 		row->settings = current_settings();
 	}
@@ -375,10 +379,14 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 	}
 	/*
 	 * Another end: forget the offsets that were resolved for the old one.
-	 * Another query: the tasks that still run the old one cannot commit after us.
+	 * Another query: the tasks that still run the old one cannot commit after us,
+	 * and positions of topics that it does not read go, by the user's will; if
+	 * the launcher finds such, an option "topic" was changed.
 	 */
-	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
-		catalog_positions_new_run(name, !PG_ARGISNULL(1));
+	if (!PG_ARGISNULL(1))
+		catalog_positions_new_text(name, topics);
+	else if (!PG_ARGISNULL(2))
+		catalog_positions_new_run(name);
 	row->version = next_version(row->version);
 	catalog_pipeline_update(row);
 	PG_RETURN_VOID();
@@ -417,7 +425,7 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 	set_state(row, NULL);
 	row->version = next_version(row->version);
 	/* a new run has new ends */
-	catalog_positions_new_run(name, false);
+	catalog_positions_new_run(name);
 	catalog_pipeline_update(row);
 	PG_RETURN_VOID();
 }
@@ -492,7 +500,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	queries = check_query_text(query, 0, false);
+	queries = check_query_text(query, 0, false, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	program = program_make(queries);
 	foreach(lc, program->statements)

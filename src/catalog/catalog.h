@@ -62,6 +62,7 @@ typedef struct PipelineRow
 /* in pipeline.c */
 extern bool catalog_installed(void);
 extern void catalog_pipeline_lock(const char *name);
+extern bool catalog_pipeline_try_lock(const char *name);
 extern PipelineRow *catalog_pipeline_get(const char *name, bool missing_ok);
 extern List *catalog_pipelines(void);
 extern void catalog_pipeline_insert(PipelineRow *row);
@@ -75,6 +76,14 @@ extern void catalog_install_callbacks(void);
 
 /* ---- positions (position.c) ---- */
 
+/* A record by which a topic is known again. */
+typedef struct RecordMark
+{
+	int64		offset;			/* -1: none */
+	TimestampTz time;			/* of the message; DT_NOBEGIN: none */
+	int64		sum;			/* of key and value; 0: not known */
+} RecordMark;
+
 typedef struct PartitionPosition
 {
 	char	   *topic;
@@ -82,7 +91,7 @@ typedef struct PartitionPosition
 	int64		next_offset;
 	int64		stop_offset;	/* -1: none */
 	TimestampTz watermark;		/* DT_NOBEGIN: none */
-	TimestampTz record_time;	/* DT_NOBEGIN: none */
+	RecordMark	record;			/* the last one that was read, below next_offset */
 } PartitionPosition;
 
 typedef struct PositionRow
@@ -105,11 +114,14 @@ extern List *catalog_positions(const char *pipeline);
 extern void catalog_position_insert(PositionRow *row);
 /* deletes them; what was deleted, as it stood last */
 extern List *catalog_positions_delete(const char *pipeline);
+/* A new run has new ends: forgets stop offsets. */
+extern void catalog_positions_new_run(const char *pipeline);
 /*
- * A new run has new ends: forgets stop offsets.  "old_text": nothing of the
- * present tasks may be committed after this transaction.
+ * The same for a new text that reads "topics" (of char *): positions of others
+ * become rows of losses, and nothing of the present tasks can be committed after this
+ * transaction.
  */
-extern void catalog_positions_new_run(const char *pipeline, bool old_text);
+extern void catalog_positions_new_text(const char *pipeline, List *topics);
 /*
  * Writes "row" over the stored row.  Ends the process unless the stored row is of
  * the same pipeline, task and generation and holds the offsets "was".  On
@@ -154,5 +166,34 @@ extern void catalog_dead_letter_delete(const char *pipeline, int64 id);
 extern int64 catalog_dead_letters_delete(const char *pipeline, TimestampTz before);
 /* number of those that are there, and the largest id */
 extern int64 catalog_dead_letters_count(const char *pipeline, int64 *last_id);
+
+/* ---- losses of data (data_loss.c) ---- */
+
+/* What a pipeline goes on without. */
+typedef struct DataLoss
+{
+	const char *topic;
+	int32		partition;
+	int64		from_offset;	/* the record that was to be read next */
+	int64		to_offset;		/* where it goes on; -1: the partition is not read any more */
+	const char *reason;			/* as the table shows it */
+} DataLoss;
+
+/* writes a row under a new id */
+extern void catalog_data_loss_insert(const char *pipeline, const DataLoss *loss, const char *cluster_id);
+extern void catalog_data_losses_delete(const char *pipeline);
+
+/* A record that a partition held at the last look. */
+typedef struct TopicMark
+{
+	char	   *topic;
+	int32		partition;
+	RecordMark	record;
+} TopicMark;
+
+/* of TopicMark, in the current memory context */
+extern List *catalog_topic_marks(const char *pipeline);
+/* replaces them, where they are others; the caller holds catalog_pipeline_lock() */
+extern void catalog_topic_marks_set(const char *pipeline, List *marks);
 
 #endif							/* STREAMPROC_CATALOG_H */

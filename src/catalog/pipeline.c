@@ -115,6 +115,18 @@ catalog_pipeline_lock(const char *name)
 					   ExclusiveLock);
 }
 
+/* The same without waiting; false: somebody else has it. */
+bool
+catalog_pipeline_try_lock(const char *name)
+{
+	Oid			schema = get_namespace_oid(CATALOG_SCHEMA, false);
+	Oid			relid = get_relname_relid("pipeline", schema);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relid, hash_bytes((const unsigned char *) name, strlen(name)), 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
 /* The procedure of a pipeline and its owner, InvalidOid where there is none. */
 Oid
 catalog_procedure(const char *name, Oid *owner)
@@ -378,6 +390,8 @@ catalog_pipeline_delete(const char *name)
 	if (letters > 0)
 		ereport(NOTICE,
 				(errmsg("pipeline \"%s\" is dropped with " INT64_FORMAT " dead letters", name, letters)));
+	catalog_topic_marks_set(name, NIL);
+	catalog_data_losses_delete(name);
 	CommandCounterIncrement();
 	catalog_mark_changed();
 	return true;

@@ -44,21 +44,30 @@ enum PositionColumn
 	COL_STOP_OFFSETS,
 	COL_WATERMARKS,
 	COL_RECORD_TIMES,
-	COL_UPDATED
+	COL_UPDATED,
+	COL_RECORD_OFFSETS,
+	COL_RECORD_SUMS
 };
-#define POSITION_NATTS COL_UPDATED
+#define POSITION_NATTS COL_RECORD_SUMS
 
 static Relation
 position_open(LOCKMODE lockmode)
 {
 	Oid			schema = get_namespace_oid(CATALOG_SCHEMA, false);
 	Oid			relid = get_relname_relid("task_position", schema);
+	Relation	rel;
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table %s.task_position does not exist", CATALOG_SCHEMA)));
-	return table_open(relid, lockmode);
+	rel = table_open(relid, lockmode);
+	if (RelationGetNumberOfAttributes(rel) != POSITION_NATTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("library and SQL objects of streamproc are of different versions"),
+				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
+	return rel;
 }
 
 static Datum *
@@ -81,8 +90,10 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 			   *next,
 			   *stop,
 			   *watermarks,
-			   *times;
-	int			n[6];
+			   *times,
+			   *records,
+			   *sums;
+	int			n[8];
 	int			i;
 
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
@@ -97,7 +108,9 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 	stop = array_elements(values[COL_STOP_OFFSETS - 1], INT8OID, 8, true, TYPALIGN_DOUBLE, &n[3]);
 	watermarks = array_elements(values[COL_WATERMARKS - 1], TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &n[4]);
 	times = array_elements(values[COL_RECORD_TIMES - 1], TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &n[5]);
-	for (i = 1; i < 6; i++)
+	records = array_elements(values[COL_RECORD_OFFSETS - 1], INT8OID, 8, true, TYPALIGN_DOUBLE, &n[6]);
+	sums = array_elements(values[COL_RECORD_SUMS - 1], INT8OID, 8, true, TYPALIGN_DOUBLE, &n[7]);
+	for (i = 1; i < 8; i++)
 		if (n[i] != n[0])
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
@@ -114,7 +127,9 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 		p->next_offset = DatumGetInt64(next[i]);
 		p->stop_offset = DatumGetInt64(stop[i]);
 		p->watermark = DatumGetTimestampTz(watermarks[i]);
-		p->record_time = DatumGetTimestampTz(times[i]);
+		p->record.offset = DatumGetInt64(records[i]);
+		p->record.time = DatumGetTimestampTz(times[i]);
+		p->record.sum = DatumGetInt64(sums[i]);
 	}
 	row->tid = tuple->t_self;
 	row->relfilenode = rel->rd_node.relNode;
@@ -153,9 +168,15 @@ position_to_tuple(Relation rel, const PositionRow *row)
 		elems[i] = TimestampTzGetDatum(row->parts[i].watermark);
 	values[COL_WATERMARKS - 1] = PointerGetDatum(construct_array(elems, n, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
 	for (i = 0; i < n; i++)
-		elems[i] = TimestampTzGetDatum(row->parts[i].record_time);
+		elems[i] = TimestampTzGetDatum(row->parts[i].record.time);
 	values[COL_RECORD_TIMES - 1] = PointerGetDatum(construct_array(elems, n, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
 	values[COL_UPDATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	for (i = 0; i < n; i++)
+		elems[i] = Int64GetDatum(row->parts[i].record.offset);
+	values[COL_RECORD_OFFSETS - 1] = PointerGetDatum(construct_array(elems, n, INT8OID, 8, true, TYPALIGN_DOUBLE));
+	for (i = 0; i < n; i++)
+		elems[i] = Int64GetDatum(row->parts[i].record.sum);
+	values[COL_RECORD_SUMS - 1] = PointerGetDatum(construct_array(elems, n, INT8OID, 8, true, TYPALIGN_DOUBLE));
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 
@@ -245,8 +266,20 @@ catalog_positions_delete(const char *pipeline)
 	return deleted;
 }
 
-void
-catalog_positions_new_run(const char *pipeline, bool old_text)
+static bool
+contains_name(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+/* "topics": those that a new text reads */
+static void
+new_run(const char *pipeline, bool new_text, List *topics)
 {
 	Relation	rel = position_open(RowExclusiveLock);
 	List	   *rows = catalog_positions(pipeline);
@@ -255,7 +288,8 @@ catalog_positions_new_run(const char *pipeline, bool old_text)
 	foreach(lc, rows)
 	{
 		PositionRow *latest = lock_latest(rel, lfirst(lc));
-		bool		change = old_text;
+		bool		change = new_text;
+		int			n = 0;
 		int			i;
 
 		if (latest == NULL)
@@ -265,14 +299,37 @@ catalog_positions_new_run(const char *pipeline, bool old_text)
 			if (latest->parts[i].stop_offset >= 0)
 				change = true;
 			latest->parts[i].stop_offset = -1;
+			if (!new_text || contains_name(topics, latest->parts[i].topic))
+				latest->parts[n++] = latest->parts[i];
+			else
+			{
+				DataLoss	loss = {latest->parts[i].topic, latest->parts[i].partition,
+				latest->parts[i].next_offset, -1, "query changed"};
+
+				catalog_data_loss_insert(pipeline, &loss, latest->cluster_id);
+			}
 		}
 		if (!change)
 			continue;
+		/* a row without partitions stays: it carries epoch and generation on */
+		latest->nparts = n;
 		latest->generation++;
 		simple_heap_update(rel, &latest->tid, position_to_tuple(rel, latest));
 	}
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+void
+catalog_positions_new_run(const char *pipeline)
+{
+	new_run(pipeline, false, NIL);
+}
+
+void
+catalog_positions_new_text(const char *pipeline, List *topics)
+{
+	new_run(pipeline, true, topics);
 }
 
 static void

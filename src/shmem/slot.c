@@ -55,6 +55,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->reload = false;
 		slot->expected_exit = false;
 		slot->retry_until = slot->retry_done = 0;
+		slot->looks = 0;
 		slot->bad_rows = 0;
 		slot->database = database;
 		slot->owner = InvalidOid;

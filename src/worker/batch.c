@@ -103,9 +103,9 @@ batch_create(Program *program, PipelineRow *row, PositionRow *position, int pipe
 		part->position = &position->parts[i];
 		part->committed = part->taken = part->position->next_offset;
 		part->watermark.value = part->position->watermark;
-		part->record_time = part->position->record_time;
+		part->record = part->position->record;
 		part->committed_watermark = part->watermark.value;
-		part->committed_record_time = part->record_time;
+		part->committed_record = part->record;
 		part->slot = partition_slot_claim(pipeline_slot, position->task,
 										  part->position->topic, part->position->partition);
 		part->sources = palloc(sizeof(int) * Max(batch->nsources, 1));
@@ -523,7 +523,7 @@ decode_pending(Batch *batch, bool careful)
 		TaskPartition *tp = &batch->parts[i];
 
 		if (tp->last_pending >= 0)
-			tp->record_time = worker_kafka_time(kafka_message_timestamp(&batch->pending[tp->last_pending]));
+			tp->record = worker_record_mark(&batch->pending[tp->last_pending]);
 	}
 	/* all at once: the allocator's lock is then not passed to and fro for each */
 	batch_release(batch);
@@ -687,7 +687,8 @@ batch_advance(Batch *batch, int from, int to)
 		if (to == batch->nmessages && !batch->bad)
 			tp->position->next_offset = tp->taken;
 		tp->position->watermark = tp->watermark.value;
-		/* a piece of a batch may end at another record than the batch: see identity.c */
-		tp->position->record_time = to == batch->nmessages ? tp->record_time : DT_NOBEGIN;
+		/* a piece of a batch may end before that record; the one before the batch will do */
+		if (to == batch->nmessages)
+			tp->position->record = tp->record;
 	}
 }

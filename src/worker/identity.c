@@ -6,19 +6,26 @@
  * A topic that was deleted and made anew has the same name, cluster and
  * partitions.  Where it has fewer records than the position says, the broker
  * refuses the offset; where it has more, reading would silently go on in the
- * middle of other data.  So the record right before the position is looked at:
- * it must bear the message timestamp that was saved with the position.
+ * middle of other data.  So with each position the last record that was read
+ * is remembered: its offset, message timestamp and a checksum of key and
+ * value.  A record of that offset must still be that record.
  *
- * While the pipeline runs its positions go on in whatever topic there is, so
- * then those of the look before are compared.
+ * While a pipeline runs, its positions move on in whatever topic there is, so
+ * they prove nothing.  What is compared then are marks: records that were
+ * before the positions at the last look.  If they are still there, the topic
+ * is the same from before that look until now, and so the positions read
+ * before the comparison are its own: their records are the next marks.  They
+ * are kept in a table: a launcher that begins in the middle must know them.
  *
- * What is not there (deleted by retention, compacted, a control record) cannot
- * be compared, and a cluster that does not answer in time is asked again next
- * time: only a record that contradicts fails the pipeline.
+ * What is not there (deleted by retention, compacted) cannot be compared, and
+ * a cluster that does not answer in time is asked again next time: only a
+ * record that contradicts counts.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <xxhash.h>
 
 #include "checkpoint/checkpoint.h"
 #include "miscadmin.h"
@@ -31,32 +38,38 @@
 #define LOOK_MESSAGES	64
 #define LOOK_BYTES		(1024 * 1024)
 
-/* what the look before has read, in a context of its own */
-static List *previous = NIL;
-static MemoryContext previous_cxt = NULL;
+static int	nmarks = -1;		/* partitions that have one, -1: not known */
 
-typedef struct Look
+RecordMark
+worker_record_mark(const KafkaMessage *message)
 {
-	PartitionPosition *position;
-	bool		done;
-} Look;
+	RecordMark	mark;
+	/* no key and no value are something else than empty ones */
+	XXH64_hash_t seed = (message->key == NULL ? 1 : 0) + (message->value == NULL ? 2 : 0);
 
-static void
-fail_other_topic(const PartitionPosition *position, TimestampTz found)
+	if (message->key != NULL)
+		seed += XXH3_64bits(message->key, message->key_len);
+	mark.offset = message->offset;
+	mark.time = worker_kafka_time(kafka_message_timestamp(message));
+	mark.sum = (int64) XXH3_64bits_withSeed(message->value, message->value_len, seed);
+	if (mark.sum == 0)
+		mark.sum = 1;
+	return mark;
+}
+
+/* Is there anything to compare? */
+bool
+record_mark_known(const RecordMark *mark)
 {
-	Reason		reason;
-	char		detail[SHMEM_MESSAGE_LEN];
-	char		was[64];
+	return mark->offset >= 0 && (!TIMESTAMP_NOT_FINITE(mark->time) || mark->sum != 0);
+}
 
-	strlcpy(was, timestamptz_to_str(position->record_time), sizeof(was));
-	snprintf(detail, sizeof(detail), "The record before the position was of %s, the topic has one of %s there.",
-			 was, timestamptz_to_str(found));
-	reason_set(&reason, "58030", "the topic is not the one that was read: it was made anew", detail,
-			   "Drop the pipeline and create it anew, with start => where to begin in the new topic.");
-	strlcpy(reason.topic, position->topic, SHMEM_TOPIC_LEN);
-	reason.partition = position->partition;
-	reason.offset = position->next_offset;
-	worker_fail_pipeline(&reason);
+static bool
+marks_contradict(const RecordMark *a, const RecordMark *b)
+{
+	if (!TIMESTAMP_NOT_FINITE(a->time) && !TIMESTAMP_NOT_FINITE(b->time) && a->time != b->time)
+		return true;
+	return a->sum != 0 && b->sum != 0 && a->sum != b->sum;
 }
 
 /*
@@ -64,45 +77,32 @@ fail_other_topic(const PartitionPosition *position, TimestampTz found)
  * seen.  *more: there may be more at once (and then nothing wakes us).
  */
 static int
-look(KafkaConsumer *consumer, KafkaPartition *parts, Look *looks, int n, bool *more)
+look(KafkaConsumer *consumer, KafkaPartition *parts, RecordLook *looks, int n, bool *more)
 {
 	KafkaMessage messages[LOOK_MESSAGES];
 	int			got = kafka_consumer_poll(consumer, messages, LOOK_MESSAGES, LOOK_BYTES);
-	PartitionPosition *wrong = NULL;
-	TimestampTz wrong_time = 0;
 	int			left = 0;
 	int			i;
 
 	*more = got > 0;
 	for (i = 0; i < got; i++)
 	{
-		Look	   *l = &looks[messages[i].part];
-		int64		ms = kafka_message_timestamp(&messages[i]);
+		RecordLook *l = &looks[messages[i].part];
 
-		if (!l->done && messages[i].offset == l->position->next_offset - 1 && ms >= 0)
+		if (!l->seen && messages[i].offset == l->record.offset)
 		{
-			TimestampTz found = worker_kafka_time(ms);
-
-			if (found != l->position->record_time)
-			{
-				wrong = l->position;
-				wrong_time = found;
-			}
+			l->found = worker_record_mark(&messages[i]);
+			l->result = marks_contradict(&l->record, &l->found) ? RECORD_OTHER : RECORD_SAME;
 		}
-		l->done = true;
+		l->seen = true;
 	}
 	if (got > 0)
 		kafka_messages_free(messages, got);
-	if (wrong != NULL)
-	{
-		kafka_consumer_close(consumer);
-		fail_other_topic(wrong, wrong_time);
-	}
 	for (i = 0; i < n; i++)
 	{
 		if (parts[i].at_end || parts[i].error != KAFKA_PART_OK)
-			looks[i].done = true;
-		if (looks[i].done)
+			looks[i].seen = true;
+		if (looks[i].seen)
 			kafka_consumer_hold(consumer, i, true);
 		else
 			left++;
@@ -110,96 +110,221 @@ look(KafkaConsumer *consumer, KafkaPartition *parts, Look *looks, int n, bool *m
 	return left;
 }
 
-/* Is the partition one of those that the pipeline reads now? */
-static bool
-is_read(List *topics, const PartitionPosition *position)
+/*
+ * Looks at records, each of another partition; takes at most timeout_ms.  No
+ * transaction is open.
+ */
+void
+launcher_look_at_records(KafkaConf *conf, RecordLook *looks, int n, int timeout_ms)
+{
+	int64		deadline = monotonic_us() + (int64) timeout_ms * 1000;
+	KafkaPartition *parts;
+	KafkaConsumer *consumer;
+	bool		more;
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		looks[i].result = RECORD_UNKNOWN;
+		looks[i].seen = false;
+	}
+	if (n == 0)
+		return;
+	parts = palloc0(sizeof(KafkaPartition) * n);
+	for (i = 0; i < n; i++)
+	{
+		parts[i].topic = looks[i].topic;
+		parts[i].partition = looks[i].partition;
+		parts[i].next_offset = looks[i].record.offset;
+	}
+	consumer = kafka_consumer_open(conf, parts, n, 0);
+	while (look(consumer, parts, looks, n, &more) > 0)
+	{
+		long		left = (long) ((deadline - monotonic_us()) / 1000);
+
+		if (left <= 0)
+			break;
+		if (!more)
+		{
+			(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+									 kafka_consumer_fd(consumer), Min(left, kafka_consumer_sleep_ms(consumer)),
+									 PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+		}
+		worker_check();
+	}
+	kafka_consumer_close(consumer);
+	pfree(parts);
+}
+
+/* ---- marks of a running pipeline ---- */
+
+TopicMark *
+topic_mark_find(List *marks, const char *topic, int32 partition)
 {
 	ListCell   *lc;
 
-	foreach(lc, topics)
+	foreach(lc, marks)
 	{
-		LauncherTopic *topic = lfirst(lc);
+		TopicMark  *mark = lfirst(lc);
 
-		if (strcmp(topic->name, position->topic) == 0)
-			return position->partition < topic->npartitions;
+		if (mark->partition == partition && strcmp(mark->topic, topic) == 0)
+			return mark;
 	}
-	return false;
+	return NULL;
+}
+
+static void
+read_saved(const char *pipeline, MemoryContext cxt, List **positions, List **marks)
+{
+	checkpoint_begin();
+	MemoryContextSwitchTo(cxt);
+	*positions = catalog_positions(pipeline);
+	*marks = catalog_topic_marks(pipeline);
+	checkpoint_commit();
+	MemoryContextSwitchTo(cxt);
 }
 
 /*
- * Compares the records before the saved positions with what is saved of them;
- * takes at most timeout_ms.  No transaction is open.
+ * Stores marks, unless somebody is changing the pipeline or has taken it over:
+ * another launcher may have gone on in another topic, whose marks these are
+ * not.
  */
-void
-launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int timeout_ms)
+static void
+store_marks(PipelineRow *row, MemoryContext cxt, List *marks)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc identity", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext now_cxt = AllocSetContextCreate(TopMemoryContext, "streamproc positions", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
-	List	   *positions;
-	List	   *now;
-	int64		deadline = monotonic_us() + (int64) timeout_ms * 1000;
-	KafkaConsumer *consumer;
-	KafkaPartition *parts;
-	Look	   *looks;
-	ListCell   *lc;
-	int			max = 0;
-	int			n = 0;
-	bool		more;
-
 	checkpoint_begin();
-	MemoryContextSwitchTo(now_cxt);
-	now = catalog_positions(row->name);
+	MemoryContextSwitchTo(cxt);
+	if (catalog_pipeline_try_lock(row->name))
+	{
+		PipelineRow *now = catalog_pipeline_get(row->name, true);
+
+		worker_check();
+		if (now != NULL && now->version == row->version)
+		{
+			catalog_topic_marks_set(row->name, marks);
+			nmarks = list_length(marks);
+		}
+	}
 	checkpoint_commit();
 	MemoryContextSwitchTo(cxt);
-	positions = previous ? previous : now;
+}
+
+/*
+ * The marks that follow: of each position its last record, where it has one
+ * and the look has not been in vain; else the one before.  Without looks
+ * (n < 0) partitions that have a mark keep it.
+ */
+static List *
+next_marks(List *positions, List *marks, RecordLook *looks, int n)
+{
+	List	   *next = NIL;
+	ListCell   *lc;
 
 	foreach(lc, positions)
-		max += ((PositionRow *) lfirst(lc))->nparts;
-	parts = palloc0(sizeof(KafkaPartition) * Max(max, 1));
-	looks = palloc0(sizeof(Look) * Max(max, 1));
-	foreach(lc, positions)
 	{
-		PositionRow *r = lfirst(lc);
+		PositionRow *row = lfirst(lc);
 		int			i;
 
-		for (i = 0; i < r->nparts; i++)
+		for (i = 0; i < row->nparts; i++)
 		{
-			PartitionPosition *p = &r->parts[i];
+			PartitionPosition *p = &row->parts[i];
+			TopicMark  *mark = topic_mark_find(marks, p->topic, p->partition);
+			bool		replace = mark == NULL;
+			int			k;
 
-			if (p->next_offset <= 0 || TIMESTAMP_NOT_FINITE(p->record_time) || !is_read(topics, p))
-				continue;
-			looks[n].position = p;
-			parts[n].topic = p->topic;
-			parts[n].partition = p->partition;
-			parts[n].next_offset = p->next_offset - 1;
-			n++;
-		}
-	}
-	if (n > 0)
-	{
-		consumer = kafka_consumer_open(conf, parts, n, 0);
-		while (look(consumer, parts, looks, n, &more) > 0)
-		{
-			long		left = (long) ((deadline - monotonic_us()) / 1000);
-
-			if (left <= 0)
-				break;
-			if (!more)
+			for (k = 0; k < n; k++)
+				if (looks[k].partition == p->partition && strcmp(looks[k].topic, p->topic) == 0)
+					replace = looks[k].seen;
+			if (replace && record_mark_known(&p->record))
 			{
-				(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-										 kafka_consumer_fd(consumer), Min(left, kafka_consumer_sleep_ms(consumer)),
-										 PG_WAIT_EXTENSION);
-				ResetLatch(MyLatch);
+				mark = palloc(sizeof(TopicMark));
+				mark->topic = p->topic;
+				mark->partition = p->partition;
+				mark->record = p->record;
 			}
-			worker_check();
+			if (mark != NULL)
+				next = lappend(next, mark);
 		}
-		kafka_consumer_close(consumer);
 	}
+	return next;
+}
+
+/*
+ * Regularly while a pipeline runs: are its topics the ones of the last look?
+ * False: one was made anew; the next launcher will find that, too.
+ */
+bool
+launcher_look(PipelineRow *row, KafkaConf *conf, int timeout_ms)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext cxt = AllocSetContextCreate(old, "streamproc identity", ALLOCSET_DEFAULT_SIZES);
+	List	   *positions;
+	List	   *marks;
+	RecordLook *looks;
+	ListCell   *lc;
+	int			n = 0;
+	bool		same = true;
+	int			i;
+
+	read_saved(row->name, cxt, &positions, &marks);
+	looks = palloc(sizeof(RecordLook) * Max(list_length(marks), 1));
+	foreach(lc, marks)
+	{
+		TopicMark  *mark = lfirst(lc);
+
+		looks[n].topic = mark->topic;
+		looks[n].partition = mark->partition;
+		looks[n++].record = mark->record;
+	}
+	launcher_look_at_records(conf, looks, n, timeout_ms);
+	for (i = 0; i < n && same; i++)
+	{
+		if (looks[i].result != RECORD_OTHER)
+			continue;
+		same = false;
+		ereport(LOG,
+				(errmsg("pipeline \"%s\" starts anew: topic \"%s\" has another record at offset " INT64_FORMAT " of partition %d than before",
+						row->name, looks[i].topic, looks[i].record.offset, looks[i].partition)));
+	}
+	if (same)
+		store_marks(row, cxt, next_marks(positions, marks, looks, n));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
-	if (previous_cxt != NULL)
-		MemoryContextDelete(previous_cxt);
-	previous = now;
-	previous_cxt = now_cxt;
+	return same;
+}
+
+/*
+ * Often while a pipeline runs: partitions that have no mark yet get one soon
+ * after their first record, so that a topic made anew before the first look is
+ * found.
+ */
+void
+launcher_first_marks(PipelineRow *row, int pipeline)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext cxt;
+	List	   *positions;
+	List	   *marks;
+	int			with_records = 0;
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	for (i = 0; i < shmem->npartitions; i++)
+	{
+		PartitionSlot *p = &shmem->partitions[i];
+
+		if (p->in_use && p->pipeline == pipeline &&
+			(TimestampTz) pg_atomic_read_u64(&p->last_record) != DT_NOBEGIN)
+			with_records++;
+	}
+	LWLockRelease(shmem->lock);
+	if (with_records <= nmarks || with_records == 0)
+		return;
+
+	cxt = AllocSetContextCreate(old, "streamproc identity", ALLOCSET_DEFAULT_SIZES);
+	read_saved(row->name, cxt, &positions, &marks);
+	store_marks(row, cxt, next_marks(positions, marks, NULL, -1));
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
 }

@@ -12,6 +12,7 @@
  *				partition has no saved position
  *	  clear		workers that a predecessor left behind are woken, told to
  *				leave, and waited for
+ *	  compare	saved positions with what the cluster has (loss.c)
  *	  settle	positions of all partitions are written, one row per task, with
  *				this launcher's generation: from here on nobody of an older
  *				generation can commit.  Nothing has been read yet
@@ -46,7 +47,6 @@
 #define QUESTION_TIMEOUT 10000	/* ms, for one question to the cluster */
 #define FIRST_TIMEOUT 1500		/* ms, for the first one */
 #define RETRY_MS 500
-#define LOOK_TIMEOUT 2000		/* ms, for a look at the records before the positions */
 /* While tasks are watched, questions must not hide an outage, or a stop, for long. */
 #define WATCH_TIMEOUT 800		/* ms, for what is asked regularly */
 #define ENDS_TIMEOUT 2000		/* ms, for the ends that somebody waits for */
@@ -136,6 +136,16 @@ objects_changed(void)
 	return changed;
 }
 
+/* Leaves; the supervisor starts another launcher at once. */
+static void
+start_anew(void)
+{
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	shmem->pipelines[me->pipeline].expected_exit = true;
+	LWLockRelease(shmem->lock);
+	proc_exit(0);
+}
+
 /* Leaves when the pipeline was stopped, dropped or changed, or what it reads. */
 static void
 check_wanted(void)
@@ -144,16 +154,11 @@ check_wanted(void)
 
 	worker_check();
 	if (!slot->wanted || slot->dropped || slot->version != me->version || objects_changed())
-	{
-		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-		slot->expected_exit = true;
-		LWLockRelease(shmem->lock);
-		proc_exit(0);
-	}
+		start_anew();
 }
 
-static void
-wait_for(const char *sqlstate, const char *message, const char *hint)
+void
+launcher_wait_for(const char *sqlstate, const char *message, const char *hint)
 {
 	Reason		reason;
 
@@ -173,15 +178,15 @@ wait_for_cluster(const char *topic, const KafkaError *err)
 	{
 		case KAFKA_NO_TOPIC:
 			snprintf(message, sizeof(message), "topic \"%s\" does not exist", topic);
-			wait_for("42704", message, "Create the topic; the pipeline goes on by itself.");
+			launcher_wait_for("42704", message, "Create the topic; the pipeline goes on by itself.");
 			break;
 		case KAFKA_UNREACHABLE:
 			snprintf(message, sizeof(message), "broker unreachable: %s", err->message);
-			wait_for("08001", message, "Check the broker and the options of the server and user mapping; the pipeline goes on by itself.");
+			launcher_wait_for("08001", message, "Check the broker and the options of the server and user mapping; the pipeline goes on by itself.");
 			break;
 		default:
 			snprintf(message, sizeof(message), "cluster does not answer: %s", err->message);
-			wait_for("08000", message, "The pipeline goes on by itself.");
+			launcher_wait_for("08000", message, "The pipeline goes on by itself.");
 			break;
 	}
 }
@@ -262,7 +267,7 @@ load_or_fail(void)
 		if (!worker_error_passes(edata->sqlerrcode))
 			worker_fail_pipeline(&reason);
 		me->version = shmem->pipelines[me->pipeline].version;
-		wait_for(reason.sqlstate, reason.message, reason.hint);
+		launcher_wait_for(reason.sqlstate, reason.message, reason.hint);
 	}
 }
 
@@ -274,6 +279,8 @@ ask_cluster(void)
 {
 	int			timeout = FIRST_TIMEOUT;
 	bool		checked = false;
+	int64		fewer_since_us = 0;
+	List	   *old = NIL;
 
 	/* a mute broker shows as such within two seconds; then it gets more time */
 	for (;; timeout = QUESTION_TIMEOUT)
@@ -281,14 +288,14 @@ ask_cluster(void)
 		KafkaError	err;
 		ListCell   *lc;
 		bool		complete = true;
-		MemoryContext old;
+		MemoryContext old_cxt;
 
 		check_wanted();
 		if (me->client == NULL)
 			me->client = kafka_client_open(me->conf);
-		old = MemoryContextSwitchTo(me->cxt);
+		old_cxt = MemoryContextSwitchTo(me->cxt);
 		me->cluster_id = kafka_client_cluster_id(me->client, timeout, &err);
-		MemoryContextSwitchTo(old);
+		MemoryContextSwitchTo(old_cxt);
 		if (me->cluster_id == NULL)
 		{
 			wait_for_cluster("", &err);
@@ -296,7 +303,7 @@ ask_cluster(void)
 		}
 		/* before its topics are missed; once, as it leaves its lists behind */
 		if (!checked)
-			(void) launcher_check_cluster(me->row, me->cluster_id);
+			old = launcher_check_cluster(me->row, me->cluster_id);
 		checked = true;
 		foreach(lc, me->topics)
 		{
@@ -310,7 +317,7 @@ ask_cluster(void)
 				break;
 			}
 		}
-		if (complete)
+		if (complete && !launcher_wait_for_partitions(me->topics, old, me->cluster_id, &fewer_since_us))
 			return;
 	}
 }
@@ -324,7 +331,12 @@ launcher_offsets(const char *topic, const int32 *partitions, int n, KafkaSeek se
 
 	while (!kafka_client_offsets(me->client, topic, partitions, n, seek, timestamp_ms,
 								 offsets, QUESTION_TIMEOUT, &err))
+	{
 		wait_for_cluster(topic, &err);
+		/* gone since its partitions were asked for */
+		if (err.failure == KAFKA_NO_TOPIC)
+			start_anew();
+	}
 }
 
 /* ---- clear ---- */
@@ -488,7 +500,7 @@ start_all_tasks(void)
 		if (i == me->ntasks)
 			return;
 		stop_tasks(false);
-		wait_for("53400", "not enough free background workers for the tasks",
+		launcher_wait_for("53400", "not enough free background workers for the tasks",
 				 "Raise max_worker_processes (and streamproc.max_workers) and restart the server, or lower the pipeline's parallelism.");
 	}
 }
@@ -622,20 +634,27 @@ show_state(void)
 	LWLockRelease(shmem->lock);
 }
 
-/* New partitions of the topics?  Asked every streamproc.metadata_interval. */
+/* Other partitions of the topics, another cluster?  Asked every streamproc.metadata_interval. */
 static bool
 partitions_changed(void)
 {
 	ListCell   *lc;
+	KafkaError	err;
+	char	   *id;
 
 	foreach(lc, me->topics)
 	{
 		LauncherTopic *topic = lfirst(lc);
-		KafkaError	err;
 		int			n = kafka_client_partitions(me->client, topic->name, WATCH_TIMEOUT, &err);
 
-		/* fewer, or none: a broker in trouble, or a topic made anew; the tasks will tell */
-		if (n > topic->npartitions)
+		/* nothing of a topic that is made anew should be read: the next launcher waits for it, and compares */
+		if (n <= 0 && err.failure == KAFKA_NO_TOPIC)
+		{
+			ereport(LOG,
+					(errmsg("pipeline \"%s\": topic \"%s\" does not exist any more", me->row->name, topic->name)));
+			return true;
+		}
+		if (n > 0 && n != topic->npartitions)
 		{
 			ereport(LOG,
 					(errmsg("pipeline \"%s\": topic \"%s\" has %d partitions, it had %d",
@@ -643,6 +662,16 @@ partitions_changed(void)
 			return true;
 		}
 	}
+	id = kafka_client_cluster_id(me->client, WATCH_TIMEOUT, &err);
+	if (id != NULL && strcmp(id, me->cluster_id) != 0)
+	{
+		ereport(LOG,
+				(errmsg("pipeline \"%s\": the brokers belong to cluster %s, they belonged to cluster %s",
+						me->row->name, id, me->cluster_id)));
+		return true;
+	}
+	if (id != NULL)
+		pfree(id);
 	return false;
 }
 
@@ -734,9 +763,34 @@ leave(void)
 }
 
 static void
+set_looks(int looks)
+{
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	shmem->pipelines[me->pipeline].looks = looks;
+	LWLockRelease(shmem->lock);
+}
+
+/* A task was refused what it wanted to read, and nothing is wrong with the topic: not at once again. */
+static void
+pause_after_looks(void)
+{
+	PipelineSlot *slot = &shmem->pipelines[me->pipeline];
+	int64		until = monotonic_us() + worker_backoff_us(slot->looks);
+	Reason		error;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	error = slot->last_error;
+	LWLockRelease(shmem->lock);
+	while (slot->looks > 0 && monotonic_us() < until)
+		launcher_wait_for(error.sqlstate, error.message, "The pipeline goes on by itself.");
+}
+
+static void
 watch(void)
 {
 	PipelineSlot *slot = &shmem->pipelines[me->pipeline];
+
+	int64		started_us = monotonic_us();
 
 	worker_set_state(WORKER_RUNNING, NULL);
 	me->next_metadata_us = monotonic_us() + (int64) streamproc_metadata_interval * 1000;
@@ -759,14 +813,17 @@ watch(void)
 			leave();
 		}
 		show_state();
+		launcher_first_marks(me->row, me->pipeline);
+		/* tasks that run well for a while have what they want to read */
+		if (slot->looks > 0 && slot->state == PIPELINE_RUNNING && monotonic_us() - started_us > 10 * 1000000)
+			set_looks(0);
 		if (slot->ends_done != slot->ends_wanted && tasks_ready())
 			answer_ends();
 		if (monotonic_us() >= me->next_metadata_us)
 		{
 			/* nobody answers while the brokers are away */
-			if (slot->state != PIPELINE_WAITING)
-				launcher_check_records(me->row, me->topics, me->conf, WATCH_TIMEOUT);
-			if (slot->state != PIPELINE_WAITING && partitions_changed())
+			if (slot->state != PIPELINE_WAITING &&
+				(partitions_changed() || !launcher_look(me->row, me->conf, WATCH_TIMEOUT)))
 			{
 				stop_tasks(true);
 				leave();
@@ -782,6 +839,9 @@ watch(void)
 void
 streamproc_launcher_main(Datum arg)
 {
+	List	   *old;
+	List	   *losses;
+
 	worker_begin(arg, WORKER_LAUNCHER);
 
 	me = MemoryContextAllocZero(TopMemoryContext, sizeof(Launcher));
@@ -798,10 +858,14 @@ streamproc_launcher_main(Datum arg)
 	load_or_fail();
 	ask_cluster();
 	clear_old_workers();
-	launcher_check_records(me->row, me->topics, me->conf, LOOK_TIMEOUT);
+	losses = launcher_find_losses(me->row, me->topics, me->cluster_id, me->conf, &old);
+	if (losses == NIL)
+		pause_after_looks();
+	else
+		set_looks(0);
 	partition_slots_free(me->pipeline);
 	FAULT_POINT("launcher-before-settle");
-	me->ntasks = launcher_settle(me->row, me->topics, me->cluster_id, me->needs_one_task);
+	me->ntasks = launcher_settle(me->row, me->topics, me->cluster_id, me->needs_one_task, old, losses);
 	FAULT_POINT("launcher-settled");
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	shmem->pipelines[me->pipeline].ntasks = me->ntasks;

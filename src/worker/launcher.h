@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.h
- *	  Between launcher.c and settle.c.
+ *	  Between launcher.c, loss.c, identity.c and settle.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,17 +18,73 @@ typedef struct LauncherTopic
 	int			npartitions;
 } LauncherTopic;
 
-/* in launcher.c: waits for the cluster as long as it takes */
+/* in launcher.c */
+/* something that passes: shown as "waiting" for a moment; leaves where the pipeline is not wanted any more */
+extern void launcher_wait_for(const char *sqlstate, const char *message, const char *hint);
+/* waits for the cluster as long as it takes; leaves, for another launcher to ask again, where topic or partition are gone */
 extern void launcher_offsets(const char *topic, const int32 *partitions, int n, KafkaSeek seek,
 							 int64 timestamp_ms, int64 *offsets);
 
-/* in identity.c: fails the pipeline where a topic was made anew */
-extern void launcher_check_records(PipelineRow *row, List *topics, KafkaConf *conf, int timeout_ms);
+/* ---- identity.c ---- */
 
-/* in settle.c */
-/* the saved positions (PositionRow); fails the pipeline where they belong to another cluster */
+typedef enum RecordVerdict
+{
+	RECORD_UNKNOWN,				/* it is not there, or nobody answered */
+	RECORD_SAME,
+	RECORD_OTHER
+} RecordVerdict;
+
+/* A record that should be in a partition. */
+typedef struct RecordLook
+{
+	char	   *topic;
+	int32		partition;
+	RecordMark	record;
+
+	bool		seen;			/* the partition answered */
+	RecordVerdict result;
+	RecordMark	found;			/* of RECORD_OTHER */
+} RecordLook;
+
+extern bool record_mark_known(const RecordMark *mark);
+extern void launcher_look_at_records(KafkaConf *conf, RecordLook *looks, int n, int timeout_ms);
+extern TopicMark *topic_mark_find(List *marks, const char *topic, int32 partition);
+/* while the pipeline runs; false: a topic was made anew, the next launcher decides */
+extern bool launcher_look(PipelineRow *row, KafkaConf *conf, int timeout_ms);
+extern void launcher_first_marks(PipelineRow *row, int pipeline);
+
+/* ---- loss.c ---- */
+
+/* A saved position that does not fit what the cluster has. */
+typedef struct LauncherLoss
+{
+	DataLoss	row;			/* for the table */
+	bool		moved_only;		/* nothing is skipped: no row, nobody is asked */
+	bool		anew;			/* other records: their end, watermark and mark are forgotten */
+	bool		proof;			/* the others of the topic follow from it */
+	bool		other_topic;	/* an option "topic" says something else now */
+	const char *sqlstate;
+	char	   *message;		/* for people */
+	char	   *detail;
+	int64		records;		/* lost at most, -1: nobody knows */
+} LauncherLoss;
+
+/* the saved positions (PositionRow); fails the pipeline where they belong to another cluster and that is not accepted */
 extern List *launcher_check_cluster(PipelineRow *row, const char *cluster_id);
+/* true: a topic has fewer partitions than are saved, and it has been waited: ask again */
+extern bool launcher_wait_for_partitions(List *topics, List *old, const char *cluster_id, int64 *since_us);
+/*
+ * Compares the saved positions with the cluster; no task runs.  Returns the
+ * losses (LauncherLoss) to go on with; fails the pipeline where they are not
+ * accepted.  *old: the positions.
+ */
+extern List *launcher_find_losses(PipelineRow *row, List *topics, const char *cluster_id, KafkaConf *conf, List **old);
+extern LauncherLoss *launcher_loss_of(List *losses, const char *topic, int32 partition);
+
+/* ---- settle.c ---- */
+
 /* writes the position rows of this run; returns the number of tasks */
-extern int	launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task);
+extern int	launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task,
+							List *old, List *losses);
 
 #endif							/* STREAMPROC_LAUNCHER_H */

@@ -3,7 +3,8 @@
  * settle.c
  *	  Where each partition of a run begins and ends, and which task reads it.
  *
- * Saved positions stay.  A partition without one begins where the option
+ * Saved positions stay, but where data was lost (loss.c): then they move to
+ * what is left, together with the row that says so.  A partition without one begins where the option
  * "start" says if its topic is new to the pipeline, else (the topic grew) at
  * its beginning.  A run with an end (stop => 'latest', or a drain) gets the
  * stop offsets once: a restart in the middle goes on to the same ends.
@@ -81,17 +82,23 @@ check_start_partitions(PipelineRow *row, List *topics)
 
 /* Where partitions without a position begin. */
 static void
-resolve_start(PipelineRow *row, const char *topic, PartitionPosition *parts, int n, bool topic_known)
+resolve_start(PipelineRow *row, const char *topic, PartitionPosition *parts, int n, bool topic_known, List *losses)
 {
 	StartOption start;
 	int64	   *offsets = palloc(sizeof(int64) * n);
 	int32	   *numbers = palloc(sizeof(int32) * n);
 	int64	   *ends = NULL;
+	ListCell   *lc;
 	int			i;
 
 	start_option_parse(row->start, &start);
 	if (topic_known)
 		start.kind = START_EARLIEST;
+	/* offsets were those of another topic */
+	if (start.kind == START_OFFSETS)
+		foreach(lc, losses)
+			if (((LauncherLoss *) lfirst(lc))->other_topic)
+				start.kind = START_EARLIEST;
 	for (i = 0; i < n; i++)
 		numbers[i] = parts[i].partition;
 	switch (start.kind)
@@ -149,47 +156,11 @@ resolve_stop(const char *topic, PartitionPosition *parts, int n)
 			parts[i].stop_offset = offsets[i];
 }
 
-/*
- * A broker may know less than was known before (its metadata is old), or the
- * topic was made anew with fewer partitions.  The positions of the others
- * must not be lost: read from their beginning later, their rows would come
- * twice.  So this launcher leaves, and the next one asks again.
- */
-static void
-wait_for_partitions(List *old, LauncherTopic *topic)
-{
-	int			most = 0;
-	ListCell   *lc;
-	Reason		reason;
-	char		message[SHMEM_MESSAGE_LEN];
-
-	foreach(lc, old)
-	{
-		PositionRow *row = lfirst(lc);
-		int			i;
-
-		for (i = 0; i < row->nparts; i++)
-			if (strcmp(row->parts[i].topic, topic->name) == 0)
-				most = Max(most, row->parts[i].partition + 1);
-	}
-	if (most <= topic->npartitions)
-		return;
-	snprintf(message, sizeof(message), "topic \"%s\" has %d partitions, the saved positions have %d",
-			 topic->name, topic->npartitions, most);
-	reason_set(&reason, "58030", message, NULL,
-			   "If the topic was made anew, drop the pipeline and create it again; else it goes on by itself.");
-	worker_set_state(WORKER_WAITING, message);
-	pipeline_set_state(shmem->workers[my_worker_slot].pipeline, PIPELINE_WAITING, &reason);
-	worker_wait(500);
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	worker_pipeline()->expected_exit = true;
-	LWLockRelease(shmem->lock);
-	proc_exit(0);
-}
+static const RecordMark no_record = {-1, DT_NOBEGIN, 0};
 
 /* All partitions of a topic, in order. */
 static PartitionPosition *
-topic_positions(PipelineRow *row, List *old, LauncherTopic *topic)
+topic_positions(PipelineRow *row, List *old, LauncherTopic *topic, List *losses)
 {
 	int			n = topic->npartitions;
 	PartitionPosition *parts = palloc0(sizeof(PartitionPosition) * n);
@@ -200,26 +171,36 @@ topic_positions(PipelineRow *row, List *old, LauncherTopic *topic)
 	int			i,
 				k;
 
-	wait_for_partitions(old, topic);
 	for (i = 0; i < n; i++)
 	{
 		PartitionPosition *saved = find_position(old, topic->name, i, &topic_known);
+		LauncherLoss *loss = launcher_loss_of(losses, topic->name, i);
 
 		if (saved != NULL)
 			parts[i] = *saved;
-		else
+		if (saved != NULL && loss != NULL)
+		{
+			parts[i].next_offset = loss->row.to_offset;
+			if (loss->anew)
+			{
+				parts[i].stop_offset = -1;
+				parts[i].watermark = WATERMARK_NONE;
+				parts[i].record = no_record;
+			}
+		}
+		if (saved == NULL)
 		{
 			parts[i].topic = topic->name;
 			parts[i].partition = i;
 			parts[i].next_offset = -1;
 			parts[i].stop_offset = -1;
 			parts[i].watermark = WATERMARK_NONE;
-			parts[i].record_time = DT_NOBEGIN;
+			parts[i].record = no_record;
 			fresh[nfresh++] = parts[i];
 		}
 	}
 	if (nfresh > 0)
-		resolve_start(row, topic->name, fresh, nfresh, topic_known);
+		resolve_start(row, topic->name, fresh, nfresh, topic_known, losses);
 	for (i = 0, k = 0; i < n && k < nfresh; i++)
 		if (parts[i].partition == fresh[k].partition)
 			parts[i].next_offset = fresh[k++].next_offset;
@@ -229,24 +210,6 @@ topic_positions(PipelineRow *row, List *old, LauncherTopic *topic)
 		for (i = 0; i < n; i++)
 			parts[i].stop_offset = -1;
 	return parts;
-}
-
-static bool
-same_cluster(List *old, const char *cluster_id, char **other)
-{
-	ListCell   *lc;
-
-	foreach(lc, old)
-	{
-		PositionRow *row = lfirst(lc);
-
-		if (row->cluster_id[0] != '\0' && strcmp(row->cluster_id, cluster_id) != 0)
-		{
-			*other = row->cluster_id;
-			return false;
-		}
-	}
-	return true;
 }
 
 /* Are the rows that were deleted those that the new ones were made from? */
@@ -285,7 +248,7 @@ same_positions(List *old, List *deleted)
  * Begins the transaction that writes; the pipeline cannot be changed or
  * dropped until it ends.  Leaves where that has happened already.
  */
-static void
+static PipelineRow *
 begin_settle(PipelineRow *row, MemoryContext cxt)
 {
 	PipelineRow *now;
@@ -294,7 +257,7 @@ begin_settle(PipelineRow *row, MemoryContext cxt)
 	catalog_pipeline_lock(row->name);
 	now = worker_load_pipeline(cxt);
 	if (now->version == row->version)
-		return;
+		return now;
 	checkpoint_commit();
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	worker_pipeline()->expected_exit = true;
@@ -302,40 +265,58 @@ begin_settle(PipelineRow *row, MemoryContext cxt)
 	proc_exit(0);
 }
 
-/* The saved positions; fails the pipeline where they are another cluster's. */
-List *
-launcher_check_cluster(PipelineRow *row, const char *cluster_id)
+/* Losses that settle goes over, for people. */
+static void
+log_losses(PipelineRow *row, List *losses)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	List	   *old;
-	char	   *other;
+	LauncherLoss *first = NULL;
+	int			n = 0;
+	ListCell   *lc;
 
-	checkpoint_begin();
-	MemoryContextSwitchTo(cxt);
-	old = catalog_positions(row->name);
-	checkpoint_commit();
-	MemoryContextSwitchTo(cxt);
-
-	if (!same_cluster(old, cluster_id, &other))
+	foreach(lc, losses)
 	{
-		Reason		reason;
-		char		detail[SHMEM_MESSAGE_LEN];
+		LauncherLoss *loss = lfirst(lc);
 
-		snprintf(detail, sizeof(detail), "The saved positions belong to cluster %s, the brokers answer as cluster %s.",
-				 other, cluster_id);
-		reason_set(&reason, "55000", "the brokers belong to another Kafka cluster", detail,
-				   "Correct the option brokers of the server, then start the pipeline; or drop it and create it anew.");
-		worker_fail_pipeline(&reason);
+		if (loss->moved_only)
+			continue;
+		if (n++ == 0)
+			first = loss;
 	}
-	return old;
+	if (first != NULL)
+		ereport(LOG,
+				(errmsg("pipeline \"%s\" goes on at what is left: %s", row->name, first->message),
+				 errdetail_plural("The view streamproc.data_loss has %d row more.",
+								  "The view streamproc.data_loss has %d rows more.", n, n)));
+}
+
+/* Marks of partitions that this run goes on in. */
+static List *
+marks_that_stay(List *marks, List *old, List *losses)
+{
+	List	   *stay = NIL;
+	ListCell   *lc;
+
+	foreach(lc, marks)
+	{
+		TopicMark  *mark = lfirst(lc);
+		LauncherLoss *loss = launcher_loss_of(losses, mark->topic, mark->partition);
+		bool		known;
+
+		if (find_position(old, mark->topic, mark->partition, &known) == NULL)
+			continue;			/* alter_pipeline() has dropped it since */
+		if (loss == NULL || (!loss->anew && loss->row.to_offset >= 0))
+			stay = lappend(stay, mark);
+	}
+	return stay;
 }
 
 int
-launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task)
+launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task,
+				List *old, List *losses)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	PipelineSlot *slot = worker_pipeline();
-	List	   *old;
+	PipelineRow *now;
 	List	   *all = NIL;
 	ListCell   *lc;
 	int			total = 0;
@@ -345,7 +326,6 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	PositionRow *rows;
 	int			next = 0;
 
-	old = launcher_check_cluster(row, cluster_id);
 	if (old == NIL)
 		check_start_partitions(row, topics);
 
@@ -354,7 +334,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	{
 		LauncherTopic *topic = lfirst(lc);
 
-		all = lappend(all, topic_positions(row, old, topic));
+		all = lappend(all, topic_positions(row, old, topic, losses));
 		total += topic->npartitions;
 	}
 	foreach(lc, old)
@@ -387,7 +367,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		}
 	}
 
-	begin_settle(row, cxt);
+	now = begin_settle(row, cxt);
 	/*
 	 * The tasks are gone and this is the only launcher, so nobody else writes
 	 * these rows; but where that were wrong, results would come twice.
@@ -407,8 +387,23 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		r->cluster_id = pstrdup(cluster_id);
 		catalog_position_insert(r);
 	}
+	foreach(lc, losses)
+	{
+		LauncherLoss *loss = lfirst(lc);
+
+		if (!loss->moved_only)
+			catalog_data_loss_insert(row->name, &loss->row, cluster_id);
+	}
+	catalog_topic_marks_set(row->name, marks_that_stay(catalog_topic_marks(row->name), old, losses));
+	if (now->accept_data_loss)
+	{
+		/* it was for this start */
+		now->accept_data_loss = false;
+		catalog_pipeline_update(now);
+	}
 	FAULT_POINT("launcher-in-settle");
 	checkpoint_commit();
 	MemoryContextSwitchTo(cxt);
+	log_losses(row, losses);
 	return ntasks;
 }

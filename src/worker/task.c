@@ -86,7 +86,7 @@ open_consumer(void)
 		KafkaPartition *kp = &batch->kafka[i];
 
 		tp->position->next_offset = tp->taken = tp->committed;
-		tp->record_time = tp->committed_record_time;
+		tp->record = tp->committed_record;
 		tp->finished = tp->position->stop_offset >= 0 && tp->committed >= tp->position->stop_offset;
 		kp->next_offset = tp->committed;
 		kp->at_end = false;
@@ -186,7 +186,7 @@ task_forget_batch(void)
 	for (i = 0; i < my_task->batch->nparts; i++)
 	{
 		my_task->batch->parts[i].taken = my_task->batch->parts[i].committed;
-		my_task->batch->parts[i].record_time = my_task->batch->parts[i].committed_record_time;
+		my_task->batch->parts[i].record = my_task->batch->parts[i].committed_record;
 	}
 	batch_reset(my_task->batch);
 }
@@ -374,7 +374,9 @@ idle(void)
 	if (now - my_task->last_ends_us > 100000)
 	{
 		kafka_consumer_update_ends(my_task->consumer);
-		task_show_connection(my_task);
+		/* if the topic comes back it may be another one: nothing of that is to be read */
+		if (!task_show_connection(my_task))
+			task_ask_for_reload();
 		my_task->last_ends_us = now;
 	}
 	task_show_partitions(my_task, false);

@@ -84,6 +84,7 @@ extern bool task_run_carefully(void);
 /* in task_show.c */
 extern void task_show_partitions(Task *task, bool committed);
 extern void task_show_checkpoint(Task *task, CheckpointReason reason, int64 commit_begun, int64 rows_out);
-extern void task_show_connection(Task *task);
+/* false: a topic does not exist any more */
+extern bool task_show_connection(Task *task);
 
 #endif							/* STREAMPROC_TASK_H */

@@ -149,6 +149,31 @@ task_fail_at_limit(void)
 	worker_fail_pipeline(&reason);
 }
 
+/*
+ * The topic has not what this task wants to read.  The launcher decides what
+ * that means: it looks when all tasks have left.  Returns where it has looked
+ * twice already and found nothing wrong.
+ */
+static void
+ask_for_look(const Reason *reason)
+{
+	bool		again;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	/* one for all tasks of a run */
+	if (!my_task->pipeline->reload)
+		my_task->pipeline->looks++;
+	again = my_task->pipeline->looks <= 2;
+	if (!again)
+		my_task->pipeline->looks = 0;
+	my_task->pipeline->last_error = *reason;
+	LWLockRelease(shmem->lock);
+	if (!again)
+		return;
+	batch_release(my_task->batch);
+	task_ask_for_reload();
+}
+
 /* A partition that Kafka cannot give us. */
 void
 task_check_partitions(void)
@@ -177,13 +202,11 @@ task_check_partitions(void)
 				break;
 		}
 		reason_set(&reason, "58030", message, kp->error_message, NULL);
-		/* another start would not find it either */
-		if (kp->error == KAFKA_PART_OUT_OF_RANGE)
-			snprintf(reason.hint, sizeof(reason.hint), "To go on without what is gone: note streamproc.position, drop_pipeline(), and create_pipeline() with start => '{\"%d\": first offset left, ...}'.",
-					 kp->partition);
 		strlcpy(reason.topic, kp->topic, SHMEM_TOPIC_LEN);
 		reason.partition = kp->partition;
 		reason.offset = kp->next_offset;
+		if (kp->error != KAFKA_PART_OTHER)
+			ask_for_look(&reason);
 		worker_fail_pipeline(&reason);
 	}
 }

@@ -41,7 +41,7 @@ task_show_partitions(Task *task, bool committed)
 		if (committed)
 		{
 			pg_atomic_write_u64(&slot->watermark, (uint64) tp->position->watermark);
-			pg_atomic_write_u64(&slot->last_record, (uint64) tp->position->record_time);
+			pg_atomic_write_u64(&slot->last_record, (uint64) tp->position->record.time);
 			pg_atomic_write_u64(&slot->committed, tp->committed);
 		}
 	}
@@ -80,7 +80,7 @@ task_show_checkpoint(Task *task, CheckpointReason reason, int64 commit_begun, in
 }
 
 /* Broker or topic gone: the task waits. */
-void
+bool
 task_show_connection(Task *task)
 {
 	const char *message = NULL;
@@ -96,7 +96,9 @@ task_show_connection(Task *task)
 		snprintf(waits, sizeof(waits), "topic \"%s\" does not exist",
 				 task->batch->nparts > 0 ? task->batch->parts[0].position->topic : "");
 		worker_set_state(WORKER_WAITING, waits);
+		return false;
 	}
 	else
 		worker_set_state(WORKER_RUNNING, NULL);
+	return true;
 }

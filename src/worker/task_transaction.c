@@ -193,7 +193,7 @@ task_commit(CheckpointReason reason)
 
 		tp->committed = tp->position->next_offset;
 		tp->committed_watermark = tp->position->watermark;
-		tp->committed_record_time = tp->position->record_time;
+		tp->committed_record = tp->position->record;
 		tp->committed_bad_run = tp->bad_run;
 		my_task->was[i] = tp->committed;
 	}
@@ -242,7 +242,7 @@ task_abort(void)
 
 		tp->position->next_offset = tp->committed;
 		tp->position->watermark = tp->watermark.value = tp->committed_watermark;
-		tp->position->record_time = tp->committed_record_time;
+		tp->position->record = tp->committed_record;
 		tp->bad_run = tp->committed_bad_run;
 	}
 	my_task->batch->limit_part = -1;

@@ -73,6 +73,8 @@ extern int64 worker_backoff_us(int failures);
 /* of a message's timestamp; DT_NOBEGIN: it has none, or one that PostgreSQL does not know */
 extern TimestampTz worker_kafka_time(int64 ms);
 extern void worker_wait(long timeout_ms);
+/* in identity.c: by what a record is known again */
+extern RecordMark worker_record_mark(const KafkaMessage *message);
 extern void worker_hint_restart(char *into, Size size, const char *name);
 
 /* ---- batch.c ---- */
@@ -88,13 +90,13 @@ typedef struct TaskPartition
 	PartitionPosition *position;	/* in the task's PositionRow: as of the last commit, then as of the batch */
 	int64		committed;		/* next offset of the last commit */
 	TimestampTz committed_watermark;	/* as of the last commit */
-	TimestampTz committed_record_time;
+	RecordMark	committed_record;
 	int64		taken;			/* next offset after what the batch holds */
 	Watermark	watermark;
 	int64		advanced;		/* of batch_advance() */
 	int			limit_run;		/* of batch_limit() */
 	TimestampTz max_event_time;
-	TimestampTz record_time;	/* of the last message taken, DT_NOBEGIN: not known */
+	RecordMark	record;			/* of the last message taken, or of one before it */
 	int			last_pending;	/* of the present chunk, -1: none */
 	int64		careful_until;	/* run carefully below this offset */
 	bool		finished;

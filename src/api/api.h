@@ -17,8 +17,20 @@
 extern void api_install_hooks(void);
 
 /* in rights.c */
+/* owner, member of the owner, or superuser: everything */
 extern void rights_check_owner(const PipelineRow *row);
-extern bool rights_visible(Oid owner);
+/* those, and who was granted EXECUTE on the pipeline's procedure: start, stop, wait */
+extern void rights_check_operator(const PipelineRow *row);
+/* may wait for it: an operator, and members of pg_read_all_stats */
+extern void rights_check_waiter(const PipelineRow *row);
+/* the pipeline's rows in the views */
+extern bool rights_visible(Oid procedure, Oid owner);
+/* texts that may quote values of rows */
+extern bool rights_sees_values(Oid owner);
+/* takes such texts out of a reason where the caller may not see them */
+extern void rights_mask_reason(Oid owner, Reason *reason);
+/* trust_owners lends a superuser's rights: only he can decide */
+extern void rights_check_trust(bool trust_owners);
 /* may a worker connect to this database as the role? */
 extern void rights_check_worker_login(Oid role);
 

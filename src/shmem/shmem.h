@@ -120,6 +120,7 @@ typedef struct PipelineSlot
 	int			launcher_slot;	/* worker slot, -1: none */
 	int			ntasks;
 	bool		expected_exit;	/* the launcher left by itself: no back-off */
+	bool		not_let_in;		/* the last launcher could not connect as the owner; reason says why */
 	int64		bad_rows;
 	int64		restarts;		/* of launcher or tasks, unexpected */
 	int			failures;		/* in a row, for back-off */

@@ -54,6 +54,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->dropped = false;
 		slot->reload = false;
 		slot->expected_exit = false;
+		slot->not_let_in = false;
 		slot->bad_rows = 0;
 		slot->database = database;
 		slot->owner = InvalidOid;

@@ -202,7 +202,7 @@ load(void)
 	me->version = me->row->version;
 	worker_apply_settings(me->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(me->row->procedure);
+	program = program_load(me->row->procedure, me->row->trust_owners);
 	program_check_rights(program);
 	PopActiveSnapshot();
 

@@ -132,7 +132,7 @@ load(void)
 	}
 	worker_apply_settings(me->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	me->program = program_load(me->row->procedure);
+	me->program = program_load(me->row->procedure, me->row->trust_owners);
 	program_check_rights(me->program);
 	PopActiveSnapshot();
 
@@ -220,7 +220,7 @@ begin_transaction(void)
 					 errmsg("the objects of pipeline \"%s\" keep changing", me->pipeline->name)));
 		row = worker_load_pipeline(me->transaction_cxt);
 		PushActiveSnapshot(GetTransactionSnapshot());
-		fresh = program_load(row->procedure);
+		fresh = program_load(row->procedure, row->trust_owners);
 		program_check_rights(fresh);
 		PopActiveSnapshot();
 		same = row->version == me->row->version && fresh->nsources == me->program->nsources;

@@ -11,7 +11,7 @@ SELECT streamproc.require_preload();
 -- are qualified.
 DO $$
 DECLARE
-	found text;
+	found pg_catalog.text;
 BEGIN
 	SELECT pg_catalog.format('%s belongs to role "%s"', pg_catalog.pg_describe_object(o.class, o.object, 0), r.rolname)
 	INTO found
@@ -151,7 +151,7 @@ COMMENT ON FUNCTION streamproc.start_pipeline(text, boolean, boolean) IS
 -- who could execute the old ones can execute the new ones
 DO $$
 DECLARE
-	grant_command text;
+	grant_command pg_catalog.text;
 BEGIN
 	FOR grant_command IN
 		SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION streamproc.%I(%s) TO %s', new.proname,

@@ -40,6 +40,7 @@
 #include "plan/plan.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/rangetypes.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -270,6 +271,8 @@ check_table(Oid relid, TrustContext *cxt)
 		walk_stored(INDEXRELID, lfirst_oid(lc), Anum_pg_index_indexprs, cxt);
 		walk_stored(INDEXRELID, lfirst_oid(lc), Anum_pg_index_indpred, cxt);
 	}
+	/* of the tables above it, too */
+	(void) walk((Node *) RelationGetPartitionQual(rel), cxt);
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		walk_stored(PARTRELID, relid, Anum_pg_partitioned_table_partexprs, cxt);
 	table_close(rel, NoLock);

@@ -260,6 +260,7 @@ DECLARE
 BEGIN
 	BEGIN
 		PERFORM streamproc.create_pipeline('rights_super', format('INSERT INTO rights.%s SELECT %s FROM rights.tx t', sink, what), active => false);
+		PERFORM streamproc.drop_pipeline('rights_super');
 		RETURN 'created';
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, state = RETURNED_SQLSTATE;
@@ -327,7 +328,6 @@ ALTER FOREIGN TABLE rights.tx DROP COLUMN d;
 -- a table that is only read runs nothing of its owner; a column's type of a superuser is none of theirs
 ALTER TABLE rights.lookup OWNER TO regress_owner;
 SELECT rights.try_super('sink', '(SELECT max(v) FROM rights.lookup l WHERE l.id = t.id)');
-SELECT streamproc.drop_pipeline('rights_super');
 -- the owner himself uses what he wants, others' things too
 SET ROLE regress_owner;
 SELECT streamproc.create_pipeline('rights_hers', 'INSERT INTO rights.hers SELECT id FROM rights.tx', active => false);

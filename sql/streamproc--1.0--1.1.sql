@@ -81,6 +81,11 @@ BEGIN
 END
 $$;
 
+COMMENT ON FUNCTION streamproc.visible_to_me(name) IS
+	'may the caller see the state of the pipeline: its owner, members of the owner, who was granted EXECUTE on its procedure, members of pg_read_all_stats and streamproc_monitor';
+COMMENT ON SCHEMA streamproc_pipeline IS
+	'one procedure per pipeline, owned by the pipeline''s owner; made by streamproc.create_pipeline(). GRANT EXECUTE ON PROCEDURE: may start and stop it';
+
 ----------------------------------------------------------------------------
 -- New options of a pipeline
 ----------------------------------------------------------------------------

@@ -368,6 +368,7 @@ GRANT USAGE ON SCHEMA rights_evil TO PUBLIC;
 -- as the matrix above found things
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_run TO regress_operator;
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_off TO regress_operator;
+SELECT streamproc.wait_until_caught_up('rights_run', '30 s');
 -- they are traps indeed
 SELECT rights.try('regress_super', 'rights_evil, pg_catalog', call) AS trap FROM (VALUES ($$SELECT 'a'::pg_catalog.text = 'b'::pg_catalog.text$$), ($$SELECT isfinite('now'::pg_catalog.timestamptz)$$),
 	($$SELECT 'a'::text$$), ($$SELECT 1::pg_catalog.oid = 1$$)) c(call);

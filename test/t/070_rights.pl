@@ -92,6 +92,8 @@ for my $case (@revoked)
 	is(q1("SELECT count(*), max(id) FROM $name"), "$before|$before", 'nothing came after it');
 	is(q1("SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = '$name'"), $before, 'nothing is skipped');
 	is(q1("SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = '$name'"), 0, 'no message is to blame');
+	# seen before any row, but for what only the trigger's code does
+	is(stat_of('topic IS NULL, coalesce(bad_rows, 0)', $name), 't|0', 'nor looked for') unless $name =~ /^(triggered|schema)$/;
 	q1("GRANT $right TO alice");
 	as('alice', "SELECT streamproc.start_pipeline('$name')");
 	wait_caught_up($node, $name);
@@ -138,12 +140,14 @@ for my $case (
 	[ 'view', 'super_sink', 'ALTER VIEW some_ids OWNER TO alice', 'ALTER VIEW some_ids OWNER TO postgres', 'view some_ids belongs to role "alice"' ],
 	[ 'attached partition', 'super_sink', 'ALTER TABLE super_sink ATTACH PARTITION alices FOR VALUES FROM (MINVALUE) TO (0)', 'ALTER TABLE super_sink DETACH PARTITION alices', 'table alices belongs to role "alice"', 1 ],
 	[ 'partition', 'super_sink', 'ALTER TABLE super_1 OWNER TO alice', 'ALTER TABLE super_1 OWNER TO postgres', 'table super_1 belongs to role "alice"', 1 ],
-	[ 'owner who is no superuser any more', 'super_sink', 'ALTER TABLE super_sink OWNER TO boss; ALTER ROLE boss NOSUPERUSER', 'ALTER ROLE boss SUPERUSER', 'table super_sink belongs to role "boss"' ])
+	[ 'owner who is no superuser any more', 'super_sink', 'ALTER ROLE boss NOSUPERUSER', 'ALTER ROLE boss SUPERUSER', 'table super_sink belongs to role "boss"' ])
 {
 	my ($what, $sink, $give, $take, $reason, $partitioned) = @$case;
 	q1($partitioned ? "CREATE TABLE $sink (id int) PARTITION BY RANGE (id); CREATE TABLE super_1 PARTITION OF $sink FOR VALUES FROM (0) TO (MAXVALUE)"
 		: "CREATE TABLE $sink (id int); CREATE TRIGGER t BEFORE INSERT ON $sink FOR EACH ROW EXECUTE FUNCTION twice()");
 	create_pipeline($node, 'super', "INSERT INTO $sink SELECT plain(id) FROM some_ids");
+	q1("ALTER TABLE $sink OWNER TO boss") if $what =~ /^owner who/;
+	flow();
 	wait_caught_up($node, 'super');
 	$before = $produced;
 	q1($give);

@@ -272,6 +272,11 @@ SELECT create_pipeline('hers', :q);
 \echo :SQLSTATE
 RESET ROLE;
 GRANT INSERT ON sink TO api_alice, api_group;
+SET ROLE api_alice;
+SELECT create_pipeline('hers', :q);
+\echo :SQLSTATE
+RESET ROLE;
+GRANT USAGE ON FOREIGN SERVER api_kafka TO api_alice, api_bob, api_group;
 TRUNCATE sink;
 SET ROLE api_alice;
 SELECT create_pipeline('hers', :q);

@@ -5,6 +5,87 @@
 
 SELECT streamproc.require_preload();
 
+-- The schema may have been there before us.  Whoever owns it, or something in
+-- it, or may create there, could put functions before ours.  CREATE EXTENSION
+-- keeps pg_catalog before it, but for operators and overloads: all names here
+-- are qualified.
+DO $$
+DECLARE
+	found pg_catalog.text;
+BEGIN
+	SELECT pg_catalog.format('%s belongs to role "%s"', pg_catalog.pg_describe_object(o.class, o.object, 0), r.rolname)
+	INTO found
+	FROM (
+		SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, n.oid, n.nspowner FROM pg_catalog.pg_namespace n
+		WHERE n.oid OPERATOR(pg_catalog.=) 'streamproc'::pg_catalog.regnamespace
+		UNION ALL
+		SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, p.proowner FROM pg_catalog.pg_proc p
+		WHERE p.pronamespace OPERATOR(pg_catalog.=) 'streamproc'::pg_catalog.regnamespace
+		UNION ALL
+		SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, p.oid, p.oprowner FROM pg_catalog.pg_operator p
+		WHERE p.oprnamespace OPERATOR(pg_catalog.=) 'streamproc'::pg_catalog.regnamespace
+		UNION ALL
+		SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, c.relowner FROM pg_catalog.pg_class c
+		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'streamproc'::pg_catalog.regnamespace
+		UNION ALL
+		SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, t.typowner FROM pg_catalog.pg_type t
+		WHERE t.typnamespace OPERATOR(pg_catalog.=) 'streamproc'::pg_catalog.regnamespace
+	) AS o(class, object, owner)
+	JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) o.owner
+	WHERE NOT r.rolsuper
+	LIMIT 1;
+	IF found IS NULL THEN
+		SELECT pg_catalog.format('%s may create objects there', coalesce(r.rolname, 'everybody'))
+		INTO found
+		FROM pg_catalog.pg_namespace n
+		CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.grantee
+		WHERE n.oid OPERATOR(pg_catalog.=) 'streamproc'::pg_catalog.regnamespace
+			AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE' AND r.rolsuper IS NOT TRUE
+		LIMIT 1;
+	END IF;
+	IF found IS NOT NULL THEN
+		RAISE EXCEPTION 'schema "streamproc" is not in the hands of superusers only'
+			USING ERRCODE = '42501', DETAIL = found,
+				HINT = 'Drop or rename what is there: CREATE EXTENSION makes the schema.';
+	END IF;
+END
+$$;
+
+----------------------------------------------------------------------------
+-- A role that sees the state of all pipelines.  Roles are cluster wide: it may
+-- be there already, and it stays at DROP EXTENSION.
+----------------------------------------------------------------------------
+
+DO $$
+BEGIN
+	BEGIN
+		CREATE ROLE streamproc_monitor NOLOGIN;
+		COMMENT ON ROLE streamproc_monitor IS
+			'its members see the state of all pipelines of streamproc, no data; made by CREATE EXTENSION streamproc, stays at DROP EXTENSION';
+	EXCEPTION WHEN duplicate_object OR unique_violation THEN
+		NULL;					-- of another database, or of another session just now
+	END;
+	-- somebody else's role of this name must not become more than it was, nor lend what it has
+	IF EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) 'streamproc_monitor'
+			AND (r.rolcanlogin OR r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls)) THEN
+		RAISE EXCEPTION 'role "streamproc_monitor" exists and is more than a role for monitoring'
+			USING ERRCODE = '42710', DETAIL = 'Its members would see the state of all pipelines, and whoever is made a member gets its attributes by SET ROLE.',
+				HINT = 'Rename it, or: ALTER ROLE streamproc_monitor NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.';
+	END IF;
+	IF EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) m.member
+			WHERE r.rolname OPERATOR(pg_catalog.=) 'streamproc_monitor') THEN
+		RAISE WARNING 'role "streamproc_monitor" is a member of other roles'
+			USING DETAIL = 'Whoever is made a member of streamproc_monitor gets their rights, too.';
+	END IF;
+END
+$$;
+
+COMMENT ON FUNCTION streamproc.visible_to_me(name) IS
+	'may the caller see the state of the pipeline: its owner, members of the owner, who was granted EXECUTE on its procedure, members of pg_read_all_stats and streamproc_monitor';
+COMMENT ON SCHEMA streamproc_pipeline IS
+	'one procedure per pipeline, owned by the pipeline''s owner; made by streamproc.create_pipeline(). GRANT EXECUTE ON PROCEDURE: may start and stop it';
+
 ----------------------------------------------------------------------------
 -- New options of a pipeline
 ----------------------------------------------------------------------------
@@ -79,12 +160,12 @@ COMMENT ON FUNCTION streamproc.start_pipeline(text, boolean, boolean) IS
 -- who could execute the old ones can execute the new ones
 DO $$
 DECLARE
-	grant_command text;
+	grant_command pg_catalog.text;
 BEGIN
 	FOR grant_command IN
 		SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION streamproc.%I(%s) TO %s', new.proname,
 			pg_catalog.oidvectortypes(new.proargtypes),
-			CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+			CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
 		FROM pg_catalog.pg_proc old
 		JOIN pg_catalog.pg_proc new ON new.pronamespace OPERATOR(pg_catalog.=) old.pronamespace
 			AND new.proname OPERATOR(pg_catalog.=) old.proname AND new.pronargs OPERATOR(pg_catalog.>) old.pronargs

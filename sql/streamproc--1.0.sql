@@ -15,8 +15,8 @@ SELECT streamproc.require_preload();
 GRANT USAGE ON SCHEMA streamproc TO PUBLIC;
 
 -- Pipelines are stored as procedures of this schema.  USAGE shows them (\sf);
--- nobody may create here, and EXECUTE is revoked: CALL would run the whole
--- topic into the sink.
+-- nobody may create here, and EXECUTE is revoked: its owner may grant it, to
+-- start and stop the pipeline; CALL is refused to everybody.
 CREATE SCHEMA streamproc_pipeline;
 GRANT USAGE ON SCHEMA streamproc_pipeline TO PUBLIC;
 COMMENT ON SCHEMA streamproc_pipeline IS
@@ -275,7 +275,7 @@ COMMENT ON FUNCTION streamproc.visible_to_me(name) IS
 
 CREATE VIEW streamproc.position WITH (security_barrier) AS
 SELECT t.pipeline, u.topic, u.partition, t.task, u.next_offset,
-	CASE WHEN u.stop_offset >= 0 THEN u.stop_offset END AS stop_offset,
+	CASE WHEN u.stop_offset OPERATOR(pg_catalog.>=) 0 THEN u.stop_offset END AS stop_offset,
 	CASE WHEN pg_catalog.isfinite(u.watermark) THEN u.watermark END AS watermark,
 	CASE WHEN pg_catalog.isfinite(u.record_time) THEN u.record_time END AS last_record_at,
 	t.epoch, t.generation, t.cluster_id, t.updated

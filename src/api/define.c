@@ -7,8 +7,10 @@
  * drops the pipeline, ALTER of a used column is refused, renames follow.  The
  * procedure is made from the analysed statements, in the schema of the
  * extension in which nobody else can create, and belongs to the caller as
- * whom all checks ran.  EXECUTE is taken from everybody: CALL would run the
- * whole topic into the sink.
+ * whom all checks ran.  EXECUTE is taken from everybody, the owner included.
+ * Where the owner grants it, it means: may start and stop the pipeline (see
+ * rights.c).  CALL, which would run the whole topic into the sink, is refused
+ * to everybody in event_api.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,12 +34,26 @@
 #include "utils/fmgroids.h"
 #include "utils/syscache.h"
 
-/*
- * Revoked: an ACL that grants nothing to anybody, the owner included.  Not
- * revoked: the default, under which the owner may have his new text validated.
- */
+/* The ACL of a procedure; NULL: it has none, which means the default. */
+static Acl *
+get_acl(Oid procedure)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(procedure));
+	bool		isnull;
+	Datum		acl;
+	Acl		   *result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for procedure %u", procedure);
+	acl = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proacl, &isnull);
+	result = isnull ? NULL : DatumGetAclPCopy(acl);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* NULL: the default, under which the owner may have his new text validated. */
 static void
-set_execute(Oid procedure, bool revoked)
+set_acl(Oid procedure, Acl *acl)
 {
 	Relation	rel = table_open(ProcedureRelationId, RowExclusiveLock);
 	HeapTuple	tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(procedure));
@@ -48,8 +64,8 @@ set_execute(Oid procedure, bool revoked)
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for procedure %u", procedure);
-	if (revoked)
-		values[Anum_pg_proc_proacl - 1] = PointerGetDatum(make_empty_acl());
+	if (acl != NULL)
+		values[Anum_pg_proc_proacl - 1] = PointerGetDatum(acl);
 	else
 		isnull[Anum_pg_proc_proacl - 1] = true;
 	replace[Anum_pg_proc_proacl - 1] = true;
@@ -59,6 +75,27 @@ set_execute(Oid procedure, bool revoked)
 	CommandCounterIncrement();
 }
 
+/*
+ * A new procedure: nobody may execute it, the owner included, whatever
+ * ALTER DEFAULT PRIVILEGES say.  The roles that those named must not hang on it
+ * as dependencies either, or they could never be dropped.
+ */
+static void
+clear_acl(Oid procedure)
+{
+	Acl		   *given = get_acl(procedure);
+	Acl		   *empty = make_empty_acl();
+	Oid		   *given_roles;
+	Oid		   *no_roles;
+	int			ngiven = given ? aclmembers(given, &given_roles) : 0;
+	int			nnone = aclmembers(empty, &no_roles);
+
+	set_acl(procedure, empty);
+	if (ngiven > 0)
+		updateAclDependencies(ProcedureRelationId, procedure, 0, GetUserId(),
+							  ngiven, given_roles, nnone, no_roles);
+}
+
 Oid
 define_procedure(const char *name, List *queries, bool replace)
 {
@@ -66,6 +103,7 @@ define_procedure(const char *name, List *queries, bool replace)
 	oidvector  *noargs = buildoidvector(NULL, 0);
 	ObjectAddress address;
 	Oid			existing_owner;
+	Acl		   *granted = NULL;
 	Oid			existing = catalog_procedure(name, &existing_owner);
 
 	if (OidIsValid(existing) && !replace)
@@ -75,7 +113,10 @@ define_procedure(const char *name, List *queries, bool replace)
 				 errhint("Drop it: DROP PROCEDURE %s.%s.", CATALOG_PIPELINE_SCHEMA, quote_identifier(name))));
 
 	if (OidIsValid(existing))
-		set_execute(existing, false);
+	{
+		granted = get_acl(existing);
+		set_acl(existing, NULL);
+	}
 	address = ProcedureCreate(name, schema, replace, false,
 							  VOIDOID,
 							  OidIsValid(existing) ? existing_owner : GetUserId(),
@@ -96,7 +137,10 @@ define_procedure(const char *name, List *queries, bool replace)
 							  InvalidOid,
 							  100, 0);
 	CommandCounterIncrement();
-	set_execute(address.objectId, true);
+	if (OidIsValid(existing))
+		set_acl(address.objectId, granted ? granted : make_empty_acl());
+	else
+		clear_acl(address.objectId);
 	return address.objectId;
 }
 

@@ -46,7 +46,8 @@ streamproc_on_sql_drop(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	SPI_execute("SELECT address_names[2] FROM pg_catalog.pg_event_trigger_dropped_objects() "
-				"WHERE object_type = 'procedure' AND schema_name = '" CATALOG_PIPELINE_SCHEMA "'", true, 0);
+				"WHERE object_type OPERATOR(pg_catalog.=) 'procedure' "
+				"AND schema_name OPERATOR(pg_catalog.=) '" CATALOG_PIPELINE_SCHEMA "'", true, 0);
 	for (i = 0; i < SPI_processed; i++)
 	{
 		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
@@ -72,8 +73,8 @@ streamproc_on_ddl(PG_FUNCTION_ARGS)
 }
 
 /*
- * CALL of a pipeline would run its whole topic into the sink.  EXECUTE is
- * revoked, but a superuser needs none, and the owner can give it back.
+ * CALL of a pipeline would run its whole topic into the sink.  A superuser
+ * needs no EXECUTE, and who was granted it may start and stop, not this.
  */
 static void
 refuse_call(Node *statement)

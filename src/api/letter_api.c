@@ -23,7 +23,7 @@ Datum
 streamproc_retry_dead_letters(PG_FUNCTION_ARGS)
 {
 	char	   *name = api_arg_name(fcinfo);
-	PipelineRow *row = api_get_for_update(name, "retry_dead_letters()");
+	PipelineRow *row = api_get_for_update(name, "retry_dead_letters()", rights_check_owner);
 	int64		last;
 	int64		n = catalog_dead_letters_count(name, &last);
 
@@ -45,6 +45,6 @@ streamproc_delete_dead_letters(PG_FUNCTION_ARGS)
 	char	   *name = api_arg_name(fcinfo);
 	TimestampTz before = DatumGetTimestampTz(api_arg_datum(fcinfo, 1, "before"));
 
-	(void) api_get_for_update(name, "delete_dead_letters()");
+	(void) api_get_for_update(name, "delete_dead_letters()", rights_check_owner);
 	PG_RETURN_INT64(catalog_dead_letters_delete(name, before));
 }

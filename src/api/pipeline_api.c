@@ -156,7 +156,7 @@ check_parallelism(int parallelism)
  * not NULL, gets the names of the topics that it reads.
  */
 static List *
-check_query_text(const char *text, int parallelism, bool ask_cluster, List **topics)
+check_query_text(const char *text, int parallelism, bool trust_owners, bool ask_cluster, List **topics)
 {
 	List	   *queries = plan_parse(text);
 	Oid			server;
@@ -166,7 +166,7 @@ check_query_text(const char *text, int parallelism, bool ask_cluster, List **top
 
 	(void) plan_check(queries, text, &server);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_make(queries);
+	program = program_make(queries, trust_owners);
 	program_check_rights(program);
 	PopActiveSnapshot();
 	if (program->needs_one_task && parallelism > 1)
@@ -226,9 +226,9 @@ current_settings(void)
 	return settings;
 }
 
-/* Reads the row under its lock, checks the owner. */
+/* Reads the row under its lock, checks the caller. */
 PipelineRow *
-api_get_for_update(const char *name, const char *function)
+api_get_for_update(const char *name, const char *function, void (*check) (const PipelineRow *row))
 {
 	PipelineRow *row;
 
@@ -236,7 +236,7 @@ api_get_for_update(const char *name, const char *function)
 	require_shmem();
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, false);
-	rights_check_owner(row);
+	check(row);
 	if (!OidIsValid(row->procedure))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -258,6 +258,29 @@ set_state(PipelineRow *row, const char *state)
 	row->state = state ? pstrdup(state) : NULL;
 	row->state_since = GetCurrentTimestamp();
 	memset(&row->error, 0, sizeof(Reason));
+}
+
+/*
+ * What the stored statements compile to.  Planning evaluates functions of the
+ * owner, so it happens as him: the caller may be a superuser.
+ */
+static bool
+needs_one_task(const PipelineRow *row)
+{
+	Program    *program;
+	Oid			save_user;
+	int			save_context;
+	bool		result;
+
+	GetUserIdAndSecContext(&save_user, &save_context);
+	SetUserIdAndSecContext(row->owner, save_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	program = program_load(row->procedure, row->trust_owners);
+	result = program->needs_one_task;
+	program_free(program);
+	PopActiveSnapshot();
+	SetUserIdAndSecContext(save_user, save_context);
+	return result;
 }
 
 /* ---- the functions ---- */
@@ -293,6 +316,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	row.lose_data = check_choice("on_data_loss", arg_text(fcinfo, 8, "on_data_loss"), "earliest", "fail");
 	row.synchronous_commit = DatumGetBool(api_arg_datum(fcinfo, 9, "synchronous_commit"));
 	row.trust_owners = DatumGetBool(api_arg_datum(fcinfo, 10, "trust_owners"));
+	rights_check_trust(row.trust_owners);
 	row.active = DatumGetBool(api_arg_datum(fcinfo, 11, "active"));
 
 	rights_check_worker_login(GetUserId());
@@ -301,7 +325,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("pipeline \"%s\" already exists", name)));
-	queries = check_query_text(query, row.parallelism, row.active, NULL);
+	queries = check_query_text(query, row.parallelism, row.trust_owners, row.active, NULL);
 	(void) define_procedure(name, queries, false);
 
 	if (!pg_strong_random(row.id.data, UUID_LEN))
@@ -325,7 +349,7 @@ Datum
 streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = api_arg_name(fcinfo);
-	PipelineRow *row = api_get_for_update(name, "alter_pipeline()");
+	PipelineRow *row = api_get_for_update(name, "alter_pipeline()", rights_check_owner);
 	List	   *topics = NIL;
 
 	if (!PG_ARGISNULL(2))
@@ -346,7 +370,10 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(8))
 		row->synchronous_commit = PG_GETARG_BOOL(8);
 	if (!PG_ARGISNULL(9))
+	{
 		row->trust_owners = PG_GETARG_BOOL(9);
+		rights_check_trust(row->trust_owners);
+	}
 	if (!PG_ARGISNULL(1))
 	{
 		List	   *queries;
@@ -357,26 +384,16 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("only the owner of pipeline \"%s\" can replace its query", name),
 					 errhint("SET ROLE to the owner first.")));
-		queries = check_query_text(arg_text(fcinfo, 1, "query"), row->parallelism, row->active, &topics);
+		queries = check_query_text(arg_text(fcinfo, 1, "query"), row->parallelism, row->trust_owners, row->active, &topics);
 		(void) define_procedure(name, queries, true);
 		row->settings = current_settings();
 	}
-	else if (row->parallelism > 1)
-	{
-		Program    *program;
-		bool		one_task;
+	else if (row->parallelism > 1 && needs_one_task(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("parallelism of %d is not supported for the ON CONFLICT of pipeline \"%s\"",
+						row->parallelism, name)));
 
-		PushActiveSnapshot(GetTransactionSnapshot());
-		program = program_load(row->procedure);
-		one_task = program->needs_one_task;
-		program_free(program);
-		PopActiveSnapshot();
-		if (one_task)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("parallelism of %d is not supported for the ON CONFLICT of pipeline \"%s\"",
-							row->parallelism, name)));
-	}
 	/*
 	 * Another end: forget the offsets that were resolved for the old one.
 	 * Another query: the tasks that still run the old one cannot commit after us,
@@ -398,8 +415,11 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 	char	   *name = api_arg_name(fcinfo);
 	bool		adopt = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		accept_data_loss = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	PipelineRow *row = api_get_for_update(name, "start_pipeline()");
+	PipelineRow *row = api_get_for_update(name, "start_pipeline()", rights_check_operator);
 
+	/* these decide about data */
+	if (adopt || accept_data_loss)
+		rights_check_owner(row);
 	if (!catalog_pipeline_is_local(row))
 	{
 		if (!adopt)
@@ -435,7 +455,7 @@ streamproc_stop_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = api_arg_name(fcinfo);
 	bool		drain = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	PipelineRow *row = api_get_for_update(name, "stop_pipeline()");
+	PipelineRow *row = api_get_for_update(name, "stop_pipeline()", rights_check_operator);
 
 	if (!row->active)
 	{
@@ -500,9 +520,9 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	queries = check_query_text(query, 0, false, NULL);
+	queries = check_query_text(query, 0, false, false, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_make(queries);
+	program = program_make(queries, false);
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);

@@ -232,7 +232,11 @@ put_state(Row *row, const PipelineRow *p, const PipelineSlot *slot)
 	if (!p->active)
 	{
 		if (p->state != NULL && strcmp(p->state, "failed") == 0)
-			put_reason(row, "failed", &p->error, p->state_since);
+		{
+			reason = p->error;
+			rights_mask_reason(p->owner, &reason);
+			put_reason(row, "failed", &reason, p->state_since);
+		}
 		else
 		{
 			bool		running = slot != NULL && slot->launcher_slot >= 0;
@@ -258,7 +262,9 @@ put_state(Row *row, const PipelineRow *p, const PipelineSlot *slot)
 		put_reason(row, "starting", &reason, p->state_since);
 		return;
 	}
-	put_reason(row, pipeline_states[slot->state], &slot->reason, slot->since);
+	reason = slot->reason;
+	rights_mask_reason(p->owner, &reason);
+	put_reason(row, pipeline_states[slot->state], &reason, slot->since);
 }
 
 Datum
@@ -280,7 +286,7 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 		PipelineSlot *slot = NULL;
 		int			i;
 
-		if (!rights_visible(p->owner))
+		if (!rights_visible(p->procedure, p->owner))
 			continue;
 		LWLockAcquire(shmem->lock, LW_SHARED);
 		i = pipeline_slot_find_locked(MyDatabaseId, p->name);
@@ -288,6 +294,7 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 		{
 			memcpy(copy, &shmem->pipelines[i], sizeof(PipelineSlot));
 			slot = copy;
+			rights_mask_reason(p->owner, &slot->last_error);
 		}
 		LWLockRelease(shmem->lock);
 
@@ -339,8 +346,9 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 		}
 		else
 		{
-			const Reason *error = &p->error;
+			Reason	   *error = &p->error;
 
+			rights_mask_reason(p->owner, error);
 			for (i = 0; i < 13; i++)
 				put_null(&row);
 			put_text(&row, error->message);
@@ -377,14 +385,19 @@ visible_slots(void)
 		return NIL;
 	for (i = 0; i < shmem->npipelines; i++)
 	{
+		char		name[NAMEDATALEN];
 		bool		here;
+		Oid			procedure;
 		Oid			owner;
 
 		LWLockAcquire(shmem->lock, LW_SHARED);
 		here = shmem->pipelines[i].in_use && shmem->pipelines[i].database == MyDatabaseId;
-		owner = shmem->pipelines[i].owner;
+		strlcpy(name, shmem->pipelines[i].name, NAMEDATALEN);
 		LWLockRelease(shmem->lock);
-		if (here && rights_visible(owner))
+		if (!here)
+			continue;
+		procedure = catalog_procedure(name, &owner);
+		if (rights_visible(procedure, owner))
 			slots = lappend_int(slots, i);
 	}
 	return slots;
@@ -542,9 +555,9 @@ Datum
 streamproc_visible_to_me(PG_FUNCTION_ARGS)
 {
 	Oid			owner;
+	Oid			procedure = catalog_procedure(NameStr(*PG_GETARG_NAME(0)), &owner);
 
-	(void) catalog_procedure(NameStr(*PG_GETARG_NAME(0)), &owner);
-	PG_RETURN_BOOL(rights_visible(owner));
+	PG_RETURN_BOOL(rights_visible(procedure, owner));
 }
 
 /* Those whose messages the caller may see: more than a role that may see all states. */

@@ -123,8 +123,7 @@ look(Wait *wait)
 	old = MemoryContextSwitchTo(wait->cxt);
 	row = catalog_pipeline_get(wait->name, false);
 	MemoryContextSwitchTo(old);
-	if (!rights_visible(row->owner))
-		rights_check_owner(row);
+	rights_check_waiter(row);
 	return row;
 }
 
@@ -134,6 +133,7 @@ report_failure(PipelineRow *row)
 	Reason	   *error = &row->error;
 	int			sqlstate = ERRCODE_RAISE_EXCEPTION;
 
+	rights_mask_reason(row->owner, error);
 	if (strlen(error->sqlstate) == 5)
 		sqlstate = MAKE_SQLSTATE(error->sqlstate[0], error->sqlstate[1], error->sqlstate[2],
 								 error->sqlstate[3], error->sqlstate[4]);

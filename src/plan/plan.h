@@ -55,6 +55,15 @@ extern List *plan_parse(const char *text);
  */
 extern List *plan_check(List *queries, const char *text, Oid *server);
 
+/* ---- trust.c ---- */
+
+/*
+ * Where the current user is a superuser: throws 42501 unless all that would
+ * run as him belongs to him or to another superuser.  Before planning, which
+ * evaluates functions.  Adds what was judged to *relations and *functions.
+ */
+extern void trust_check(Query *rewritten, const StatementInfo *info, List **relations, List **functions);
+
 /* ---- program.c ---- */
 
 /*
@@ -101,7 +110,9 @@ typedef struct Program
 	bool		needs_one_task; /* some statement runs row by row */
 	bool		has_deferred;	/* some sink has a deferrable constraint */
 	bool		valid;			/* false: some object changed, load again */
+	bool		trust_owners;	/* option of the pipeline, see trust.c */
 	List	   *relations;		/* OIDs whose change makes it invalid */
+	List	   *functions;		/* hash values of functions of which the same is true; the plans know more */
 	List	   *lock_relids;	/* every relation of the plans with its lock mode */
 	List	   *lock_modes;
 	uint64		rows_out;		/* since the last program_reset() */
@@ -110,9 +121,9 @@ typedef struct Program
 } Program;
 
 /* Loads, checks, plans the statements of a procedure; throws what is wrong with them. */
-extern Program *program_load(Oid procedure);
+extern Program *program_load(Oid procedure, bool trust_owners);
 /* Plans for check_pipeline and for the checks of creation. */
-extern Program *program_make(List *queries);
+extern Program *program_make(List *queries, bool trust_owners);
 extern void program_free(Program *program);
 /*
  * Takes the locks of the plans; false: something changed, the program must be

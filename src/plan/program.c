@@ -83,6 +83,8 @@ syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 
 	if (program == NULL || !program->valid)
 		return;
+	if (cacheid == PROCOID && (hashvalue == 0 || list_member_int(program->functions, (int) hashvalue)))
+		program->valid = false;
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);
@@ -104,7 +106,7 @@ syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 	}
 }
 
-/* Types, operators, schemas change seldom: any change makes a new plan. */
+/* Operators, servers, roles and memberships change seldom: any change makes a new plan, and the rights are checked. */
 static void
 any_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -123,6 +125,8 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(OPEROID, any_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, any_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, any_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, any_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, any_callback, (Datum) 0);
 	callbacks_registered = true;
 }
 
@@ -298,6 +302,9 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 	ListCell   *lc;
 	int			i;
 
+	/* before any of it is evaluated */
+	if (!program->trust_owners)
+		trust_check(rewritten, info, &program->relations, &program->functions);
 	statement->info = info;
 	statement->number = number;
 	for (i = 0; i < PROGRAM_PLANS; i++)
@@ -365,7 +372,7 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 
 /* Needs a transaction with an active snapshot. */
 Program *
-program_make(List *queries)
+program_make(List *queries, bool trust_owners)
 {
 	/* the caller's context, where an error after us would forget it; see program_load() */
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc program", ALLOCSET_DEFAULT_SIZES);
@@ -378,6 +385,7 @@ program_make(List *queries)
 
 	program->cxt = cxt;
 	program->valid = true;
+	program->trust_owners = trust_owners;
 	PG_TRY();
 	{
 		queries = copyObject(queries);
@@ -401,7 +409,7 @@ program_make(List *queries)
 }
 
 Program *
-program_load(Oid procedure)
+program_load(Oid procedure, bool trust_owners)
 {
 	HeapTuple	tuple;
 	Datum		body;
@@ -426,7 +434,7 @@ program_load(Oid procedure)
 	/* BEGIN ATOMIC stores a list of one list */
 	if (IsA(linitial(stored), List))
 		stored = linitial_node(List, stored);
-	program = program_make(stored);
+	program = program_make(stored, trust_owners);
 	/* lives over transactions */
 	MemoryContextSetParent(program->cxt, TopMemoryContext);
 	program->procedure = procedure;
@@ -452,6 +460,17 @@ program_check_rights(Program *program)
 
 	foreach(lc, program->statements)
 		(void) ExecCheckRTPerms(((Statement *) lfirst(lc))->plan[0]->rtable, true);
+	/*
+	 * SELECT on a foreign table is enough to read it once.  A pipeline uses
+	 * the server on and on, as one who makes foreign tables there.
+	 */
+	if (pg_foreign_server_aclcheck(program->server, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for foreign server %s", stream_server_name(program->server)),
+				 errhint("GRANT USAGE ON FOREIGN SERVER %s TO %s.",
+						 quote_identifier(stream_server_name(program->server)),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
 bool

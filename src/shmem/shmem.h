@@ -123,6 +123,7 @@ typedef struct PipelineSlot
 	int64		retry_until;	/* dead letters up to this id are to run again */
 	int64		retry_done;		/* ... and none up to this one is left of those */
 	int			looks;			/* in a row for which tasks asked and the launcher found nothing */
+	bool		not_let_in;		/* the last launcher could not connect as the owner; reason says why */
 	int64		bad_rows;
 	int64		restarts;		/* of launcher or tasks, unexpected */
 	int			failures;		/* in a row, for back-off */

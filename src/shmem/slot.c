@@ -56,6 +56,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->expected_exit = false;
 		slot->retry_until = slot->retry_done = 0;
 		slot->looks = 0;
+		slot->not_let_in = false;
 		slot->bad_rows = 0;
 		slot->database = database;
 		slot->owner = InvalidOid;

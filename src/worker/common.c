@@ -46,6 +46,63 @@ static const char *const fixed_settings[][2] = {
 	{"client_min_messages", "error"},
 };
 
+/* ---- a worker that is not let in ---- */
+
+/*
+ * A role that may not log in, a database without CONNECT for it, a connection
+ * limit: connecting ends the process by FATAL, which nothing catches.  So the
+ * message is picked up on its way to the log, and told to the views when the
+ * process leaves.
+ */
+static bool connecting = false;
+static Reason connect_error;
+static emit_log_hook_type prev_emit_log_hook = NULL;
+
+static void
+pick_up_fatal(ErrorData *edata)
+{
+	if (connecting && edata->elevel == FATAL && ERRCODE_TO_CATEGORY(edata->sqlerrcode) != ERRCODE_OPERATOR_INTERVENTION)
+		reason_set(&connect_error, unpack_sql_state(edata->sqlerrcode), edata->message,
+				   edata->detail, "A pipeline's workers connect as its owner: ALTER ROLE ... LOGIN, GRANT CONNECT ON DATABASE, or another owner. It goes on by itself.");
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(edata);
+}
+
+static void
+tell_connect_error(int code, Datum arg)
+{
+	PipelineSlot *slot = &shmem->pipelines[my_pipeline];
+
+	if (!connecting || connect_error.message[0] == '\0')
+		return;
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	if (slot->generation == my_pipeline_generation)
+	{
+		slot->last_error = connect_error;
+		/* of a task, its launcher tells it */
+		if (DatumGetInt32(arg) == WORKER_LAUNCHER && slot->state != PIPELINE_FAILED)
+		{
+			slot->not_let_in = true;
+			pipeline_set_state_locked(slot, PIPELINE_WAITING, &connect_error);
+		}
+	}
+	LWLockRelease(shmem->lock);
+}
+
+static void
+connect_as(Oid database, Oid owner, WorkerRole role)
+{
+	before_shmem_exit(tell_connect_error, Int32GetDatum(role));
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = pick_up_fatal;
+	connecting = true;
+	BackgroundWorkerInitializeConnectionByOid(database, owner, 0);
+	connecting = false;
+	emit_log_hook = prev_emit_log_hook;
+}
+
+/* ---- begin ---- */
+
 void
 worker_begin(Datum arg, WorkerRole role)
 {
@@ -74,7 +131,7 @@ worker_begin(Datum arg, WorkerRole role)
 	strlcpy(name, pipeline->name, NAMEDATALEN);
 	LWLockRelease(shmem->lock);
 
-	BackgroundWorkerInitializeConnectionByOid(database, owner, 0);
+	connect_as(database, owner, role);
 	if (role == WORKER_LAUNCHER)
 		snprintf(title, sizeof(title), "streamproc launcher of %s", name);
 	else

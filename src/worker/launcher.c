@@ -207,7 +207,7 @@ load(void)
 	me->version = me->row->version;
 	worker_apply_settings(me->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(me->row->procedure);
+	program = program_load(me->row->procedure, me->row->trust_owners);
 	program_check_rights(program);
 	PopActiveSnapshot();
 
@@ -589,7 +589,11 @@ show_state(void)
 		TaskHandle *t = &me->tasks[i];
 		WorkerSlot *w = &shmem->workers[t->slot];
 
-		if (t->handle == NULL)
+		bool		starts = t->handle != NULL &&
+			(!w->in_use || w->generation != t->generation || w->state == WORKER_STARTING);
+
+		/* one that has failed again and again still waits for the same while it tries once more */
+		if (t->handle == NULL || (starts && t->failures > 1))
 		{
 			if (!t->finished && !waiting)
 			{

@@ -194,8 +194,8 @@ launcher_ended(int i, int64 now)
 			slot->failures++;
 			slot->restarts++;
 			slot->next_start_us = now + worker_backoff_us(slot->failures);
-			/* once may be chance */
-			if (slot->failures > 1 && slot->state != PIPELINE_FAILED)
+			/* once may be chance; who was not let in has said why */
+			if (slot->failures > 1 && slot->state != PIPELINE_FAILED && !slot->not_let_in)
 			{
 				Reason		reason;
 
@@ -205,6 +205,7 @@ launcher_ended(int i, int64 now)
 			}
 		}
 		slot->expected_exit = false;
+		slot->not_let_in = false;
 		if (!slot->wanted && slot->state != PIPELINE_FAILED)
 			pipeline_set_state_locked(slot, PIPELINE_STOPPED, NULL);
 		ConditionVariableBroadcast(&slot->changed);

@@ -289,25 +289,42 @@ log_losses(PipelineRow *row, List *losses)
 								  "The view streamproc.data_loss has %d rows more.", n, n)));
 }
 
-/* Marks of partitions that this run goes on in. */
+/*
+ * Marks of partitions that this run goes on in.  One that has none yet gets
+ * the record that was compared just now: a topic that is made anew before the
+ * first look would be read in.
+ */
 static List *
-marks_that_stay(List *marks, List *old, List *losses)
+marks_of_run(List *marks, List *old, List *losses)
 {
-	List	   *stay = NIL;
+	List	   *next = NIL;
 	ListCell   *lc;
 
-	foreach(lc, marks)
+	foreach(lc, old)
 	{
-		TopicMark  *mark = lfirst(lc);
-		LauncherLoss *loss = launcher_loss_of(losses, mark->topic, mark->partition);
-		bool		known;
+		PositionRow *row = lfirst(lc);
+		int			i;
 
-		if (find_position(old, mark->topic, mark->partition, &known) == NULL)
-			continue;			/* alter_pipeline() has dropped it since */
-		if (loss == NULL || (!loss->anew && loss->row.to_offset >= 0))
-			stay = lappend(stay, mark);
+		for (i = 0; i < row->nparts; i++)
+		{
+			PartitionPosition *p = &row->parts[i];
+			LauncherLoss *loss = launcher_loss_of(losses, p->topic, p->partition);
+			TopicMark  *mark = topic_mark_find(marks, p->topic, p->partition);
+
+			if (loss != NULL && (loss->anew || loss->row.to_offset < 0))
+				continue;
+			if (mark == NULL && record_mark_known(&p->record))
+			{
+				mark = palloc(sizeof(TopicMark));
+				mark->topic = p->topic;
+				mark->partition = p->partition;
+				mark->record = p->record;
+			}
+			if (mark != NULL)
+				next = lappend(next, mark);
+		}
 	}
-	return stay;
+	return next;
 }
 
 int
@@ -394,7 +411,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		if (!loss->moved_only)
 			catalog_data_loss_insert(row->name, &loss->row, cluster_id);
 	}
-	catalog_topic_marks_set(row->name, marks_that_stay(catalog_topic_marks(row->name), old, losses));
+	catalog_topic_marks_set(row->name, marks_of_run(catalog_topic_marks(row->name), old, losses));
 	if (now->accept_data_loss)
 	{
 		/* it was for this start */

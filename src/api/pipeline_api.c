@@ -58,6 +58,14 @@ require_shmem(void)
 						 "max_worker_processes = 64")));
 }
 
+/* Before any argument is read: functions of other versions have others. */
+static void
+require_ready(void)
+{
+	require_shmem();
+	catalog_require_version();
+}
+
 /* The catalog is changed below the executor, which would refuse this otherwise. */
 static void
 require_writable(const char *function)
@@ -230,7 +238,7 @@ get_for_update(const char *name, const char *function)
 	PipelineRow *row;
 
 	require_writable(function);
-	require_shmem();
+	require_ready();
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, false);
 	rights_check_owner(row);
@@ -269,7 +277,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	List	   *queries;
 
 	require_writable("create_pipeline()");
-	require_shmem();
+	require_ready();
 	memset(&row, 0, sizeof(row));
 	strlcpy(row.name, name, NAMEDATALEN);
 	row.start = arg_text(fcinfo, 2, "start");
@@ -388,9 +396,9 @@ Datum
 streamproc_start_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = arg_name(fcinfo);
+	PipelineRow *row = get_for_update(name, "start_pipeline()");
 	bool		adopt = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		accept_data_loss = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	PipelineRow *row = get_for_update(name, "start_pipeline()");
 
 	if (!catalog_pipeline_is_local(row))
 	{
@@ -454,7 +462,7 @@ streamproc_drop_pipeline(PG_FUNCTION_ARGS)
 	PipelineRow *row;
 
 	require_writable("drop_pipeline()");
-	require_shmem();
+	require_ready();
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, false);
 	rights_check_owner(row);
@@ -491,6 +499,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 	Program    *program;
 	ListCell   *lc;
 
+	catalog_require_version();
 	InitMaterializedSRF(fcinfo, 0);
 	queries = check_query_text(query, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -79,7 +79,6 @@ typedef struct Launcher
 	TaskHandle	tasks[SHMEM_MAX_TASKS];
 	int64		next_metadata_us;
 	int64		next_objects_us;	/* see objects_changed() */
-	int64		clock_us;		/* see clock_set_back() */
 } Launcher;
 
 static Launcher *me;
@@ -137,33 +136,6 @@ objects_changed(void)
 	return changed;
 }
 
-/*
- * Was the clock of the machine set back?  Our own waits are by the monotonic
- * clock, but threads of librdkafka wait until a time of the wall clock: one
- * that had a second left to its next attempt to connect sleeps an hour more.
- * With new clients in new processes nobody does.
- */
-static bool
-clock_set_back(void)
-{
-	int64		before = monotonic_us();
-	int64		offset = GetCurrentTimestamp() - before;
-
-	if (monotonic_us() - before > 100000)
-		return false;			/* we were not running: cannot tell */
-	if (me->clock_us == 0 || offset >= me->clock_us)
-	{
-		me->clock_us = offset;
-		return false;
-	}
-	if (me->clock_us - offset < 2 * USECS_PER_SEC)
-		return false;
-	ereport(LOG,
-			(errmsg("pipeline \"%s\" starts anew: the clock was set back by " INT64_FORMAT " s",
-					worker_pipeline()->name, (me->clock_us - offset) / USECS_PER_SEC)));
-	return true;
-}
-
 /* Leaves when the pipeline was stopped, dropped or changed, or what it reads. */
 static void
 check_wanted(void)
@@ -171,7 +143,7 @@ check_wanted(void)
 	PipelineSlot *slot = &shmem->pipelines[me->pipeline];
 
 	worker_check();
-	if (!slot->wanted || slot->dropped || slot->version != me->version || clock_set_back() || objects_changed())
+	if (!slot->wanted || slot->dropped || slot->version != me->version || worker_clock_set_back() || objects_changed())
 	{
 		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 		slot->expected_exit = true;
@@ -793,7 +765,7 @@ watch(void)
 			worker_finish_pipeline(me->row->drain ? "drained" : "finished");
 			leave();
 		}
-		if (slot->reload || clock_set_back() || objects_changed())
+		if (slot->reload || worker_clock_set_back() || objects_changed())
 		{
 			stop_tasks(true);
 			leave();

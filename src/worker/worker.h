@@ -68,6 +68,8 @@ extern int64 worker_backoff_us(int failures);
 /* of a message's timestamp; DT_NOBEGIN: it has none, or one that PostgreSQL does not know */
 extern TimestampTz worker_kafka_time(int64 ms);
 extern void worker_wait(long timeout_ms);
+/* by two seconds or more, since the first call; says so in the log */
+extern bool worker_clock_set_back(void);
 extern void worker_hint_restart(char *into, Size size, const char *name);
 
 /* ---- batch.c ---- */

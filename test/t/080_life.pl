@@ -224,7 +224,8 @@ is(q1('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'copy'
 # closed to connections: what runs goes on, what ends comes back when it is open again
 q1('postgres', 'ALTER DATABASE own CONNECTION LIMIT 0');
 q1('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'own' AND backend_type = 'streamproc launcher'});
-wait_query($node, "SELECT count(*) FROM pg_stat_activity WHERE datname = 'own' AND backend_type = 'streamproc task'", 2);
+wait_query($node, q{SELECT string_agg(backend_type, ' ' ORDER BY backend_type) FROM pg_stat_activity WHERE datname = 'own' AND backend_type ~ '^streamproc (launcher|task)'},
+	join(' ', ('streamproc launcher') x 2, ('streamproc task') x 3));
 q1('postgres', 'ALTER DATABASE own CONNECTION LIMIT -1');
 goes_on('a connection limit does not count workers');
 $log = -s $node->logfile;

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "api/api.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -256,6 +257,12 @@ put_state(Row *row, const PipelineRow *p, const PipelineSlot *slot)
 					   NULL, command);
 			put_reason(row, running ? "running" : "stopped", &reason, p->state_since);
 		}
+		return;
+	}
+	if (RecoveryInProgress())
+	{
+		reason_set(&reason, "25006", "the server is a standby", NULL, "It goes on by itself when the server is promoted.");
+		put_reason(row, "waiting", &reason, p->state_since);
 		return;
 	}
 	if (slot == NULL && no_slot_free())

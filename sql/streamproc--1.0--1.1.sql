@@ -114,6 +114,14 @@ COMMENT ON COLUMN streamproc.pipeline.trust_owners IS
 COMMENT ON COLUMN streamproc.pipeline.retry_until IS
 	'dead letters with ids up to this one are to run again: retry_dead_letters()';
 
+-- Rows of the functions below never come by INSERT or COPY: those are of a dump.
+CREATE FUNCTION streamproc.on_restore() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'streamproc_on_restore' LANGUAGE C;
+REVOKE ALL ON FUNCTION streamproc.on_restore() FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.on_restore() IS 'a pipeline that comes by restore is in state restored, also in the database that it came from';
+CREATE TRIGGER restored BEFORE INSERT ON streamproc.pipeline FOR EACH ROW EXECUTE FUNCTION streamproc.on_restore();
+COMMENT ON TRIGGER restored ON streamproc.pipeline IS 'a pipeline that comes by restore is in state restored, also in the database that it came from';
+
 CREATE FUNCTION streamproc.create_pipeline(
 	name text,
 	query text,
@@ -165,7 +173,8 @@ BEGIN
 	FOR grant_command IN
 		SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION streamproc.%I(%s) TO %s', new.proname,
 			pg_catalog.oidvectortypes(new.proargtypes),
-			CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+			CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END) OPERATOR(pg_catalog.||)
+			CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
 		FROM pg_catalog.pg_proc old
 		JOIN pg_catalog.pg_proc new ON new.pronamespace OPERATOR(pg_catalog.=) old.pronamespace
 			AND new.proname OPERATOR(pg_catalog.=) old.proname AND new.pronargs OPERATOR(pg_catalog.>) old.pronargs

@@ -7,12 +7,17 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "api/api.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -21,9 +26,12 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(streamproc_on_sql_drop);
 PG_FUNCTION_INFO_V1(streamproc_on_ddl);
+PG_FUNCTION_INFO_V1(streamproc_on_restore);
 
 static ProcessUtility_hook_type prev_utility_hook = NULL;
 
@@ -95,6 +103,34 @@ refuse_call(Node *statement)
 					 quote_literal_cstr(get_func_name(call->funcexpr->funcid)))));
 }
 
+/* ---- rows that come by restore ---- */
+
+/*
+ * Trigger on streamproc.pipeline.  Our own rows are not made by the executor,
+ * so this is a COPY or INSERT of a dump: also where it comes back to the very
+ * database that it was taken from, nothing may run before all of it is there
+ * and somebody says so.
+ */
+Datum
+streamproc_on_restore(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Datum		nowhere = Int64GetDatum(0);
+	bool		isnull = false;
+	int			column;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("not called as a trigger before an insert")));
+	column = SPI_fnumber(RelationGetDescr(trigger->tg_relation), "system_identifier");
+	if (column <= 0)
+		return PointerGetDatum(trigger->tg_trigtuple);
+	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation),
+													 1, &column, &nowhere, &isnull));
+}
+
 /* ---- DDL that workers stand in the way of ---- */
 
 /*
@@ -105,7 +141,8 @@ refuse_call(Node *statement)
 static void
 stop_workers(Oid database)
 {
-	int64		deadline = monotonic_us() + (int64) streamproc_stop_timeout * 1000;
+	/* by then launchers have terminated tasks that do not listen */
+	int64		deadline = monotonic_us() + (int64) streamproc_stop_timeout * 1000 + 2 * USECS_PER_SEC;
 
 	for (;;)
 	{
@@ -132,41 +169,112 @@ stop_workers(Oid database)
 	}
 }
 
-/* Which database does the command want without workers?  InvalidOid: none. */
+static bool
+has_createdb(void)
+{
+	HeapTuple	tuple;
+	bool		result = false;
+
+	if (superuser())
+		return true;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+static bool
+is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+static DefElem *
+find_option(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+		if (strcmp(((DefElem *) lfirst(lc))->defname, name) == 0)
+			return lfirst(lc);
+	return NULL;
+}
+
+/*
+ * Which database does the command want without workers?  InvalidOid: none, or
+ * the user may not do it: then his command must not stop anybody's pipelines.
+ */
 static Oid
 database_to_clear(Node *statement)
 {
+	Oid			database = InvalidOid;
+	bool		copy = false;
+
 	switch (nodeTag(statement))
 	{
+		case T_CreatedbStmt:
+			{
+				DefElem    *template = find_option(((CreatedbStmt *) statement)->options, "template");
+
+				database = get_database_oid(template && template->arg ? defGetString(template) : "template1", true);
+				copy = true;
+				break;
+			}
 		case T_DropdbStmt:
-			return get_database_oid(((DropdbStmt *) statement)->dbname, true);
+			database = get_database_oid(((DropdbStmt *) statement)->dbname, true);
+			break;
+		case T_AlterDatabaseStmt:
+			if (find_option(((AlterDatabaseStmt *) statement)->options, "tablespace"))
+				database = get_database_oid(((AlterDatabaseStmt *) statement)->dbname, true);
+			break;
 		case T_RenameStmt:
 			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
-				return get_database_oid(((RenameStmt *) statement)->subname, true);
-			return InvalidOid;
+				database = get_database_oid(((RenameStmt *) statement)->subname, true);
+			break;
 		case T_DropStmt:
 			{
 				DropStmt   *drop = (DropStmt *) statement;
 				ListCell   *lc;
 
 				if (drop->removeType != OBJECT_EXTENSION)
-					return InvalidOid;
+					break;
 				foreach(lc, drop->objects)
 					if (strcmp(strVal(lfirst(lc)), "streamproc") == 0 &&
 						OidIsValid(get_extension_oid("streamproc", true)))
-						return MyDatabaseId;
-				return InvalidOid;
+						database = MyDatabaseId;
+				break;
 			}
 		default:
-			return InvalidOid;
+			break;
 	}
+	if (!OidIsValid(database))
+		return InvalidOid;
+	if (copy)
+		return has_createdb() && (is_template(database) || pg_database_ownercheck(database, GetUserId())) ?
+			database : InvalidOid;
+	return superuser() || pg_database_ownercheck(database, GetUserId()) ? database : InvalidOid;
 }
 
-/* May the user do it?  Else his command must not stop anybody's pipelines. */
-static bool
-may_clear(Oid database)
+/* What the supervisor has to hear of when it is committed. */
+static void
+tell_supervisor(Node *statement)
 {
-	return superuser() || pg_database_ownercheck(database, GetUserId());
+	if (IsA(statement, AlterExtensionStmt) && strcmp(((AlterExtensionStmt *) statement)->extname, "streamproc") == 0)
+		catalog_mark_changed();
+	if (IsA(statement, AlterDatabaseStmt) &&
+		find_option(((AlterDatabaseStmt *) statement)->options, "allow_connections"))
+		catalog_mark_database(get_database_oid(((AlterDatabaseStmt *) statement)->dbname, true));
 }
 
 static void
@@ -174,36 +282,45 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			 ProcessUtilityContext context, ParamListInfo params,
 			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
+	/* of ours: the statement's may be gone afterwards */
+	bool		is_drop_database = IsA(pstmt->utilityStmt, DropdbStmt);
+	bool		is_drop_extension = IsA(pstmt->utilityStmt, DropStmt);
 	volatile Oid database = InvalidOid;
 
 	if (IsTransactionState())
 		refuse_call(pstmt->utilityStmt);
 	if (shmem != NULL && IsTransactionState() && !RecoveryInProgress())
 		database = database_to_clear(pstmt->utilityStmt);
-	if (OidIsValid(database) && !may_clear(database))
-		database = InvalidOid;
 	if (OidIsValid(database))
-		stop_workers(database);
+		database_hold(database);
 
 	PG_TRY();
 	{
+		if (OidIsValid(database))
+			stop_workers(database);
 		if (prev_utility_hook)
 			prev_utility_hook(pstmt, query, read_only_tree, context, params, env, dest, qc);
 		else
 			standard_ProcessUtility(pstmt, query, read_only_tree, context, params, env, dest, qc);
+		if (shmem != NULL && IsTransactionState() && !RecoveryInProgress())
+			tell_supervisor(pstmt->utilityStmt);
 	}
 	PG_CATCH();
 	{
 		if (OidIsValid(database))
+		{
+			database_release(database);
 			database_changed(database);
+		}
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (OidIsValid(database))
 	{
-		if (IsA(pstmt->utilityStmt, DropdbStmt))
+		database_release(database);
+		if (is_drop_database)
 			database_dropped(database);
-		else if (IsA(pstmt->utilityStmt, DropStmt))
+		else if (is_drop_extension)
 			catalog_mark_changed();
 		else
 			database_changed(database);

@@ -58,6 +58,14 @@ require_shmem(void)
 						 "max_worker_processes = 64")));
 }
 
+/* Before any argument is read: functions of other versions have others. */
+static void
+require_ready(void)
+{
+	require_shmem();
+	catalog_require_version();
+}
+
 /* The catalog is changed below the executor, which would refuse this otherwise. */
 static void
 require_writable(const char *function)
@@ -233,7 +241,7 @@ api_get_for_update(const char *name, const char *function, void (*check) (const 
 	PipelineRow *row;
 
 	require_writable(function);
-	require_shmem();
+	require_ready();
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, false);
 	check(row);
@@ -295,7 +303,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	List	   *queries;
 
 	require_writable("create_pipeline()");
-	require_shmem();
+	require_ready();
 	memset(&row, 0, sizeof(row));
 	strlcpy(row.name, name, NAMEDATALEN);
 	row.start = arg_text(fcinfo, 2, "start");
@@ -413,9 +421,9 @@ Datum
 streamproc_start_pipeline(PG_FUNCTION_ARGS)
 {
 	char	   *name = api_arg_name(fcinfo);
+	PipelineRow *row = api_get_for_update(name, "start_pipeline()", rights_check_operator);
 	bool		adopt = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		accept_data_loss = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	PipelineRow *row = api_get_for_update(name, "start_pipeline()", rights_check_operator);
 
 	/* these decide about data */
 	if (adopt || accept_data_loss)
@@ -482,7 +490,7 @@ streamproc_drop_pipeline(PG_FUNCTION_ARGS)
 	PipelineRow *row;
 
 	require_writable("drop_pipeline()");
-	require_shmem();
+	require_ready();
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, false);
 	rights_check_owner(row);
@@ -519,6 +527,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 	Program    *program;
 	ListCell   *lc;
 
+	catalog_require_version();
 	InitMaterializedSRF(fcinfo, 0);
 	queries = check_query_text(query, 0, false, false, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());

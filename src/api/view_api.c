@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "api/api.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -46,6 +47,7 @@ typedef struct Row
 static void
 row_begin(Row *row, FunctionCallInfo fcinfo)
 {
+	catalog_require_version();
 	InitMaterializedSRF(fcinfo, 0);
 	row->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	row->n = 0;
@@ -213,6 +215,19 @@ put_reason(Row *row, const char *state, const Reason *reason, TimestampTz since)
 	put_time(row, since);
 }
 
+static bool
+no_slot_free(void)
+{
+	bool		none = true;
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	for (i = 0; i < shmem->npipelines && none; i++)
+		none = shmem->pipelines[i].in_use;
+	LWLockRelease(shmem->lock);
+	return none;
+}
+
 /* The state as people should read it: of the slot while it runs, else of the catalog. */
 static void
 put_state(Row *row, const PipelineRow *p, const PipelineSlot *slot)
@@ -248,10 +263,23 @@ put_state(Row *row, const PipelineRow *p, const PipelineSlot *slot)
 		}
 		return;
 	}
+	if (RecoveryInProgress())
+	{
+		reason_set(&reason, "25006", "the server is a standby", NULL, "It goes on by itself when the server is promoted.");
+		put_reason(row, "waiting", &reason, p->state_since);
+		return;
+	}
+	if (slot == NULL && no_slot_free())
+	{
+		reason_set(&reason, "53400", "no free slot for the pipeline", NULL,
+				   "Raise streamproc.max_pipelines and restart the server, or stop pipelines that are not needed.");
+		put_reason(row, "waiting", &reason, p->state_since);
+		return;
+	}
 	if (slot == NULL)
 	{
 		reason_set(&reason, NULL, "the supervisor has not started it yet", NULL,
-				   "If this lasts: is streamproc.max_pipelines large enough, and is the process \"streamproc supervisor\" there?");
+				   "If this lasts: is max_worker_processes large enough, and is the process \"streamproc supervisor\" there?");
 		put_reason(row, "starting", &reason, p->state_since);
 		return;
 	}
@@ -557,6 +585,7 @@ streamproc_visible_to_me(PG_FUNCTION_ARGS)
 	Oid			owner;
 	Oid			procedure = catalog_procedure(NameStr(*PG_GETARG_NAME(0)), &owner);
 
+	catalog_require_version();
 	PG_RETURN_BOOL(rights_visible(procedure, owner));
 }
 

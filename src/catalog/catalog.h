@@ -26,6 +26,8 @@
 
 #define CATALOG_SCHEMA			"streamproc"
 #define CATALOG_PIPELINE_SCHEMA "streamproc_pipeline"
+/* of the SQL objects that this library works with: default_version in streamproc.control */
+#define CATALOG_VERSION			"1.1"
 
 /* A row of streamproc.pipeline with what pg_proc says of its procedure. */
 typedef struct PipelineRow
@@ -61,6 +63,11 @@ typedef struct PipelineRow
 
 /* in pipeline.c */
 extern bool catalog_installed(void);
+/* of the extension in this database, NULL: there is none */
+extern char *catalog_version(void);
+extern const char *catalog_version_hint(const char *version);
+/* throws 55000 unless it is CATALOG_VERSION */
+extern void catalog_require_version(void);
 extern void catalog_pipeline_lock(const char *name);
 extern bool catalog_pipeline_try_lock(const char *name);
 extern PipelineRow *catalog_pipeline_get(const char *name, bool missing_ok);
@@ -71,6 +78,7 @@ extern bool catalog_pipeline_delete(const char *name);
 extern Oid	catalog_procedure(const char *name, Oid *owner);
 extern bool catalog_pipeline_is_local(const PipelineRow *row);
 extern void catalog_mark_changed(void); /* the supervisor is told at COMMIT */
+extern void catalog_mark_database(Oid database);	/* of another database, also at COMMIT */
 extern bool catalog_changed_in_transaction(void);
 extern void catalog_install_callbacks(void);
 

@@ -18,6 +18,7 @@
 #include "catalog/catalog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -26,6 +27,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -66,6 +68,7 @@ enum PipelineColumn
 #define PIPELINE_NATTS COL_RETRY_UNTIL
 
 static bool changed_in_transaction = false;
+static Oid	other_changed = InvalidOid; /* see catalog_mark_database() */
 
 /* Has the current database the extension, completely made? */
 bool
@@ -79,6 +82,61 @@ catalog_installed(void)
 	return OidIsValid(schema) && OidIsValid(get_relname_relid("pipeline", schema));
 }
 
+char *
+catalog_version(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("streamproc"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull);
+
+		version = isnull ? pstrdup("?") : TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return version;
+}
+
+/* What mends a version that is not the library's. */
+const char *
+catalog_version_hint(const char *version)
+{
+	int			major = 0,
+				minor = 0,
+				our_major = 0,
+				our_minor = 0;
+
+	(void) sscanf(version, "%d.%d", &major, &minor);
+	(void) sscanf(CATALOG_VERSION, "%d.%d", &our_major, &our_minor);
+	if (major > our_major || (major == our_major && minor > our_minor))
+		return psprintf("Install the library of version %s and restart the server.", version);
+	return "Run in this database: ALTER EXTENSION streamproc UPDATE.";
+}
+
+void
+catalog_require_version(void)
+{
+	char	   *version = catalog_version();
+
+	if (version != NULL && strcmp(version, CATALOG_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"streamproc\" of this database is of version %s, the library of version %s",
+						version, CATALOG_VERSION),
+				 errhint("%s", catalog_version_hint(version))));
+	if (version != NULL)
+		pfree(version);
+}
+
 static Relation
 pipeline_open(LOCKMODE lockmode)
 {
@@ -86,17 +144,19 @@ pipeline_open(LOCKMODE lockmode)
 	Oid			relid = get_relname_relid("pipeline", schema);
 	Relation	rel;
 
+	catalog_require_version();
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table %s.pipeline does not exist", CATALOG_SCHEMA),
 				 errhint("Create the extension again: CREATE EXTENSION streamproc.")));
 	rel = table_open(relid, lockmode);
+	/* somebody has meddled with it: do not read what is not there */
 	if (RelationGetNumberOfAttributes(rel) != PIPELINE_NATTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library and SQL objects of streamproc are of different versions"),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
+				 errmsg("table %s.pipeline has not the columns of version %s", CATALOG_SCHEMA, CATALOG_VERSION),
+				 errhint("Create the extension again: DROP EXTENSION streamproc, CREATE EXTENSION streamproc.")));
 	return rel;
 }
 
@@ -411,19 +471,27 @@ xact_callback(XactEvent event, void *arg)
 						 errmsg("cannot PREPARE a transaction that has changed a pipeline")));
 			break;
 		case XACT_EVENT_COMMIT:
-			if (changed_in_transaction)
-				database_changed(MyDatabaseId);
-			changed_in_transaction = false;
-			break;
 		case XACT_EVENT_ABORT:
 			/* a DROP EXTENSION that is rolled back has stopped workers already */
 			if (changed_in_transaction)
 				database_changed(MyDatabaseId);
 			changed_in_transaction = false;
+			if (OidIsValid(other_changed))
+				database_changed(other_changed);
+			other_changed = InvalidOid;
 			break;
 		default:
 			break;
 	}
+}
+
+/* One per transaction is enough for who alters databases; of several each but the last is told at once. */
+void
+catalog_mark_database(Oid database)
+{
+	if (OidIsValid(other_changed) && other_changed != database)
+		database_changed(other_changed);
+	other_changed = database;
 }
 
 void

@@ -38,6 +38,7 @@
 #define SHMEM_CHECKPOINTS		32	/* kept per pipeline for stat_checkpoint */
 #define SHMEM_LATENCIES			256 /* kept per pipeline for p50 and p99 */
 #define SHMEM_CHANGED_DATABASES 64
+#define SHMEM_HELD_DATABASES	16
 
 typedef enum PipelineState
 {
@@ -128,6 +129,7 @@ typedef struct PipelineSlot
 	int64		restarts;		/* of launcher or tasks, unexpected */
 	int			failures;		/* in a row, for back-off */
 	int64		next_start_us;	/* monotonic: launcher not before */
+	bool		starved;		/* found no free workers: one launcher of those at a time */
 
 	/* wait_until_caught_up: the launcher answers requests with end offsets */
 	int64		ends_wanted;	/* serial of the last request */
@@ -198,6 +200,12 @@ typedef struct ShmemState
 	int			nchanged;
 	Oid			changed[SHMEM_CHANGED_DATABASES];
 	Oid			scan_failed;	/* database whose scanner did not get through */
+	bool		slots_missing;	/* a pipeline found all slots taken */
+	struct
+	{
+		Oid			database;	/* InvalidOid: free */
+		pid_t		pid;		/* whose command needs the database without workers */
+	}			held[SHMEM_HELD_DATABASES];
 	uint64		next_generation;
 	int			npipelines;		/* length of the arrays */
 	int			nworkers;
@@ -237,6 +245,10 @@ extern void partition_slots_free(int pipeline);
 
 extern void database_changed(Oid database);
 extern void database_dropped(Oid database);
+/* no scanner and no launcher is started in the database until it is released, or our process ends */
+extern void database_hold(Oid database);
+extern void database_release(Oid database);
+extern bool database_held_locked(Oid database);
 
 extern void reason_set(Reason *reason, const char *sqlstate, const char *message,
 					   const char *detail, const char *hint);

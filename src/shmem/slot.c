@@ -73,6 +73,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->restarts = 0;
 		slot->failures = 0;
 		slot->next_start_us = 0;
+		slot->starved = false;
 		slot->ends_wanted = slot->ends_done = 0;
 		slot->ends_error[0] = '\0';
 		slot->checkpoint_count = 0;
@@ -476,4 +477,76 @@ database_dropped(Oid database)
 	if (shmem->supervisor_latch != NULL)
 		SetLatch(shmem->supervisor_latch);
 	LWLockRelease(shmem->lock);
+}
+
+/* ---- databases that a command needs without workers ---- */
+
+static void
+release_held(int code, Datum arg)
+{
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (i = 0; i < SHMEM_HELD_DATABASES; i++)
+		if (shmem->held[i].pid == MyProcPid && OidIsValid(shmem->held[i].database))
+		{
+			shmem->held[i].database = InvalidOid;
+			shmem->scan_all = true;
+		}
+	if (shmem->supervisor_latch != NULL)
+		SetLatch(shmem->supervisor_latch);
+	LWLockRelease(shmem->lock);
+}
+
+/*
+ * Are all places taken, the command has to do without: it is refused where a
+ * worker comes back too early.
+ */
+void
+database_hold(Oid database)
+{
+	static bool registered = false;
+	int			i;
+
+	/* a session that is terminated while it waits must not leave it behind */
+	if (!registered)
+		before_shmem_exit(release_held, (Datum) 0);
+	registered = true;
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (i = 0; i < SHMEM_HELD_DATABASES; i++)
+		if (!OidIsValid(shmem->held[i].database))
+		{
+			shmem->held[i].database = database;
+			shmem->held[i].pid = MyProcPid;
+			break;
+		}
+	LWLockRelease(shmem->lock);
+}
+
+void
+database_release(Oid database)
+{
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (i = 0; i < SHMEM_HELD_DATABASES; i++)
+		if (shmem->held[i].database == database && shmem->held[i].pid == MyProcPid)
+		{
+			shmem->held[i].database = InvalidOid;
+			break;
+		}
+	if (shmem->supervisor_latch != NULL)
+		SetLatch(shmem->supervisor_latch);
+	LWLockRelease(shmem->lock);
+}
+
+bool
+database_held_locked(Oid database)
+{
+	int			i;
+
+	for (i = 0; i < SHMEM_HELD_DATABASES; i++)
+		if (shmem->held[i].database == database)
+			return true;
+	return false;
 }

@@ -408,6 +408,34 @@ worker_kafka_time(int64 ms)
 	return (ms - KAFKA_EPOCH_MS) * 1000;
 }
 
+/*
+ * Was the clock of the machine set back?  Our own waits are by the monotonic
+ * clock, but threads of librdkafka wait until a time of the wall clock: one
+ * that had a second left to its next attempt to connect sleeps an hour more.
+ * With new clients in new processes nobody does.
+ */
+bool
+worker_clock_set_back(void)
+{
+	static int64 clock_us = 0;
+	int64		before = monotonic_us();
+	int64		offset = GetCurrentTimestamp() - before;
+
+	if (monotonic_us() - before > 100000)
+		return false;			/* we were not running: cannot tell */
+	if (clock_us == 0 || offset >= clock_us)
+	{
+		clock_us = offset;
+		return false;
+	}
+	if (clock_us - offset < 2 * USECS_PER_SEC)
+		return false;
+	ereport(LOG,
+			(errmsg("pipeline \"%s\" starts anew: the clock was set back by " INT64_FORMAT " s",
+					worker_pipeline()->name, (clock_us - offset) / USECS_PER_SEC)));
+	return true;
+}
+
 void
 worker_wait(long timeout_ms)
 {

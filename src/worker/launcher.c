@@ -153,7 +153,7 @@ check_wanted(void)
 	PipelineSlot *slot = &shmem->pipelines[me->pipeline];
 
 	worker_check();
-	if (!slot->wanted || slot->dropped || slot->version != me->version || objects_changed())
+	if (!slot->wanted || slot->dropped || slot->version != me->version || worker_clock_set_back() || objects_changed())
 		start_anew();
 }
 
@@ -165,6 +165,8 @@ launcher_wait_for(const char *sqlstate, const char *message, const char *hint)
 	reason_set(&reason, sqlstate, message, NULL, hint);
 	worker_set_state(WORKER_WAITING, message);
 	pipeline_set_state(me->pipeline, PIPELINE_WAITING, &reason);
+	/* who waits for something else is in nobody's way */
+	shmem->pipelines[me->pipeline].starved = false;
 	worker_wait(RETRY_MS);
 	check_wanted();
 }
@@ -481,28 +483,38 @@ stop_tasks(bool restart)
 	}
 }
 
-/* All tasks or none. */
+/*
+ * All tasks or none.  Are there not enough workers, the launcher leaves, too:
+ * the one that it takes may be what another pipeline needs.  The supervisor
+ * starts it again, one of those that found none at a time.
+ */
 static void
 start_all_tasks(void)
 {
-	for (;;)
-	{
-		int			i;
+	PipelineSlot *slot = &shmem->pipelines[me->pipeline];
+	Reason		reason;
+	int			i;
 
-		for (i = 0; i < me->ntasks; i++)
-		{
-			me->tasks[i].failures = 0;
-			me->tasks[i].finished = false;
-			FAULT_POINT("launcher-start-task");
-			if (!start_task(i))
-				break;
-		}
-		if (i == me->ntasks)
-			return;
-		stop_tasks(false);
-		launcher_wait_for("53400", "not enough free background workers for the tasks",
-				 "Raise max_worker_processes (and streamproc.max_workers) and restart the server, or lower the pipeline's parallelism.");
+	for (i = 0; i < me->ntasks; i++)
+	{
+		FAULT_POINT("launcher-start-task");
+		if (!start_task(i))
+			break;
 	}
+	if (i == me->ntasks)
+	{
+		slot->starved = false;
+		return;
+	}
+	stop_tasks(false);
+	reason_set(&reason, "53400", "not enough free background workers for the tasks", NULL,
+			   "Raise max_worker_processes (and streamproc.max_workers) and restart the server, or lower the pipeline's parallelism.");
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	pipeline_set_state_locked(slot, PIPELINE_WAITING, &reason);
+	slot->starved = true;
+	slot->expected_exit = true;
+	LWLockRelease(shmem->lock);
+	proc_exit(0);
 }
 
 /* ---- watch ---- */
@@ -811,7 +823,7 @@ watch(void)
 			worker_finish_pipeline(me->row->drain ? "drained" : "finished");
 			leave();
 		}
-		if (slot->reload || objects_changed())
+		if (slot->reload || worker_clock_set_back() || objects_changed())
 		{
 			stop_tasks(true);
 			leave();

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "checkpoint/checkpoint.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -35,7 +36,11 @@ follow_row(PipelineRow *row)
 			return;
 		i = pipeline_slot_claim_locked(MyDatabaseId, row->name);
 		if (i < 0)
-			return;				/* shown by the view: no free slot */
+		{
+			/* shown by the view; the supervisor frees one when it can, and has us look again */
+			shmem->slots_missing = true;
+			return;
+		}
 		pipeline_set_state_locked(&shmem->pipelines[i], PIPELINE_STARTING, NULL);
 	}
 	slot = &shmem->pipelines[i];
@@ -63,17 +68,26 @@ follow_row(PipelineRow *row)
 	ConditionVariableBroadcast(&slot->changed);
 }
 
-static bool done;
-
-/* A scanner that failed or was terminated has to come again. */
-static void
-tell_failure(int code, Datum arg)
+/*
+ * The pipelines of the database.  None where the extension is of another
+ * version than the library: its tables and functions are others.  Said once
+ * per scan, and a scan there is only when something changed.
+ */
+static List *
+wishes(void)
 {
-	if (done)
-		return;
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	shmem->scan_failed = MyDatabaseId;
-	LWLockRelease(shmem->lock);
+	char	   *version;
+
+	if (!catalog_installed())
+		return NIL;
+	version = catalog_version();
+	if (strcmp(version, CATALOG_VERSION) == 0)
+		return catalog_pipelines();
+	ereport(LOG,
+			(errmsg("pipelines of database \"%s\" do not run: its extension \"streamproc\" is of version %s, the library of version %s",
+					get_database_name(MyDatabaseId), version, CATALOG_VERSION),
+			 errhint("%s", catalog_version_hint(version))));
+	return NIL;
 }
 
 void
@@ -89,12 +103,10 @@ streamproc_scanner_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname("streamproc scanner");
-	before_shmem_exit(tell_failure, (Datum) 0);
 
 	checkpoint_begin();
 	FAULT_POINT("scanner-scan");
-	if (catalog_installed())
-		rows = catalog_pipelines();
+	rows = wishes();
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	foreach(lc, rows)
@@ -116,10 +128,11 @@ streamproc_scanner_main(Datum arg)
 			pipeline_wake_launcher_locked(i);
 		}
 	}
+	/* until then we have failed, also where we could not connect: the supervisor sends another one */
+	shmem->scan_failed = InvalidOid;
 	if (shmem->supervisor_latch != NULL)
 		SetLatch(shmem->supervisor_latch);
 	LWLockRelease(shmem->lock);
 	checkpoint_commit();
-	done = true;
 	proc_exit(0);
 }

@@ -16,6 +16,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -40,11 +42,20 @@ typedef struct Launched
 	BackgroundWorkerHandle *handle; /* NULL: none */
 	int			slot;			/* worker slot */
 	uint64		generation;		/* of the worker slot */
+	int64		blocked_us;		/* since when a launcher that is not ours is in the way, 0: none */
 } Launched;
+
+typedef enum DatabaseState
+{
+	DATABASE_OPEN,
+	DATABASE_CLOSED,			/* ALLOW_CONNECTIONS false, or what a broken DROP DATABASE left */
+	DATABASE_GONE
+} DatabaseState;
+
+#define STARVED_RETRY_US	INT64CONST(1000000)
 
 static List *databases = NIL;	/* OIDs still to be scanned */
 static BackgroundWorkerHandle *scanner = NULL;
-static Oid	scanner_database = InvalidOid;
 static int64 scanner_retry_us = 0;
 static Launched *launched;		/* by pipeline slot */
 
@@ -72,10 +83,15 @@ detach(int code, Datum arg)
 	LWLockRelease(shmem->lock);
 }
 
-static void
-list_databases(void)
+/*
+ * All databases that can be connected to are put on the list.  "wanted": the
+ * state of that one instead.
+ */
+static DatabaseState
+look_at_databases(Oid wanted)
 {
 	MemoryContext cxt = CurrentMemoryContext;
+	DatabaseState state = DATABASE_GONE;
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
@@ -87,9 +103,16 @@ list_databases(void)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		bool		open = form->datallowconn && form->datconnlimit != DATCONNLIMIT_INVALID_DB;
 		MemoryContext old;
 
-		if (!form->datallowconn || form->datistemplate)
+		if (OidIsValid(wanted))
+		{
+			if (form->oid == wanted)
+				state = open ? DATABASE_OPEN : DATABASE_CLOSED;
+			continue;
+		}
+		if (!open)
 			continue;
 		old = MemoryContextSwitchTo(cxt);
 		databases = list_append_unique_oid(databases, form->oid);
@@ -99,6 +122,7 @@ list_databases(void)
 	table_close(rel, AccessShareLock);
 	checkpoint_commit();
 	MemoryContextSwitchTo(cxt);
+	return state;
 }
 
 static bool
@@ -120,6 +144,25 @@ start_worker(const char *function, const char *name, const char *type, Datum arg
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
+/* The next one to be scanned; not while a command needs it without workers. */
+static Oid
+next_database(void)
+{
+	Oid			result = InvalidOid;
+	ListCell   *lc;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	foreach(lc, databases)
+	{
+		if (database_held_locked(lfirst_oid(lc)))
+			continue;
+		result = lfirst_oid(lc);
+		break;
+	}
+	LWLockRelease(shmem->lock);
+	return result;
+}
+
 /* Databases that an API call marked, and those of the start. */
 static void
 run_scanners(int64 now)
@@ -127,6 +170,7 @@ run_scanners(int64 now)
 	Oid			changed[SHMEM_CHANGED_DATABASES];
 	int			nchanged;
 	bool		all;
+	Oid			database;
 	int			i;
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
@@ -140,7 +184,7 @@ run_scanners(int64 now)
 	for (i = 0; i < nchanged; i++)
 		databases = list_append_unique_oid(databases, changed[i]);
 	if (all)
-		list_databases();
+		(void) look_at_databases(InvalidOid);
 
 	if (scanner != NULL)
 	{
@@ -161,14 +205,28 @@ run_scanners(int64 now)
 			scanner_retry_us = now + 1000000;
 		}
 	}
-	if (databases == NIL || now < scanner_retry_us)
+	if (now < scanner_retry_us)
 		return;
-	scanner_database = linitial_oid(databases);
-	if (start_worker("streamproc_scanner_main", "streamproc scanner", "streamproc scanner",
-					 ObjectIdGetDatum(scanner_database), &scanner))
-		databases = list_delete_first(databases);
-	else
+	while ((database = next_database()) != InvalidOid)
+	{
+		DatabaseState state = look_at_databases(database);
+
+		databases = list_delete_oid(databases, database);
+		if (state == DATABASE_GONE)
+			database_dropped(database);
+		if (state != DATABASE_OPEN)
+			continue;			/* who lets connections in again tells us */
+		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+		shmem->scan_failed = database;	/* until the scanner says otherwise */
+		LWLockRelease(shmem->lock);
+		if (start_worker("streamproc_scanner_main", "streamproc scanner", "streamproc scanner",
+						 ObjectIdGetDatum(database), &scanner))
+			return;
+		scanner = NULL;
+		databases = lappend_oid(databases, database);
 		scanner_retry_us = now + 1000000;	/* no free slot of max_worker_processes */
+		return;
+	}
 }
 
 /* A launcher that we started has ended. */
@@ -184,10 +242,12 @@ launcher_ended(int i, int64 now)
 		worker_slot_free_locked(l->slot);
 	if (slot->in_use)
 	{
+		if (!slot->expected_exit)
+			slot->starved = false;
 		if (slot->expected_exit)
 		{
 			slot->failures = 0;
-			slot->next_start_us = 0;
+			slot->next_start_us = slot->starved ? now + STARVED_RETRY_US : 0;
 		}
 		else if (slot->wanted)
 		{
@@ -215,16 +275,82 @@ launcher_ended(int i, int64 now)
 	l->handle = NULL;
 }
 
-/* Returns false where there was no free worker slot of the server. */
+/*
+ * After a supervisor that was terminated, or that crashed, its launchers are
+ * on their way out.  Never two at once: the new one would settle while the old
+ * one still believes in its tasks.
+ */
+static bool
+launcher_of_another_is_gone(int i)
+{
+	Launched   *l = &launched[i];
+	int64		now = monotonic_us();
+	bool		late;
+	int			left = 0;
+	int			j;
+
+	if (l->blocked_us == 0)
+		l->blocked_us = now;
+	late = now - l->blocked_us > (int64) streamproc_stop_timeout * 1000;
+	for (j = 0; j < shmem->nworkers; j++)
+	{
+		WorkerSlot *w = &shmem->workers[j];
+
+		if (!w->in_use || w->pipeline != i || w->role != WORKER_LAUNCHER)
+			continue;
+		left++;
+		if (w->latch != NULL)
+			SetLatch(w->latch);
+		if (late && w->pid != 0)
+			kill(w->pid, SIGTERM);
+	}
+	if (left == 0)
+		l->blocked_us = 0;
+	else if (late)
+	{
+		Reason		reason;
+
+		reason_set(&reason, "55006", "the launcher of an earlier run to leave", NULL, "The pipeline goes on by itself.");
+		pipeline_set_state_locked(&shmem->pipelines[i], PIPELINE_WAITING, &reason);
+	}
+	return left == 0;
+}
+
+/* Returns false where it cannot be now; the slot says why. */
 static bool
 start_launcher(int i)
 {
 	PipelineSlot *slot = &shmem->pipelines[i];
 	Launched   *l = &launched[i];
 	char		name[BGW_MAXLEN];
+	DatabaseState state = look_at_databases(slot->database);
 	int			w;
 
+	if (state == DATABASE_GONE)
+	{
+		database_dropped(slot->database);
+		return false;
+	}
+	if (state == DATABASE_CLOSED)
+	{
+		Reason		reason;
+
+		reason_set(&reason, "55000", "the database does not accept connections", NULL,
+				   "ALTER DATABASE ... ALLOW_CONNECTIONS true; the pipeline goes on by itself.");
+		pipeline_set_state(i, PIPELINE_WAITING, &reason);
+		return false;
+	}
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	if (!slot->in_use || !slot->wanted || database_held_locked(slot->database))
+	{
+		LWLockRelease(shmem->lock);
+		return false;
+	}
+	if (!launcher_of_another_is_gone(i))
+	{
+		LWLockRelease(shmem->lock);
+		return false;
+	}
 	/* workers of this generation are the new launcher's and its tasks */
 	slot->generation = ++shmem->next_generation;
 	w = worker_slot_claim_locked(i, WORKER_LAUNCHER, -1);
@@ -248,10 +374,68 @@ start_launcher(int i)
 				   NULL,
 				   w >= 0 ? "Raise max_worker_processes and restart the server." : "Raise streamproc.max_workers and restart the server.");
 		pipeline_set_state_locked(slot, PIPELINE_WAITING, &reason);
+		slot->starved = true;
 	}
 	LWLockRelease(shmem->lock);
 	l->handle = NULL;
 	return false;
+}
+
+/*
+ * Of the pipelines that found no free workers one tries at a time, the one
+ * that waits for longest first: else their launchers could take from each
+ * other what one of them needs for its tasks.  -1: none, or not now.
+ */
+static int
+next_starved(int64 now)
+{
+	int			next = -1;
+	int			i;
+
+	for (i = 0; i < shmem->npipelines; i++)
+	{
+		PipelineSlot *slot = &shmem->pipelines[i];
+
+		if (!slot->in_use || !slot->starved)
+			continue;
+		if (launched[i].handle != NULL)
+			return -1;
+		if (slot->wanted && slot->next_start_us <= now &&
+			(next < 0 || slot->next_start_us < shmem->pipelines[next].next_start_us))
+			next = i;
+	}
+	return next;
+}
+
+/*
+ * A pipeline found all slots taken: those of pipelines that do not run are
+ * given up (the catalog knows their state), and all databases looked at again.
+ */
+static void
+free_idle_slots(void)
+{
+	bool		freed = false;
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (i = 0; i < shmem->npipelines; i++)
+	{
+		PipelineSlot *slot = &shmem->pipelines[i];
+
+		if (slot->in_use && !slot->wanted && launched[i].handle == NULL && !database_held_locked(slot->database) &&
+			pipeline_workers_locked(i, WORKER_LAUNCHER, -1) == 0 && pipeline_workers_locked(i, WORKER_TASK, -1) == 0)
+		{
+			pipeline_slot_free_locked(i);
+			freed = true;
+		}
+	}
+	if (freed)
+	{
+		shmem->slots_missing = false;
+		shmem->scan_all = true;
+		SetLatch(MyLatch);
+	}
+	LWLockRelease(shmem->lock);
 }
 
 /* Returns the time until something is due, in ms. */
@@ -259,19 +443,24 @@ static long
 run_launchers(int64 now)
 {
 	int64		due = now + 60 * 1000000;
+	int			starved;
 	int			i;
+
+	for (i = 0; i < shmem->npipelines; i++)
+	{
+		pid_t		pid;
+
+		if (launched[i].handle != NULL && GetBackgroundWorkerPid(launched[i].handle, &pid) == BGWH_STOPPED)
+			launcher_ended(i, now);
+	}
+	if (shmem->slots_missing)
+		free_idle_slots();
+	starved = next_starved(now);
 
 	for (i = 0; i < shmem->npipelines; i++)
 	{
 		PipelineSlot *slot = &shmem->pipelines[i];
 
-		if (launched[i].handle != NULL)
-		{
-			pid_t		pid;
-
-			if (GetBackgroundWorkerPid(launched[i].handle, &pid) == BGWH_STOPPED)
-				launcher_ended(i, now);
-		}
 		if (!slot->in_use || launched[i].handle != NULL)
 			continue;
 		if (slot->dropped)
@@ -289,15 +478,22 @@ run_launchers(int64 now)
 			due = Min(due, slot->next_start_us);
 			continue;
 		}
+		if (slot->starved && i != starved)
+		{
+			due = Min(due, now + STARVED_RETRY_US / 4);
+			continue;
+		}
 		if (!start_launcher(i))
 		{
+			int64		retry = now + (launched[i].blocked_us != 0 ? 50000 : 1000000);
+
 			LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-			slot->next_start_us = now + 1000000;
+			slot->next_start_us = retry;
 			LWLockRelease(shmem->lock);
-			due = Min(due, now + 1000000);
+			due = Min(due, retry);
 		}
 	}
-	if (databases != NIL && scanner == NULL)
+	if (scanner == NULL && OidIsValid(next_database()))
 		due = Min(due, Max(scanner_retry_us, now));
 	return (long) ((due - now) / 1000) + 1;
 }
@@ -331,11 +527,19 @@ streamproc_supervisor_main(Datum arg)
 			if (shmem->pipelines[i].in_use)
 				shmem->pipelines[i].generation = ++shmem->next_generation;
 		for (i = 0; i < shmem->nworkers; i++)
-			if (shmem->workers[i].in_use && shmem->workers[i].latch != NULL)
-				SetLatch(shmem->workers[i].latch);
+		{
+			WorkerSlot *w = &shmem->workers[i];
+
+			if (!w->in_use)
+				continue;
+			if (w->latch != NULL)
+				SetLatch(w->latch);
+			else if (w->role == WORKER_LAUNCHER)
+				worker_slot_free_locked(i); /* not attached: it finds its slot taken away */
+		}
 	}
 	LWLockRelease(shmem->lock);
-	list_databases();
+	(void) look_at_databases(InvalidOid);
 
 	for (;;)
 	{

@@ -75,6 +75,8 @@ extern TimestampTz worker_kafka_time(int64 ms);
 extern void worker_wait(long timeout_ms);
 /* in identity.c: by what a record is known again */
 extern RecordMark worker_record_mark(const KafkaMessage *message);
+/* by two seconds or more, since the first call; says so in the log */
+extern bool worker_clock_set_back(void);
 extern void worker_hint_restart(char *into, Size size, const char *name);
 
 /* ---- batch.c ---- */

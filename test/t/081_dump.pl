@@ -1,0 +1,160 @@
+# Copies of pipelines: dump and restore in all forms, pg_upgrade.  Nothing of a copy runs before somebody says so.
+use strict;
+use warnings;
+use FindBin;
+use IPC::Run ();
+use lib "$FindBin::Bin/../perl";
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Streamproc::Kafka;
+use Streamproc::Node;
+
+my $kafka = Streamproc::Kafka->new;
+my $conf = "streamproc.restart_backoff_max = '1s'\nstreamproc.stop_timeout = '3s'\n";
+my $node = create_node('main', conf => $conf);
+create_kafka_server($node, $kafka);
+my $address = $kafka->address;
+$kafka->topic('tx', 2);
+my $temp = PostgreSQL::Test::Utils::tempdir();
+
+# q1('database', 'query'); also on another server
+sub q1 { my ($db, $query, $n) = @_; return ($n // $node)->safe_psql($db, $query) }
+sub error_of { my ($db, $query, $n) = @_; my $err = ''; ($n // $node)->psql($db, $query, stderr => \$err, on_error_stop => 0); return $err }
+my $sent = 0;
+sub send_rows
+{
+	my ($n) = @_;
+	$kafka->produce('tx', map { { partition => $_ % 2, value => qq({"id": $_}) } } $sent + 1 .. $sent + $n);
+	$sent += $n;
+}
+sub caught_up { my ($db, $name, $n) = @_; return q1($db, "SELECT streamproc.wait_until_caught_up('$name', '60 s')", $n) }
+# the pipeline has read all, and its sink has each row once
+sub exact
+{
+	my ($db, $name, $what, $n) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	caught_up($db, $name, $n);
+	is(q1($db, "SELECT count(*), count(DISTINCT (p, o)), count(DISTINCT id) FROM ${name}_sink", $n), "$sent|$sent|$sent", $what);
+}
+my $objects = <<"SQL";
+CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address');
+GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;
+CREATE FOREIGN TABLE tx (id int, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'tx');
+GRANT SELECT ON tx TO PUBLIC;
+GRANT CREATE ON SCHEMA public TO PUBLIC;
+SQL
+sub pipeline { my ($name, $more) = @_; return "CREATE TABLE ${name}_sink (id int, p int, o bigint); SELECT streamproc.create_pipeline('$name', 'INSERT INTO ${name}_sink SELECT id, p, o FROM tx'" . ($more // '') . ");" }
+# processes of a database, as seen from another one
+my $workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^streamproc (launcher|task)' AND datname =";
+
+q1('postgres', $objects =~ s/^CREATE SERVER.*?;\nGRANT.*?;\n//sr . pipeline('here'));
+send_rows(100);
+exact('postgres', 'here', 'a pipeline in a first database');
+
+q1('postgres', 'CREATE ROLE ada LOGIN; CREATE ROLE root2 LOGIN SUPERUSER');
+q1('postgres', 'CREATE DATABASE own OWNER ada');
+q1('own', "CREATE EXTENSION streamproc; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA streamproc TO ada; $objects SET SESSION AUTHORIZATION ada;"
+	  . pipeline('a', ', parallelism => 1') . pipeline('b', q{, on_error => 'fail'}));
+my $load = $kafka->load_start('tx', count => 0, rate => 1000, seed => 5);
+# While rows come, in one snapshot: each record below the positions once, and no other.
+my $right = join(' AND ', map { "(SELECT count(*) FROM ${_}_sink) = (SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = '$_') AND (SELECT count(DISTINCT (p, o)) = count(*) FROM ${_}_sink)" } qw(a b));
+sub goes_on
+{
+	my ($what, $db) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	caught_up($db // 'own', $_) for qw(a b);
+	is(q1($db // 'own', "SELECT $right"), 't', $what);
+}
+# what the extension consists of
+my $members = <<'SQL';
+SELECT pg_describe_object(d.classid, d.objid, 0), obj_description(d.objid, d.classid::regclass::name), coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner)), p.proacl, n.nspacl, p.prosrc, p.provolatile, p.proisstrict,
+  pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) END, c.reloptions,
+  (SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || coalesce(' ' || col_description(attrelid, attnum), ''), ', ' ORDER BY attname) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+  (SELECT string_agg(pg_get_triggerdef(t.oid), ', ') FROM pg_trigger t WHERE tgrelid = c.oid), (SELECT string_agg(pg_get_indexdef(indexrelid), ', ') FROM pg_index WHERE indrelid = c.oid),
+  (SELECT count(*) FROM pg_extension WHERE c.oid = ANY (extconfig))
+FROM pg_depend d LEFT JOIN pg_class c ON c.oid = d.objid AND d.classid = 'pg_class'::regclass LEFT JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
+  LEFT JOIN pg_namespace n ON n.oid = d.objid AND d.classid = 'pg_namespace'::regclass
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'streamproc') ORDER BY 1
+SQL
+sub exact_here
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	caught_up('postgres', 'here');
+	is(q1('postgres', q{SELECT (SELECT count(*) FROM here_sink) = (SELECT sum(next_offset) FROM streamproc.position), (SELECT count(DISTINCT (p, o)) = count(*) FROM here_sink)}), 't|t', $_[0]);
+}
+goes_on('two pipelines under load, of a role that is no superuser');
+
+# ---------------------------------------------------------------- dump and restore
+my $letters = q{FROM streamproc.stored_dead_letter};
+q1('own', q{INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition, "offset", value, sqlstate, message, attempts, retry, at)
+  VALUES ('a', nextval('streamproc.stored_id'), 'decode', 'tx', 0, 3, '\x00ff', '22P02', 'bad', 1, false, now());
+  INSERT INTO streamproc.stored_data_loss VALUES ('a', nextval('streamproc.stored_id'), 'tx', 0, 3, 4, 'test', 'c', now())});
+sub run_ok { my ($name, @command) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; $node->command_ok(\@command, $name) }
+run_ok('pg_dump, custom', 'pg_dump', '-Fc', '-f', "$temp/custom", $node->connstr('own'));
+run_ok('pg_dump, plain', 'pg_dump', '-f', "$temp/plain", $node->connstr('own'));
+my $kept = q{SELECT count(*), min(id), max(value::text), (SELECT min(id) FROM streamproc.stored_data_loss), nextval('streamproc.stored_id') > 2 FROM streamproc.stored_dead_letter};
+sub restored
+{
+	my ($db, $what, $kept_too) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(q1($db, 'SELECT pipeline, state FROM streamproc.stat_pipeline ORDER BY 1'), "a|restored\nb|restored", "$what: restored");
+	is(q1($db, $kept), '1|1|\x00ff|2|t', "$what: dead letters, losses and their ids");
+	is(q1($db, "SELECT $right"), 't', "$what: results and positions are of one moment");
+	is(q1('postgres', "$workers '$db'"), 0, "$what: nothing runs");
+	like(error_of($db, q{SELECT streamproc.start_pipeline('a')}), qr/restored or copied here/, "$what: not by an ordinary start");
+	q1($db, q{SELECT streamproc.start_pipeline(pipeline, adopt => true) FROM streamproc.stat_pipeline});
+	goes_on("$what: adopted, it goes on", $db);
+}
+# schema, then data
+q1('postgres', 'CREATE DATABASE r1');
+run_ok('schema only', 'pg_restore', '--exit-on-error', '--schema-only', '-d', $node->connstr('r1'), "$temp/custom");
+is(q1('r1', 'SELECT count(*) FROM streamproc.stat_pipeline'), 0, 'schema only: no pipelines');
+is(q1('r1', q{SELECT count(*) FROM pg_proc WHERE pronamespace = 'streamproc_pipeline'::regnamespace}), 2, 'schema only: but their texts');
+like(error_of('r1', q{SET SESSION AUTHORIZATION ada; SELECT streamproc.create_pipeline('a', 'INSERT INTO a_sink SELECT id, p, o FROM tx')}), qr/procedure streamproc_pipeline.a already exists\nHINT:  Drop it: DROP PROCEDURE streamproc_pipeline.a/, 'schema only: a name that has a text already');
+run_ok('data only', 'pg_restore', '--exit-on-error', '--data-only', '-d', $node->connstr('r1'), "$temp/custom");
+restored('r1', 'schema, then data');
+q1('postgres', 'DROP DATABASE r1');
+# plain, without owners, by another superuser, into a database that has the extension
+q1('postgres', 'CREATE DATABASE r2');
+q1('r2', 'CREATE EXTENSION streamproc');
+run_ok('without owners', 'pg_dump', '--no-owner', '-f', "$temp/noowner", $node->connstr('own'));
+my $said = '';
+IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('r2') . ' user=root2', '-f', "$temp/noowner" ], '>', '/dev/null', '2>', \$said);
+is(join('', grep { /ERROR/ && !/schema "streamproc" already exists/ } split /^/, $said), '', 'psql as another role, where only the schema is there already');
+is(q1('r2', 'SELECT DISTINCT owner FROM streamproc.stat_pipeline'), 'root2', 'without owners: they belong to who restored them');
+restored('r2', 'plain, without owners, extension there');
+q1('postgres', 'DROP DATABASE r2');
+# back into the very same database
+caught_up('own', $_) for qw(a b);
+run_ok('pg_restore --clean over running pipelines', 'pg_restore', '--exit-on-error', '--clean', '--if-exists', '-d', $node->connstr('own'), "$temp/custom");
+restored('own', 'into the database that it came from');
+
+# ---------------------------------------------------------------- pg_upgrade
+$load->signal('TERM');
+eval { $load->finish };
+caught_up('own', $_) for qw(a b);
+exact_here('before pg_upgrade');
+my $rows = q1('own', 'SELECT count(*) FROM a_sink');
+my $whole = q1('own', $members);
+$node->stop('fast');
+my $new = PostgreSQL::Test::Cluster->new('new');
+$new->init;
+$new->append_conf('postgresql.conf', "shared_preload_libraries = 'streamproc'\nmax_worker_processes = 64\n$conf");
+my $bindir = $node->config_data('--bindir');
+chdir $temp;
+command_ok([ 'pg_upgrade', '--no-sync', '-b', $bindir, '-B', $bindir, '-d', $node->data_dir, '-D', $new->data_dir, '-s', $node->host, '-p', $node->port, '-P', $new->port ], 'pg_upgrade');
+$new->start;
+is(q1('own', 'SELECT pipeline, state FROM streamproc.stat_pipeline ORDER BY 1', $new), "a|restored\nb|restored", 'pg_upgrade: restored');
+is(q1('postgres', 'SELECT pipeline, state FROM streamproc.stat_pipeline ORDER BY 1', $new), 'here|restored', 'pg_upgrade: in each database');
+is(q1('own', "SELECT $right", $new), 't', 'pg_upgrade: with results and positions');
+is(q1('own', $kept =~ s/> 2/> 3/r, $new), '1|1|\x00ff|2|t', 'pg_upgrade: dead letters, losses and their ids');
+is(q1('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^streamproc (launcher|task)'}, $new), 0, 'pg_upgrade: nothing runs');
+is(q1('own', $members, $new), $whole, 'pg_upgrade: the extension is whole');
+$kafka->produce('tx', map { { partition => $_ % 2, value => qq({"id": $_}) } } 1 .. 100);
+q1('own', q{SELECT streamproc.start_pipeline('a', adopt => true)}, $new);
+caught_up('own', 'a', $new);
+is(q1('own', 'SELECT count(*), count(DISTINCT (p, o)) FROM a_sink', $new), ($rows + 100) . '|' . ($rows + 100), 'pg_upgrade: adopted, it goes on, each row once');
+is(q1('own', q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'b'}, $new), 'restored', 'pg_upgrade: and only that one');
+$new->stop('fast');
+done_testing();

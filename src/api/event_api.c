@@ -168,13 +168,30 @@ may_clear(Oid database)
 	return superuser() || pg_database_ownercheck(database, GetUserId());
 }
 
+/*
+ * While a statement with secrets runs: an error of it would put its text into
+ * the server's log, as STATEMENT, or as CONTEXT where a function runs it.
+ */
+static void
+hide_statement(void *arg)
+{
+	errhidestmt(true);
+	errhidecontext(true);
+}
+
 static void
 utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			 ProcessUtilityContext context, ParamListInfo params,
 			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
 	volatile Oid database = InvalidOid;
+	ErrorContextCallback hide;
 
+	hide.callback = hide_statement;
+	hide.arg = NULL;
+	hide.previous = error_context_stack;
+	if (IsTransactionState() && stream_statement_is_secret(pstmt->utilityStmt))
+		error_context_stack = &hide;
 	if (IsTransactionState())
 		refuse_call(pstmt->utilityStmt);
 	if (shmem != NULL && IsTransactionState() && !RecoveryInProgress())
@@ -198,6 +215,7 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	error_context_stack = hide.previous;
 	if (OidIsValid(database))
 	{
 		if (IsA(pstmt->utilityStmt, DropdbStmt))

@@ -57,6 +57,7 @@ extern bool worker_stop_requested(void);
 /* passes by itself: conflict, resources, connection, cancel, system */
 extern bool worker_error_passes(int sqlstate);
 extern void worker_reason_from_error(Reason *reason, ErrorData *edata);
+extern void worker_describe_failure(char *into, Size size, const KafkaError *err);
 /*
  * The pipeline has failed: recorded in the catalog (it stays so over a
  * restart of the server) and in its slot; then the process leaves.

@@ -40,20 +40,22 @@
 
 /*
  * Did the broker refuse us, or we the broker, as not being who it should be?  A
- * broker that misses a certificate of ours says so when it has already
- * accepted the connection: then it is an ordinary failure to receive.
+ * connection that broke while that was found out is none of it.  A broker that
+ * misses a certificate of ours says so when it has already accepted the
+ * connection: then it is an ordinary failure to receive, with OpenSSL's words.
  */
 static bool
 is_login_failure(rd_kafka_resp_err_t err, const char *text)
 {
+	if (text == NULL)
+		return err == RD_KAFKA_RESP_ERR__AUTHENTICATION || err == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
 	switch (err)
 	{
 		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-		case RD_KAFKA_RESP_ERR__SSL:
-			return true;
+			return strstr(text, "Local: ") == NULL;
 		default:
-			return text != NULL && (strstr(text, "SSL routines") || strstr(text, "SSL handshake"));
+			return strstr(text, "SSL routines") != NULL && strstr(text, "unexpected eof") == NULL;
 	}
 }
 

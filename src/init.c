@@ -23,6 +23,8 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	guc_define_always();
+
 	/*
 	 * Loaded later than by the postmaster there is no shared memory: then the
 	 * functions say what to do, and nothing is set up.

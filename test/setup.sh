@@ -14,12 +14,12 @@ packages=(
 	libipc-run-perl perl						# PostgreSQL::Test
 	default-jre-headless maven					# the broker
 	cppcheck
-	curl ca-certificates procps util-linux
+	curl ca-certificates procps util-linux openssl
 )
 # anything that gives the command will do, whatever package it came from
 declare -A by_command=(
 	[default-jre-headless]=java [maven]=mvn [cppcheck]=cppcheck [curl]=curl [procps]=ps [util-linux]=setpriv
-	[perl]=prove
+	[perl]=prove [openssl]=openssl
 )
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

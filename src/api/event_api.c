@@ -277,6 +277,17 @@ tell_supervisor(Node *statement)
 		catalog_mark_database(get_database_oid(((AlterDatabaseStmt *) statement)->dbname, true));
 }
 
+/*
+ * While a statement with secrets runs: an error of it would put its text into
+ * the server's log, as STATEMENT, or as CONTEXT where a function runs it.
+ */
+static void
+hide_statement(void *arg)
+{
+	errhidestmt(true);
+	errhidecontext(true);
+}
+
 static void
 utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			 ProcessUtilityContext context, ParamListInfo params,
@@ -286,7 +297,13 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	bool		is_drop_database = IsA(pstmt->utilityStmt, DropdbStmt);
 	bool		is_drop_extension = IsA(pstmt->utilityStmt, DropStmt);
 	volatile Oid database = InvalidOid;
+	ErrorContextCallback hide;
 
+	hide.callback = hide_statement;
+	hide.arg = NULL;
+	hide.previous = error_context_stack;
+	if (IsTransactionState() && stream_statement_is_secret(pstmt->utilityStmt))
+		error_context_stack = &hide;
 	if (IsTransactionState())
 		refuse_call(pstmt->utilityStmt);
 	if (shmem != NULL && IsTransactionState() && !RecoveryInProgress())
@@ -315,6 +332,7 @@ utility_hook(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	error_context_stack = hide.previous;
 	if (OidIsValid(database))
 	{
 		database_release(database);

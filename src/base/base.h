@@ -27,8 +27,10 @@ extern int	streamproc_connect_timeout; /* ms */
 extern int	streamproc_queue_size;	/* kB, of a task, over all partitions */
 extern int	streamproc_restart_backoff_max; /* ms */
 extern char *streamproc_fault_points;
+extern char *streamproc_allowed_brokers;	/* a list for host_list_parse() */
 
 extern void guc_define(void);
+extern void guc_define_always(void);
 
 /*
  * Arena: a bump allocator for the values of one batch.  Memory comes from one

@@ -10,6 +10,7 @@
 #include <limits.h>
 
 #include "base/base.h"
+#include "base/hostlist.h"
 #include "utils/guc.h"
 
 int			streamproc_max_pipelines = 64;
@@ -23,9 +24,27 @@ int			streamproc_connect_timeout = 10000;
 int			streamproc_queue_size = 2048;
 int			streamproc_restart_backoff_max = 30000;
 char	   *streamproc_fault_points = NULL;
+char	   *streamproc_allowed_brokers = NULL;
 
+static bool allowed_brokers_check(char **newval, void **extra, GucSource source);
 static bool fault_points_check(char **newval, void **extra, GucSource source);
 static void fault_points_assign(const char *newval, void *extra);
+
+/*
+ * What has to hold in a server that does not preload the library, too: the
+ * foreign data wrapper may be used there.  Were it not defined, anybody could
+ * set a variable of that name.
+ */
+void
+guc_define_always(void)
+{
+	DefineCustomStringVariable("streamproc.allowed_brokers",
+							   "Kafka brokers that this server may connect to.",
+							   "A list of host, host:port, *.domain, address, network/bits or *, separated by commas.",
+							   &streamproc_allowed_brokers,
+							   "*", PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY,
+							   allowed_brokers_check, NULL, NULL);
+}
 
 void
 guc_define(void)
@@ -81,6 +100,22 @@ guc_define(void)
 							   fault_points_check, fault_points_assign, NULL);
 
 	MarkGUCPrefixReserved("streamproc");
+}
+
+static bool
+allowed_brokers_check(char **newval, void **extra, GucSource source)
+{
+	char		error[512];
+	HostList   *list = host_list_parse(*newval, error, sizeof(error));
+
+	if (list == NULL)
+	{
+		GUC_check_errdetail("%s.", error);
+		GUC_check_errhint("Write host, host:port, *.example.com, 10.0.0.0/8, [::1]:9092 or *, separated by commas.");
+		return false;
+	}
+	host_list_free(list);
+	return true;
 }
 
 static bool

@@ -160,7 +160,7 @@ kafka_consumer_open(KafkaConf *conf, KafkaPartition *parts, int nparts, int queu
 	callback->arg = consumer;
 	MemoryContextRegisterResetCallback(cxt, callback);
 
-	consumer->handle = kafka_handle_open(RD_KAFKA_CONSUMER, kafka_conf_build(conf, defaults, fixed));
+	consumer->handle = kafka_handle_open(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
 	consumer->handle->stats = consumer_stats;
 	consumer->handle->stats_arg = consumer;
 
@@ -362,7 +362,7 @@ part_event(KafkaConsumer *consumer, int i, const rd_kafka_message_t *event)
 				event->err != RD_KAFKA_RESP_ERR__TIMED_OUT)
 				part_error(part, KAFKA_PART_OTHER, text);	/* the library's own: not known to be repeated */
 			else
-				strlcpy(handle->reason, text, sizeof(handle->reason));
+				kafka_handle_set_reason(handle, text);
 			break;
 	}
 }
@@ -401,8 +401,7 @@ serve_common(KafkaConsumer *consumer)
 					 event->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 				consumer->handle->topic_missing = true;
 			else
-				strlcpy(consumer->handle->reason, rd_kafka_message_errstr(event),
-						sizeof(consumer->handle->reason));
+				kafka_handle_set_reason(consumer->handle, rd_kafka_message_errstr(event));
 			rd_kafka_message_destroy(event);
 		}
 		if (n <= 0)
@@ -716,7 +715,7 @@ consumer_stats(void *arg, const char *json, size_t len)
 		if (handle->down_since_us == 0)
 		{
 			handle->down_since_us = now - DOWN_GRACE_US;
-			strlcpy(handle->reason, "the broker does not answer", sizeof(handle->reason));
+			kafka_handle_set_reason(handle, "the broker does not answer");
 		}
 	}
 	else
@@ -765,14 +764,15 @@ consumer_stats(void *arg, const char *json, size_t len)
 }
 
 bool
-kafka_consumer_connected(KafkaConsumer *consumer, const char **message)
+kafka_consumer_connected(KafkaConsumer *consumer, KafkaError *err)
 {
 	KafkaHandle *handle = consumer->handle;
 
-	if (handle->down_since_us == 0 ||
-		monotonic_us() - handle->down_since_us < DOWN_GRACE_US)
+	/* while the one that the cluster sends us to is refused, the one that we asked may be up */
+	if (!kafka_handle_refused(handle) &&
+		(handle->down_since_us == 0 || monotonic_us() - handle->down_since_us < DOWN_GRACE_US))
 		return true;
-	*message = handle->reason[0] ? handle->reason : "no broker answers";
+	kafka_handle_explain(handle, "no broker answers", err);
 	return false;
 }
 

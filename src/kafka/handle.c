@@ -5,7 +5,8 @@
  *	  that can neither hang nor write into a foreign file descriptor.
  *
  * Callbacks copy into fixed buffers of the handle and do nothing else.  They
- * run where queues are served, which is the PostgreSQL thread only.
+ * run where queues are served, which is the PostgreSQL thread only (those of
+ * connect.c are another matter).
  *
  * rd_kafka_destroy() usually takes a millisecond, but it joins the library's
  * threads, and one of them may sit in getaddrinfo() for seconds.  It is
@@ -19,7 +20,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -38,22 +38,50 @@
  */
 #define HANDLE_FDS			8
 
+/*
+ * Did the broker refuse us, or we the broker, as not being who it should be?  A
+ * connection that broke while that was found out is none of it.  A broker that
+ * misses a certificate of ours says so when it has already accepted the
+ * connection: then it is an ordinary failure to receive, with OpenSSL's words.
+ */
+static bool
+is_login_failure(rd_kafka_resp_err_t err, const char *text)
+{
+	if (text == NULL)
+		return err == RD_KAFKA_RESP_ERR__AUTHENTICATION || err == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+			return strstr(text, "Local: ") == NULL;
+		default:
+			return strstr(text, "SSL routines") != NULL && strstr(text, "unexpected eof") == NULL;
+	}
+}
+
 static void
 remember_reason(KafkaHandle *handle, rd_kafka_resp_err_t err, const char *text)
 {
 	char	   *detail;
+	bool		login = is_login_failure(err, text);
 
-	/* connection trouble comes after a failed authentication: that is the cause */
-	if (handle->authentication && err != RD_KAFKA_RESP_ERR__AUTHENTICATION &&
-		handle->down_since_us != 0)
+	/* connection trouble comes after a failed login: that is the cause */
+	if (handle->reason_kind == KAFKA_LOGIN_FAILED && !login && handle->down_since_us != 0)
 		return;
-	handle->authentication = (err == RD_KAFKA_RESP_ERR__AUTHENTICATION);
+	handle->reason_kind = login ? KAFKA_LOGIN_FAILED : KAFKA_UNREACHABLE;
 	snprintf(handle->reason, sizeof(handle->reason), "%s", text ? text : rd_kafka_err2str(err));
 
 	/* " (after 3ms in state CONNECT, 4 identical error(s) suppressed)" changes all the time */
 	detail = strstr(handle->reason, " (after ");
 	if (detail && strstr(detail, " in state "))
 		*detail = '\0';
+}
+
+void
+kafka_handle_set_reason(KafkaHandle *handle, const char *text)
+{
+	handle->reason_kind = KAFKA_UNREACHABLE;
+	strlcpy(handle->reason, text, sizeof(handle->reason));
 }
 
 static void
@@ -100,12 +128,17 @@ stats_callback(rd_kafka_t *rk, char *json, size_t len, void *opaque)
 }
 
 KafkaHandle *
-kafka_handle_open(rd_kafka_type_t type, rd_kafka_conf_t *rdconf)
+kafka_handle_open(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *rdconf)
 {
 	KafkaHandle *handle = calloc(1, sizeof(KafkaHandle));
 	int			fds[2];
 	char		errstr[512];
 
+	if (handle != NULL && !kafka_handle_guard(handle, conf, rdconf))
+	{
+		free(handle);
+		handle = NULL;
+	}
 	if (handle == NULL)
 	{
 		rd_kafka_conf_destroy(rdconf);
@@ -117,6 +150,7 @@ kafka_handle_open(rd_kafka_type_t type, rd_kafka_conf_t *rdconf)
 	{
 		int			save_errno = errno;
 
+		host_list_free(handle->allowed);
 		free(handle);
 		rd_kafka_conf_destroy(rdconf);
 		errno = save_errno;
@@ -125,6 +159,7 @@ kafka_handle_open(rd_kafka_type_t type, rd_kafka_conf_t *rdconf)
 				 errmsg("could not create pipe for Kafka client: %m")));
 	}
 	pg_atomic_init_u32(&handle->refs, 1);
+	pthread_mutex_init(&handle->refused_lock, NULL);
 	handle->read_fd = fds[0];
 	handle->write_fd = fds[1];
 
@@ -139,6 +174,7 @@ kafka_handle_open(rd_kafka_type_t type, rd_kafka_conf_t *rdconf)
 	{
 		close(fds[0]);
 		close(fds[1]);
+		host_list_free(handle->allowed);
 		free(handle);
 		rd_kafka_conf_destroy(rdconf);
 		ereport(ERROR,
@@ -172,6 +208,8 @@ handle_destroy(void *arg)
 	/* now nobody is left who could write into the pipe */
 	close(handle->write_fd);
 	close(handle->read_fd);
+	host_list_free(handle->allowed);
+	pthread_mutex_destroy(&handle->refused_lock);
 	free(handle);
 	return NULL;
 }

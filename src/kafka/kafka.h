@@ -36,6 +36,7 @@ typedef struct KafkaConf
 	int			maxprops;
 	char	  **names;
 	char	  **values;
+	char	   *allowed_brokers;	/* the setting as it was then */
 } KafkaConf;
 
 /*
@@ -49,6 +50,8 @@ extern const char *kafka_option_property(const char *option, int where, bool *ne
 extern int	kafka_option_names(int where, const char **names, int max);
 /* checks a value as librdkafka would; returns NULL or an error text */
 extern char *kafka_option_check(const char *property, const char *value);
+/* would the value weaken TLS?  Only a superuser may set it then */
+extern bool kafka_option_weakens(const char *property, const char *value);
 
 extern KafkaConf *kafka_conf_create(void);
 extern void kafka_conf_set(KafkaConf *conf, const char *property, const char *value);
@@ -71,7 +74,9 @@ typedef struct KafkaClient KafkaClient;
 typedef enum KafkaFailure
 {
 	KAFKA_OK,
-	KAFKA_UNREACHABLE,			/* no broker answered in time, or authentication failed */
+	KAFKA_UNREACHABLE,			/* no broker answered in time */
+	KAFKA_LOGIN_FAILED,			/* a broker refused our credentials or we its certificate */
+	KAFKA_NOT_ALLOWED,			/* streamproc.allowed_brokers forbids a broker */
 	KAFKA_NO_TOPIC,				/* the cluster has no such topic */
 	KAFKA_FAILED				/* anything else, see the message */
 } KafkaFailure;
@@ -186,10 +191,10 @@ extern int64 kafka_message_timestamp(const KafkaMessage *message);
 extern bool kafka_message_headers(const KafkaMessage *message, StringInfo out);
 /*
  * State of the connection: true while some broker is up, or not known to be
- * down for half a second.  When false, message tells why ("connection
- * refused", "authentication failed ...").
+ * down for half a second, and none had to be refused.  When false, err tells why
+ * ("connection refused", "authentication failed ...").
  */
-extern bool kafka_consumer_connected(KafkaConsumer *consumer, const char **message);
+extern bool kafka_consumer_connected(KafkaConsumer *consumer, KafkaError *err);
 /* a missing topic reported by the library since the last call */
 extern bool kafka_consumer_topic_missing(KafkaConsumer *consumer);
 /*
@@ -228,6 +233,9 @@ extern void kafka_producer_send(KafkaProducer *producer, int32 partition,
 /* waits for every delivery report; throws if any failed */
 extern void kafka_producer_flush(KafkaProducer *producer);
 extern void kafka_producer_close(KafkaProducer *producer);
+
+/* what to do about KAFKA_NOT_ALLOWED */
+#define KAFKA_NOT_ALLOWED_HINT "A superuser can add it to the setting streamproc.allowed_brokers and reload the configuration."
 
 /* major.minor.patch of the linked librdkafka */
 extern const char *kafka_library_version(void);

@@ -12,7 +12,9 @@
 #include "postgres.h"
 
 #include <librdkafka/rdkafka.h>
+#include <pthread.h>
 
+#include "base/hostlist.h"
 #include "kafka/kafka.h"
 #include "port/atomics.h"
 
@@ -31,9 +33,11 @@ typedef struct KafkaSetting
  * first, then the pipe, so that the library can never write into a reused file
  * descriptor.
  *
- * Threads: "refs" is atomic, "rk" and the pipe do not change.  All else belongs to
- * the PostgreSQL thread, which is the only one that serves the queues and so
- * the only one in which callbacks run.
+ * Threads: "refs" is atomic; "rk", the pipe and the list of allowed brokers do
+ * not change; "refused" and "refused_us" are under their lock, which is held for a copy
+ * only.  All else belongs to the PostgreSQL thread, which is the only one that
+ * serves the queues and so the only one in which callbacks run, but those that
+ * resolve and connect.
  */
 typedef struct KafkaHandle
 {
@@ -43,9 +47,15 @@ typedef struct KafkaHandle
 	int			write_fd;
 	rd_kafka_queue_t *main_queue;	/* client, producer: has the pipe; consumer: NULL */
 
+	HostList   *allowed;		/* NULL: every broker */
+	pthread_mutex_t refused_lock;
+	char		refused[HOST_NAME_MAX_LEN + 16];	/* the last broker that was not allowed, host:port */
+	int64		refused_us;		/* when; 0: never */
+	int64		retry_us;		/* longest time between two attempts to connect */
+
 	int64		down_since_us;	/* every broker is down since; 0: not known to be down */
 	bool		topic_missing;
-	bool		authentication;	/* the last reason is a failed authentication */
+	KafkaFailure reason_kind;	/* KAFKA_UNREACHABLE or KAFKA_LOGIN_FAILED */
 	char		reason[384];	/* last error that names a cause */
 	bool		log_new;
 	char		log_line[384];	/* last line of the library's log */
@@ -73,10 +83,30 @@ extern rd_kafka_conf_t *kafka_conf_build(const KafkaConf *conf,
 										 const KafkaSetting *defaults,
 										 const KafkaSetting *fixed);
 
+/* in connect.c */
+
+/*
+ * The handle's copy of the list of allowed brokers, and the callbacks that
+ * enforce it, where it does not allow all.  False: out of memory.
+ */
+extern bool kafka_handle_guard(KafkaHandle *handle, const KafkaConf *conf, rd_kafka_conf_t *rdconf);
+
+/* Was a broker refused as not allowed, so lately that the library still tries it? */
+extern bool kafka_handle_refused(KafkaHandle *handle);
+
+/* Why it does not work now: a broker that is not allowed, else the last error, else "otherwise". */
+extern void kafka_handle_explain(KafkaHandle *handle, const char *otherwise, KafkaError *err);
+
+/* "broker ... is not allowed by streamproc.allowed_brokers"; host: with its port */
+extern void kafka_refusal_text(char *into, Size size, const char *host);
+
 /* in handle.c */
 
-/* Takes rdconf over.  Throws where the configuration is contradictory. */
-extern KafkaHandle *kafka_handle_open(rd_kafka_type_t type, rd_kafka_conf_t *rdconf);
+/*
+ * Takes rdconf over, which was built from conf.  Throws where the
+ * configuration is contradictory.
+ */
+extern KafkaHandle *kafka_handle_open(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *rdconf);
 extern void kafka_handle_retain(KafkaHandle *handle);
 
 /*
@@ -88,6 +118,9 @@ extern void kafka_handle_release(KafkaHandle *handle);
 
 /* The same from a helper thread: no PostgreSQL, destroys in place. */
 extern void kafka_handle_release_thread(KafkaHandle *handle);
+
+/* Another reason than an error that came through the callback. */
+extern void kafka_handle_set_reason(KafkaHandle *handle, const char *text);
 
 /* Empties the pipe. */
 extern void kafka_handle_drain(KafkaHandle *handle);

@@ -37,6 +37,9 @@
  */
 #define DOWN_GRACE_US		700000
 
+/* A broker is not allowed: another one may still answer. */
+#define REFUSED_GRACE_US	1000000
+
 /* Questions given up whose helper still hangs in the library. */
 #define MAX_HANGING			4
 
@@ -375,6 +378,7 @@ static bool
 question_wait(Question *question, KafkaError *err)
 {
 	KafkaHandle *handle = question->handle;
+	int64		refused_since = 0;
 
 	for (;;)
 	{
@@ -392,11 +396,13 @@ question_wait(Question *question, KafkaError *err)
 		now = monotonic_us();
 		if (handle->down_since_us != 0)
 			until = Min(until, handle->down_since_us + DOWN_GRACE_US);
+		if (refused_since == 0 && kafka_handle_refused(handle))
+			refused_since = now;
+		if (refused_since != 0)
+			until = Min(until, refused_since + REFUSED_GRACE_US);
 		if (now >= until)
 		{
-			err->failure = KAFKA_UNREACHABLE;
-			snprintf(err->message, sizeof(err->message), "%s",
-					 handle->reason[0] ? handle->reason : "no broker answered in time");
+			kafka_handle_explain(handle, "no broker answered in time", err);
 			return false;
 		}
 		(void) WaitLatchOrSocket(MyLatch,
@@ -421,9 +427,7 @@ question_ask(Question *question, KafkaError *err)
 	err->message[0] = '\0';
 	if (pg_atomic_read_u32(&handle->refs) > MAX_HANGING)
 	{
-		err->failure = KAFKA_UNREACHABLE;
-		snprintf(err->message, sizeof(err->message), "%s",
-				 handle->reason[0] ? handle->reason : "earlier questions are not answered yet");
+		kafka_handle_explain(handle, "earlier questions are not answered yet", err);
 		return false;
 	}
 
@@ -457,15 +461,13 @@ question_ask(Question *question, KafkaError *err)
 		return false;
 	err->failure = question->failure;
 	if (question->failure == KAFKA_UNREACHABLE)
-		snprintf(err->message, sizeof(err->message), "%s",
-				 handle->reason[0] ? handle->reason : "no broker answered in time");
+		kafka_handle_explain(handle, "no broker answered in time", err);
 	else
 		snprintf(err->message, sizeof(err->message), "%s", question->message);
 	if (question->failure == KAFKA_OK)
 	{
 		handle->down_since_us = 0;
 		handle->reason[0] = '\0';
-		handle->authentication = false;
 	}
 	return question->failure == KAFKA_OK;
 }
@@ -518,7 +520,7 @@ kafka_client_open(KafkaConf *conf)
 	callback->arg = client;
 	MemoryContextRegisterResetCallback(cxt, callback);
 
-	client->handle = kafka_handle_open(RD_KAFKA_CONSUMER, kafka_conf_build(conf, defaults, fixed));
+	client->handle = kafka_handle_open(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
 	client->handle->main_queue = rd_kafka_queue_get_main(client->handle->rk);
 	rd_kafka_queue_io_event_enable(client->handle->main_queue, client->handle->write_fd, "m", 1);
 	rd_kafka_set_log_queue(client->handle->rk, NULL);

@@ -67,17 +67,19 @@ producer_release(void *arg)
 static void
 producer_check(KafkaProducer *producer)
 {
-	const char *reason = producer->handle->reason;
+	KafkaError	err;
 
 	if (producer->failed == 0)
 		return;
+	kafka_handle_explain(producer->handle, "", &err);
 	ereport(ERROR,
-			(errcode(ERRCODE_FDW_ERROR),
+			(errcode(err.failure == KAFKA_NOT_ALLOWED ? ERRCODE_INSUFFICIENT_PRIVILEGE : ERRCODE_FDW_ERROR),
 			 errmsg("could not deliver messages to Kafka topic \"%s\": %s",
 					producer->topic_name, producer->error),
 			 errdetail("Of " UINT64_FORMAT " messages " UINT64_FORMAT " were delivered and " UINT64_FORMAT " failed.%s%s",
 					   producer->sent, producer->delivered, producer->failed,
-					   reason[0] ? " The last connection error was: " : "", reason)));
+					   err.message[0] ? " The last connection error was: " : "", err.message),
+			 err.failure == KAFKA_NOT_ALLOWED ? errhint(KAFKA_NOT_ALLOWED_HINT) : 0));
 }
 
 /* Serves events, delivery reports among them. */
@@ -141,7 +143,7 @@ kafka_producer_open(KafkaConf *conf, const char *topic, int timeout_ms)
 
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	producer->handle = kafka_handle_open(RD_KAFKA_PRODUCER, rdconf);
+	producer->handle = kafka_handle_open(RD_KAFKA_PRODUCER, conf, rdconf);
 	producer->handle->main_queue = rd_kafka_queue_get_main(producer->handle->rk);
 	rd_kafka_queue_io_event_enable(producer->handle->main_queue, producer->handle->write_fd, "m", 1);
 	rd_kafka_set_log_queue(producer->handle->rk, NULL);
@@ -159,7 +161,12 @@ kafka_producer_open(KafkaConf *conf, const char *topic, int timeout_ms)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
 					 errmsg("Kafka topic \"%s\" does not exist", topic)));
-		if (err.failure == KAFKA_UNREACHABLE)
+		if (err.failure == KAFKA_NOT_ALLOWED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg_internal("%s", err.message),
+					 errhint(KAFKA_NOT_ALLOWED_HINT)));
+		if (err.failure == KAFKA_UNREACHABLE || err.failure == KAFKA_LOGIN_FAILED)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
 					 errmsg("could not connect to Kafka: %s", err.message)));

@@ -216,6 +216,14 @@ check_kafka_option(const char *name, const char *value, int where, const char *w
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("invalid value for option \"%s\": %s", name, error)));
+
+	/* the owner of a server must not lay open what others send through it */
+	if (kafka_option_weakens(property, value) && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\" to \"%s\"", name, value),
+				 errdetail("It may weaken the protection of the connection by TLS."),
+				 errhint("Only a superuser can set it.")));
 }
 
 static void
@@ -290,6 +298,18 @@ check_json_path(const char *value)
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("invalid value for option \"json\": \"%s\"", value),
 				 errhint("Write the names of the fields from the outside in, separated by dots: a.b.c")));
+}
+
+/* Is this an option that may stand there and holds no secret? */
+bool
+stream_option_is_public(Oid catalog, const char *name)
+{
+	if (catalog == ForeignServerRelationId)
+		return kafka_option_property(name, KAFKA_PROP_SERVER, NULL) != NULL;
+	for (int i = 0; i < lengthof(table_options); i++)
+		if (strcmp(table_options[i], name) == 0)
+			return true;
+	return false;
 }
 
 Datum

@@ -518,14 +518,14 @@ check_ends(StreamPeek *peek)
 static void
 wait_for_messages(StreamPeek *peek, int64 waiting_since_us)
 {
-	const char *reason = NULL;
+	KafkaError	err;
 
 	if (kafka_consumer_topic_missing(peek->consumer))
 		stream_report_failure(peek->source->topic, peek->source->serverid, peek->userid, KAFKA_NO_TOPIC, "");
 	if (monotonic_us() - waiting_since_us > (int64) streamproc_connect_timeout * 1000 &&
-		!kafka_consumer_connected(peek->consumer, &reason))
+		!kafka_consumer_connected(peek->consumer, &err))
 		stream_report_failure(peek->source->topic, peek->source->serverid, peek->userid,
-							  KAFKA_UNREACHABLE, reason ? reason : "");
+							  err.failure, err.message);
 	(void) WaitLatchOrSocket(MyLatch,
 							 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 kafka_consumer_fd(peek->consumer),

@@ -18,6 +18,8 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_foreign_table.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -470,7 +472,14 @@ stream_report_failure(const char *topic, Oid serverid, Oid userid,
 
 	switch (failure)
 	{
+		case KAFKA_NOT_ALLOWED:
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg_internal("%s", message),
+					 errhint(KAFKA_NOT_ALLOWED_HINT)));
+			break;
 		case KAFKA_UNREACHABLE:
+		case KAFKA_LOGIN_FAILED:
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
 					 errmsg("could not connect to Kafka server \"%s\"", server),
@@ -542,6 +551,83 @@ stream_check_foreign_table(Oid relid)
 	(void) source;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
+}
+
+static bool
+all_public(Oid catalog, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+		if (!stream_option_is_public(catalog, lfirst_node(DefElem, lc)->defname))
+			return false;
+	return true;
+}
+
+/* A server that does not exist may be a misspelt one of ours. */
+static bool
+is_our_server(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	return server == NULL || is_our_handler(GetForeignDataWrapper(server->fdwid)->fdwhandler);
+}
+
+/*
+ * A user mapping always does; a server or table where somebody put an option
+ * that does not belong there, so that it might be a password.
+ */
+bool
+stream_statement_is_secret(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_CreateUserMappingStmt:
+			return is_our_server(((CreateUserMappingStmt *) statement)->servername);
+		case T_AlterUserMappingStmt:
+			return is_our_server(((AlterUserMappingStmt *) statement)->servername);
+		case T_CreateForeignServerStmt:
+			{
+				CreateForeignServerStmt *create = (CreateForeignServerStmt *) statement;
+				ForeignDataWrapper *fdw = GetForeignDataWrapperByName(create->fdwname, true);
+
+				return !all_public(ForeignServerRelationId, create->options) &&
+					(fdw == NULL || is_our_handler(fdw->fdwhandler));
+			}
+		case T_AlterForeignServerStmt:
+			{
+				AlterForeignServerStmt *alter = (AlterForeignServerStmt *) statement;
+
+				return !all_public(ForeignServerRelationId, alter->options) && is_our_server(alter->servername);
+			}
+		case T_CreateForeignTableStmt:
+			{
+				CreateForeignTableStmt *create = (CreateForeignTableStmt *) statement;
+
+				return !all_public(ForeignTableRelationId, create->options) && is_our_server(create->servername);
+			}
+		case T_AlterTableStmt:
+			{
+				AlterTableStmt *alter = (AlterTableStmt *) statement;
+				Oid			relid;
+				ListCell   *lc;
+
+				if (alter->objtype != OBJECT_FOREIGN_TABLE && alter->objtype != OBJECT_TABLE)
+					return false;
+				foreach(lc, alter->cmds)
+				{
+					AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+
+					if (cmd->subtype != AT_GenericOptions || all_public(ForeignTableRelationId, (List *) cmd->def))
+						continue;
+					relid = RangeVarGetRelid(alter->relation, NoLock, true);
+					return OidIsValid(relid) && stream_is_source(relid);
+				}
+				return false;
+			}
+		default:
+			return false;
+	}
 }
 
 /*

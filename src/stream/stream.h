@@ -79,6 +79,8 @@ extern void stream_check_foreign_table(Oid relid);
  * called with PlannedStmt.utilityStmt by a ProcessUtility hook, after the statement ran.
  */
 extern void stream_utility_check(Node *statement);
+/* may the text of the statement hold secrets, so that it must not be logged when it fails? */
+extern bool stream_statement_is_secret(Node *statement);
 
 /* ---- reader: one message to one row (reader.c) ---- */
 

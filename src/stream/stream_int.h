@@ -22,6 +22,7 @@ extern int64 stream_option_interval(const char *option, const char *value);
 /* what an option of a column means; throws for unknown names */
 extern StreamColumnKind stream_option_column_kind(const char *value);
 /* the value of option "kafka" for a kind */
+extern bool stream_option_is_public(Oid catalog, const char *name);
 extern const char *stream_column_kind_name(StreamColumnKind kind);
 
 /* ---- source.c ---- */

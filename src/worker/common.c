@@ -285,6 +285,27 @@ worker_reason_from_error(Reason *reason, const ErrorData *edata)
 			   edata->detail, edata->hint);
 }
 
+/* What views say about a cluster that cannot be used now. */
+void
+worker_describe_failure(char *into, Size size, const KafkaError *err)
+{
+	switch (err->failure)
+	{
+		case KAFKA_UNREACHABLE:
+			snprintf(into, size, "broker unreachable: %s", err->message);
+			break;
+		case KAFKA_LOGIN_FAILED:
+			snprintf(into, size, "login to the broker failed: %s", err->message);
+			break;
+		case KAFKA_NOT_ALLOWED:
+			strlcpy(into, err->message, size);
+			break;
+		default:
+			snprintf(into, size, "cluster does not answer: %s", err->message);
+			break;
+	}
+}
+
 void
 worker_hint_restart(char *into, Size size, const char *name)
 {

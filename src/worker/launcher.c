@@ -157,18 +157,24 @@ check_wanted(void)
 		start_anew();
 }
 
+static void
+wait_for_reason(const Reason *reason)
+{
+	worker_set_state(WORKER_WAITING, reason->message);
+	pipeline_set_state(me->pipeline, PIPELINE_WAITING, reason);
+	/* who waits for something else is in nobody's way */
+	shmem->pipelines[me->pipeline].starved = false;
+	worker_wait(RETRY_MS);
+	check_wanted();
+}
+
 void
 launcher_wait_for(const char *sqlstate, const char *message, const char *hint)
 {
 	Reason		reason;
 
 	reason_set(&reason, sqlstate, message, NULL, hint);
-	worker_set_state(WORKER_WAITING, message);
-	pipeline_set_state(me->pipeline, PIPELINE_WAITING, &reason);
-	/* who waits for something else is in nobody's way */
-	shmem->pipelines[me->pipeline].starved = false;
-	worker_wait(RETRY_MS);
-	check_wanted();
+	wait_for_reason(&reason);
 }
 
 static void
@@ -183,11 +189,19 @@ wait_for_cluster(const char *topic, const KafkaError *err)
 			launcher_wait_for("42704", message, "Create the topic; the pipeline goes on by itself.");
 			break;
 		case KAFKA_UNREACHABLE:
-			snprintf(message, sizeof(message), "broker unreachable: %s", err->message);
+			worker_describe_failure(message, sizeof(message), err);
 			launcher_wait_for("08001", message, "Check the broker and the options of the server and user mapping; the pipeline goes on by itself.");
 			break;
+		case KAFKA_LOGIN_FAILED:
+			worker_describe_failure(message, sizeof(message), err);
+			launcher_wait_for("28000", message, "Correct the options of the server and user mapping; the pipeline goes on by itself.");
+			break;
+		case KAFKA_NOT_ALLOWED:
+			worker_describe_failure(message, sizeof(message), err);
+			launcher_wait_for("42501", message, KAFKA_NOT_ALLOWED_HINT);
+			break;
 		default:
-			snprintf(message, sizeof(message), "cluster does not answer: %s", err->message);
+			worker_describe_failure(message, sizeof(message), err);
 			launcher_wait_for("08000", message, "The pipeline goes on by itself.");
 			break;
 	}
@@ -275,6 +289,45 @@ load_or_fail(void)
 
 /* ---- ask ---- */
 
+/*
+ * Options that contradict each other, a key that does not fit its certificate, a
+ * broker that is not allowed: the options get corrected, then objects_changed()
+ * ends this.
+ */
+static void
+open_client(void)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	while (me->client == NULL)
+	{
+		MemoryContext cxt = AllocSetContextCreate(me->cxt, "streamproc launcher client", ALLOCSET_SMALL_SIZES);
+		ErrorData  *volatile edata = NULL;
+		Reason		reason;
+
+		MemoryContextSwitchTo(cxt);
+		PG_TRY();
+		{
+			me->client = kafka_client_open(me->conf);
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(cxt);
+			edata = CopyErrorData();
+			FlushErrorState();
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(old);
+		if (edata == NULL)
+			return;
+		worker_reason_from_error(&reason, edata);
+		if (reason.hint[0] == '\0')
+			strlcpy(reason.hint, "Correct the options of the server and user mapping; the pipeline goes on by itself.", sizeof(reason.hint));
+		MemoryContextDelete(cxt);
+		wait_for_reason(&reason);
+	}
+}
+
 /* Opens the client and learns cluster id and partitions; waits until it has them. */
 static void
 ask_cluster(void)
@@ -293,8 +346,7 @@ ask_cluster(void)
 		MemoryContext old_cxt;
 
 		check_wanted();
-		if (me->client == NULL)
-			me->client = kafka_client_open(me->conf);
+		open_client();
 		old_cxt = MemoryContextSwitchTo(me->cxt);
 		me->cluster_id = kafka_client_cluster_id(me->client, timeout, &err);
 		MemoryContextSwitchTo(old_cxt);

@@ -83,12 +83,12 @@ task_show_checkpoint(Task *task, CheckpointReason reason, int64 commit_begun, in
 bool
 task_show_connection(Task *task)
 {
-	const char *message = NULL;
+	KafkaError	err;
 	char		waits[SHMEM_MESSAGE_LEN];
 
-	if (!kafka_consumer_connected(task->consumer, &message))
+	if (!kafka_consumer_connected(task->consumer, &err))
 	{
-		snprintf(waits, sizeof(waits), "broker unreachable: %s", message ? message : "no connection");
+		worker_describe_failure(waits, sizeof(waits), &err);
 		worker_set_state(WORKER_WAITING, waits);
 	}
 	else if (kafka_consumer_topic_missing(task->consumer))

@@ -14,11 +14,14 @@
 #   broker.sh add-partitions DIR NAME TOTAL
 #   broker.sh delete-records DIR NAME PARTITION BEFORE_OFFSET
 #   broker.sh tool DIR COMMAND [ARGS ...]      any command of kafka_tool, with the address filled in
+#   broker.sh scram DIR USER PASSWORD          make a SCRAM user, or give it another password
 #   broker.sh destroy DIR                      stop and remove DIR
 #
-# DIR/address, DIR/pid, DIR/broker.log, DIR/server.properties, DIR/data.
-# Environment: STREAMPROC_CACHE (cache directory), STREAMPROC_BROKER_JVM (more JVM options),
-# STREAMPROC_BROKER_CONFIG (more broker settings, separated by spaces: a=b c=d; read when DIR is made).
+# DIR/address, DIR/pid, DIR/broker.log, DIR/server.properties, DIR/data; with STREAMPROC_BROKER_SECURE=yes also
+# DIR/address.LISTENER and DIR/tls.
+# Environment: STREAMPROC_CACHE (cache directory), STREAMPROC_BROKER_JVM (more JVM options); read when DIR is made:
+# STREAMPROC_BROKER_CONFIG (more broker settings, separated by spaces: a=b c=d),
+# STREAMPROC_BROKER_SECURE=yes (more listeners, see write_secure_config).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kafka_version=3.9.1
@@ -84,11 +87,11 @@ wait_gone() {	# PID TENTHS
 	! running "$1"
 }
 
-# Two free ports below the range of outgoing connections: a client that keeps trying the port of a broker
+# Free ports (ours first, if it is not 0) below the range of outgoing connections: a client that keeps trying the port of a broker
 # that is down would otherwise, now and then, connect to itself and keep the broker from coming back.
 free_ports() {
 	perl -MIO::Socket::INET -e '
-		my ($want, @got) = (shift);
+		my ($want, $number, @got) = @ARGV;
 		for (1 .. 500) {
 			my $port = $want || 15000 + int(rand(16000));
 			my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $port, Proto => "tcp", Listen => 1,
@@ -96,10 +99,10 @@ free_ports() {
 			if (!$s) { die "port $port is taken\n" if $want; next; }
 			push @got, [$port, $s];
 			$want = 0;
-			last if @got == 2;
+			last if @got == $number;
 		}
-		die "no free ports\n" if @got < 2;
-		print join(" ", map { $_->[0] } @got), "\n";' "$1"
+		die "no free ports\n" if @got < $number;
+		print join(" ", map { $_->[0] } @got), "\n";' "$1" "$2"
 }
 
 random_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=\n'; }
@@ -141,11 +144,72 @@ write_config() {	# DIR PORT CONTROLLER_PORT
 		log.cleaner.threads=1
 		log.cleaner.dedupe.buffer.size=16777216
 	CONF
+	# shellcheck disable=SC2068
+	[ "${STREAMPROC_BROKER_SECURE:-no}" != yes ] || write_secure_config $@
 	for setting in $extra; do echo "$setting" >>"$1/server.properties"; done
 	# what "StorageTool format" would write, without its second of JVM
 	mkdir -p "$1/data"
 	printf 'version=1\ncluster.id=%s\nnode.id=1\ndirectory.id=%s\n' "$(random_id)" "$(random_id)" >"$1/data/meta.properties"
 	echo "127.0.0.1:$2" >"$1/address"
+}
+
+# One certificate, signed by a CA of DIR/tls: DIR CA NAME SUBJECT-ALTERNATIVE-NAMES (DIR/tls/NAME.pem, NAME.key.pem)
+certificate() {
+	local tls=$1/tls
+	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$tls/$3.key.pem" 2>>"$tls/log"
+	openssl req -new -key "$tls/$3.key.pem" -subj "/CN=$3" -out "$tls/$3.csr" 2>>"$tls/log"
+	openssl x509 -req -in "$tls/$3.csr" -CA "$tls/$2.pem" -CAkey "$tls/$2.key.pem" -set_serial "0x$(openssl rand -hex 8)" -days 3 \
+		${4:+-extfile <(echo "subjectAltName=$4")} -out "$tls/$3.pem" 2>>"$tls/log"
+}
+
+# Keys and certificates that live for three days: two CAs that do not know each other, a broker's certificate for
+# 127.0.0.1 and no other name, a client's of each CA, and the client's key once more under the password client-key-secret.
+make_certificates() {	# DIR
+	local tls=$1/tls ca
+	mkdir -p "$tls"
+	for ca in ca other-ca; do
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj "/CN=streamproc test $ca" \
+			-keyout "$tls/$ca.key.pem" -out "$tls/$ca.pem" 2>>"$tls/log"
+	done
+	certificate "$1" ca broker IP:127.0.0.1
+	certificate "$1" ca client ''
+	certificate "$1" other-ca stranger ''
+	openssl pkcs8 -topk8 -v2 aes-256-cbc -in "$tls/client.key.pem" -passout pass:client-key-secret -out "$tls/client.encrypted.pem"
+	cat "$tls/broker.key.pem" "$tls/broker.pem" >"$tls/broker-store.pem"
+}
+
+# Listeners beside the plain one that the tools use:
+#   sasl      SASL_PLAINTEXT with SCRAM-SHA-256, SCRAM-SHA-512 and PLAIN
+#   sasl_tls  SASL_SSL, the same
+#   tls       SSL, wants a client certificate of our CA
+#   redirect  PLAINTEXT, but its metadata name the address of the plain listener
+# The PLAIN user is "plain" with password plain-secret; SCRAM users are made by "broker.sh scram".
+write_secure_config() {	# DIR PORT CONTROLLER_PORT SASL_PORT SASL_TLS_PORT TLS_PORT REDIRECT_PORT
+	local listener mechanism lower
+	command -v openssl >/dev/null || die "no openssl (test/setup.sh installs it)"
+	make_certificates "$1" || { tail -n 5 "$1/tls/log" >&2; die "openssl could not make the certificates"; }
+	# the last line with a name counts
+	cat >>"$1/server.properties" <<-CONF
+		listeners=BROKER://127.0.0.1:$2,CONTROLLER://127.0.0.1:$3,SASL://127.0.0.1:$4,SASL_TLS://127.0.0.1:$5,TLS://127.0.0.1:$6,REDIRECT://127.0.0.1:$7
+		advertised.listeners=BROKER://127.0.0.1:$2,SASL://127.0.0.1:$4,SASL_TLS://127.0.0.1:$5,TLS://127.0.0.1:$6,REDIRECT://127.0.0.1:$2
+		listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,SASL_TLS:SASL_SSL,TLS:SSL,REDIRECT:PLAINTEXT
+		ssl.keystore.type=PEM
+		ssl.keystore.location=$1/tls/broker-store.pem
+		ssl.truststore.type=PEM
+		ssl.truststore.location=$1/tls/ca.pem
+		listener.name.tls.ssl.client.auth=required
+	CONF
+	for listener in sasl sasl_tls; do
+		echo "listener.name.$listener.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN"
+		for mechanism in scram-sha-256 scram-sha-512; do
+			echo "listener.name.$listener.$mechanism.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;"
+		done
+		echo "listener.name.$listener.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain=\"plain-secret\";"
+	done >>"$1/server.properties"
+	echo "127.0.0.1:$4" >"$1/address.sasl"
+	echo "127.0.0.1:$5" >"$1/address.sasl_tls"
+	echo "127.0.0.1:$6" >"$1/address.tls"
+	echo "127.0.0.1:$7" >"$1/address.redirect"
 }
 
 launch() {	# DIR; returns 1 if the process ended, 2 if it does not answer
@@ -182,7 +246,7 @@ do_start() {
 		rc=0; launch "$dir" || rc=$?
 	else
 		for try in 1 2 3; do
-			ports=$(free_ports "$port") || die "no port for the broker"
+			ports=$(free_ports "$port" 6) || die "no port for the broker"
 			# shellcheck disable=SC2086
 			write_config "$dir" $ports
 			rc=0; launch "$dir" || rc=$?
@@ -237,6 +301,16 @@ tool() {
 	exec "$path" "$command" "$(address "$dir")" "$@"
 }
 
+# A second of JVM for each mechanism: librdkafka 2.0.2 has no call for it.
+scram() {	# DIR USER PASSWORD
+	local mechanism
+	get_jars
+	for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+		java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp "$jars/*" kafka.admin.ConfigCommand \
+			--bootstrap-server "$(address "$1")" --alter --entity-type users --entity-name "$2" --add-config "$mechanism=[password=$3]"
+	done
+}
+
 need() { [ "$1" -ge "$2" ] || { usage >&2; exit 2; }; }
 
 cmd=${1:-help}
@@ -255,6 +329,7 @@ case $cmd in
 	add-partitions) need $# 3; tool "$1" add-partitions "$2" "$3" ;;
 	delete-records) need $# 4; tool "$1" delete-records "$2" "$3" "$4" ;;
 	tool) need $# 2; tool "$@" ;;
+	scram) need $# 3; scram "$@" ;;
 	destroy) need $# 1; do_stop "$1"; [ ! -f "$1/server.properties" ] || rm -rf "$1" ;;
 	help | -h | --help) usage ;;
 	*) usage >&2; exit 2 ;;

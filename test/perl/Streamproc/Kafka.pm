@@ -6,6 +6,10 @@
 #       { partition => 0, key => 'k', value => undef, headers => [ [ 'h', 'v' ], [ 'n', undef ] ], timestamp => $ms });
 #   $kafka->kill; $kafka->start;                              # kill -9; same data, same port
 #
+#   my $kafka = Streamproc::Kafka->new(secure => 1);          # with the listeners sasl, sasl_tls, tls, redirect
+#   $kafka->scram_user('fraud', 'secret');                    # made, or given another password
+#   $kafka->address('sasl_tls'), $kafka->pem('ca');           # see broker.sh: write_secure_config, make_certificates
+#
 # Keys, values and headers are bytes.  undef is NULL (of a value: a tombstone).  Everything dies on failure.
 package Streamproc::Kafka;
 
@@ -22,20 +26,39 @@ my $dir = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../../kafka');
 my $count = 0;
 my @all;
 
-# Options: config => [ 'name=value', ... ] further settings of the broker, start => 0
+# Options: config => [ 'name=value', ... ] further settings of the broker, start => 0, secure => 1
 sub new
 {
 	my ($class, %options) = @_;
 	my $self = bless {
 		dir    => PostgreSQL::Test::Utils::tempdir('broker' . ++$count) . '/kafka',
-		config => join(' ', @{ $options{config} // [] })
+		config => join(' ', @{ $options{config} // [] }),
+		secure => $options{secure} ? 'yes' : 'no'
 	}, $class;
 	push @all, $self;
 	$self->start if $options{start} // 1;
 	return $self;
 }
 
-sub address { return $_[0]{address} }
+# of the plain listener, or of a listener of a secure broker
+sub address
+{
+	my ($self, $listener) = @_;
+	return $self->{address} unless defined $listener;
+	my $address = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/address.$listener");
+	chomp $address;
+	return $address;
+}
+
+# the text of a key or certificate of a secure broker
+sub pem
+{
+	my ($self, $name) = @_;
+	return PostgreSQL::Test::Utils::slurp_file("$self->{dir}/tls/$name.pem");
+}
+
+sub scram_user { my ($self, $user, $password) = @_; return $self->_broker('scram', $user, $password) }
+
 sub port { return (split /:/, $_[0]{address})[1] }
 sub dir { return $_[0]{dir} }
 sub tool_path { return "$dir/kafka_tool" }
@@ -57,6 +80,7 @@ sub _broker
 	# the broker must not hold a pipe of ours open: its output goes to files
 	my $out = "$self->{dir}.$command.out";
 	local $ENV{STREAMPROC_BROKER_CONFIG} = $self->{config};
+	local $ENV{STREAMPROC_BROKER_SECURE} = $self->{secure};
 	my $rc = system("'$dir/broker.sh' $command '$self->{dir}' @args >'$out' 2>&1 </dev/null");
 	my $text = PostgreSQL::Test::Utils::slurp_file($out);
 	croak("broker.sh $command: $text") if $rc != 0;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.h
- *	  Between launcher.c, loss.c, identity.c and settle.c.
+ *	  A launcher: between launcher.c, launcher_tasks.c, loss.c, identity.c and settle.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "postmaster/bgworker.h"
 #include "worker/worker.h"
 
 typedef struct LauncherTopic
@@ -18,7 +19,54 @@ typedef struct LauncherTopic
 	int			npartitions;
 } LauncherTopic;
 
-/* in launcher.c */
+typedef struct TaskHandle
+{
+	BackgroundWorkerHandle *handle; /* NULL: not running */
+	int			slot;
+	uint64		generation;
+	int			failures;
+	int64		next_start_us;
+	int64		started_us;
+	bool		finished;
+} TaskHandle;
+
+typedef struct Launcher
+{
+	MemoryContext cxt;
+	int			pipeline;		/* slot number */
+	PipelineRow *row;
+	int64		version;
+	List	   *topics;			/* of LauncherTopic */
+	List	   *sources;		/* OIDs of their foreign tables */
+	Oid			server;
+	bool		needs_one_task;
+	KafkaConf  *conf;
+	KafkaClient *client;
+	char	   *cluster_id;
+	int			ntasks;
+	TaskHandle	tasks[SHMEM_MAX_TASKS];
+	int64		next_metadata_us;
+	int64		next_objects_us;	/* see objects_changed() */
+} Launcher;
+
+extern Launcher *my_launcher;
+
+/* ---- launcher_tasks.c ---- */
+
+/* waits until no task of an earlier run is left */
+extern void launcher_clear_workers(void);
+/* all tasks or none; leaves, as waiting, where there are not enough workers */
+extern void launcher_start_tasks(void);
+/* tells them to commit and leave, and waits */
+extern void launcher_stop_tasks(bool restart);
+/* starts again what has ended; true: all have finished */
+extern bool launcher_watch_tasks(void);
+extern void launcher_show_state(void);
+/* has each task its partitions in the shared slots? */
+extern bool launcher_tasks_ready(void);
+
+/* ---- launcher.c ---- */
+
 /* something that passes: shown as "waiting" for a moment; leaves where the pipeline is not wanted any more */
 extern void launcher_wait_for(const char *sqlstate, const char *message, const char *hint);
 /* waits for the cluster as long as it takes; leaves, for another launcher to ask again, where topic or partition are gone */

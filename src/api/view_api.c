@@ -322,9 +322,10 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 		{
 			memcpy(copy, &shmem->pipelines[i], sizeof(PipelineSlot));
 			slot = copy;
-			rights_mask_reason(p->owner, &slot->last_error);
 		}
 		LWLockRelease(shmem->lock);
+		if (slot != NULL)
+			rights_mask_reason(p->owner, &slot->last_error);
 
 		put_name(&row, p->name);
 		if (OidIsValid(p->owner))

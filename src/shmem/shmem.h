@@ -165,6 +165,7 @@ typedef struct WorkerSlot
 	WorkerState state;
 	TimestampTz since;
 	char		waits[SHMEM_MESSAGE_LEN];	/* what it waits for */
+	Reason		reason;			/* the same with SQLSTATE, place and hint, where a task waits */
 
 	pg_atomic_uint64 rows_in;
 	pg_atomic_uint64 rows_out;
@@ -233,6 +234,8 @@ extern void worker_slot_free_locked(int slot);
 extern int	worker_slot_attach(Datum main_arg, WorkerRole role);
 extern Datum worker_slot_arg(int slot);
 extern void worker_set_state(WorkerState state, const char *waits);
+/* a task that waits for what its pipeline then waits for */
+extern void worker_set_waiting(const Reason *reason);
 extern void worker_slot_wake(int slot);
 extern void pipeline_wake_launcher_locked(int pipeline);
 extern void pipeline_wake_tasks_locked(int pipeline);

@@ -313,6 +313,20 @@ worker_set_state(WorkerState state, const char *waits)
 }
 
 void
+worker_set_waiting(const Reason *reason)
+{
+	WorkerSlot *w = &shmem->workers[my_worker_slot];
+
+	if (w->state != WORKER_WAITING || strcmp(w->reason.message, reason->message) != 0)
+	{
+		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+		w->reason = *reason;
+		LWLockRelease(shmem->lock);
+	}
+	worker_set_state(WORKER_WAITING, reason->message);
+}
+
+void
 pipeline_wake_launcher_locked(int pipeline)
 {
 	int			launcher = shmem->pipelines[pipeline].launcher_slot;

@@ -305,7 +305,7 @@ launcher_show_state(void)
 		if (w->state == WORKER_WAITING && !waiting)
 		{
 			waiting = true;
-			reason_set(&reason, "", w->waits, NULL, "The pipeline goes on by itself.");
+			reason = w->reason;
 		}
 		else if (w->state == WORKER_RUNNING || w->state == WORKER_FINISHED)
 			running++;

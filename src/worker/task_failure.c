@@ -67,10 +67,14 @@ pause_for_error(ErrorData *edata)
 						my_task->slot->task, my_task->pipeline->name, reason.topic, reason.partition, reason.offset,
 						edata->message),
 				 edata->detail ? errdetail_internal("%s", edata->detail) : 0));
-	snprintf(waits, sizeof(waits), "another try after: %s", reason.message);
 	/* the first time may be chance; from the second on the views say so */
 	if (my_task->failures > 1)
-		worker_set_state(WORKER_WAITING, waits);
+	{
+		snprintf(waits, sizeof(waits), "another try after: %s", reason.message);
+		strlcpy(reason.message, waits, sizeof(reason.message));
+		strlcpy(reason.hint, "The pipeline goes on by itself.", sizeof(reason.hint));
+		worker_set_waiting(&reason);
+	}
 	until = monotonic_us() + worker_backoff_us(my_task->failures) / (my_task->failures == 1 ? 10 : 1);
 	while (monotonic_us() < until && !worker_stop_requested())
 		worker_wait((until - monotonic_us()) / 1000 + 1);

@@ -85,17 +85,21 @@ task_show_connection(Task *task)
 {
 	KafkaError	err;
 	char		waits[SHMEM_MESSAGE_LEN];
+	Reason		reason;
 
 	if (!kafka_consumer_connected(task->consumer, &err))
 	{
 		worker_describe_failure(waits, sizeof(waits), &err);
-		worker_set_state(WORKER_WAITING, waits);
+		reason_set(&reason, err.failure == KAFKA_LOGIN_FAILED ? "28000" : err.failure == KAFKA_NOT_ALLOWED ? "42501" : "08001", waits, NULL,
+				   "Check the broker and the options of the server and user mapping; the pipeline goes on by itself.");
+		worker_set_waiting(&reason);
 	}
 	else if (kafka_consumer_topic_missing(task->consumer))
 	{
 		snprintf(waits, sizeof(waits), "topic \"%s\" does not exist",
 				 task->batch->nparts > 0 ? task->batch->parts[0].position->topic : "");
-		worker_set_state(WORKER_WAITING, waits);
+		reason_set(&reason, "42704", waits, NULL, "Create the topic; the pipeline goes on by itself.");
+		worker_set_waiting(&reason);
 		return false;
 	}
 	else

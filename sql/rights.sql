@@ -41,8 +41,8 @@ SELECT streamproc.wait_until_stopped('rights_bad', '30 s');
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_run TO regress_operator;
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_off TO regress_operator;
 RESET ROLE;
-INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition, "offset", sqlstate, message, attempts, retry, at)
-	VALUES ('rights_run', 1, 'decode', 'rights_tx', 0, 0, '22P02', 'x', 1, false, now());
+INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition, "offset", sqlstate, message, attempts, at)
+	VALUES ('rights_run', 1, 'input', 'rights_tx', 0, 0, '22P02', 'x', 1, now());
 INSERT INTO streamproc.stored_data_loss (pipeline, id, topic, partition, from_offset, to_offset, reason, cluster_id, at)
 	VALUES ('rights_run', 2, 'rights_tx', 0, 0, 1, 'x', 'x', now());
 
@@ -90,6 +90,9 @@ INSERT INTO rights.object (object, call) VALUES
 	('function stat_checkpoint_rows', 'SELECT count(DISTINCT pipeline) FROM streamproc.stat_checkpoint_rows()'),
 	('function visible_to_me', $$SELECT streamproc.visible_to_me('rights_run')$$),
 	('function my_pipelines', 'SELECT count(*) FROM streamproc.my_pipelines()'),
+	('function retry_dead_letters', $$SELECT streamproc.retry_dead_letters('rights_run')$$),
+	('function delete_dead_letters', $$SELECT streamproc.delete_dead_letters('rights_run', 'infinity')$$),
+	('function on_restore', 'SELECT streamproc.on_restore()'),
 	('view stat_pipeline', 'SELECT count(*) FROM streamproc.stat_pipeline'),
 	('view stat_worker', 'SELECT count(DISTINCT pipeline) FROM streamproc.stat_worker'),
 	('view stat_partition', 'SELECT count(*) FROM streamproc.stat_partition'),
@@ -110,11 +113,14 @@ INSERT INTO rights.object (object, call) VALUES
 	('table task_position', 'DELETE FROM streamproc.task_position'),
 	('table stored_dead_letter', 'SELECT count(*) IS NULL FROM streamproc.stored_dead_letter'),
 	('table stored_dead_letter', 'INSERT INTO streamproc.stored_dead_letter DEFAULT VALUES'),
-	('table stored_dead_letter', 'UPDATE streamproc.stored_dead_letter SET retry = true'),
+	('table stored_dead_letter', 'UPDATE streamproc.stored_dead_letter SET attempts = 2'),
 	('table stored_dead_letter', 'DELETE FROM streamproc.stored_dead_letter'),
 	('table stored_data_loss', 'SELECT count(*) IS NULL FROM streamproc.stored_data_loss'),
 	('table stored_data_loss', 'INSERT INTO streamproc.stored_data_loss DEFAULT VALUES'),
 	('table stored_data_loss', 'DELETE FROM streamproc.stored_data_loss'),
+	('table topic_mark', 'SELECT count(*) IS NULL FROM streamproc.topic_mark'),
+	('table topic_mark', 'INSERT INTO streamproc.topic_mark DEFAULT VALUES'),
+	('table topic_mark', 'DELETE FROM streamproc.topic_mark'),
 	('schema streamproc', 'CREATE FUNCTION streamproc.start_pipeline(pg_catalog.text) RETURNS pg_catalog.int4 LANGUAGE sql RETURN 1'),
 	('schema streamproc_pipeline', 'CREATE PROCEDURE streamproc_pipeline.rights_mine() LANGUAGE sql BEGIN ATOMIC SELECT 1; END'),
 	('schema streamproc_pipeline', 'CALL streamproc_pipeline.rights_run()'),

@@ -286,9 +286,9 @@ ALTER TABLE streamproc.task_position
 	ADD COLUMN record_offsets bigint[],
 	ADD COLUMN record_sums bigint[];
 UPDATE streamproc.task_position SET
-	record_offsets = ARRAY(SELECT CASE WHEN pg_catalog.isfinite(u.t) THEN u.o OPERATOR(pg_catalog.-) 1 ELSE -1 END
-		FROM ROWS FROM (pg_catalog.unnest(next_offsets), pg_catalog.unnest(record_times)) WITH ORDINALITY AS u(o, t, n) ORDER BY u.n),
-	record_sums = pg_catalog.array_fill(0::bigint, ARRAY[pg_catalog.cardinality(next_offsets)]);
+	record_sums = pg_catalog.array_fill(0::bigint, ARRAY[pg_catalog.cardinality(next_offsets)]),
+	record_offsets = ARRAY(SELECT CASE WHEN pg_catalog.isfinite(u.t) THEN u.o OPERATOR(pg_catalog.-) 1 ELSE (-1) END
+		FROM ROWS FROM (pg_catalog.unnest(next_offsets), pg_catalog.unnest(record_times)) WITH ORDINALITY AS u(o, t, n) ORDER BY u.n);
 ALTER TABLE streamproc.task_position
 	ALTER COLUMN record_offsets SET NOT NULL,
 	ALTER COLUMN record_sums SET NOT NULL;

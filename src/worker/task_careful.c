@@ -70,7 +70,8 @@ typedef struct Pieces
 static Pieces pieces;
 static bool share_commit;		/* many pieces a transaction, each in a subtransaction */
 static bool empty_is_fine;		/* the statements ran without error on no rows, in this call */
-static ErrorData *blame;		/* why the pipeline is to fail */
+static int	fail_at;			/* the message at which the pipeline fails, -1: none; pieces end before it */
+static ErrorData *blame;		/* why */
 
 static void
 push(int from, int to, bool fresh, bool no_guess)
@@ -149,16 +150,36 @@ piece_passed(Piece piece)
 	my_task->error_rate -= my_task->error_rate * Min(n / RATE_MESSAGES, 0.5);
 }
 
-/* A message is to blame.  -1: it is a dead letter now; else the message at which the pipeline fails. */
-static int
+/* The pipeline is to fail at this message: what stands before it still has to pass. */
+static void
+end_before(int i, const ErrorData *edata)
+{
+	MemoryContext old = MemoryContextSwitchTo(my_task->cxt);
+	ErrorData  *copy = palloc(sizeof(ErrorData));
+	Piece		top;
+
+	*copy = *edata;
+	copy->message = pstrdup(edata->message);
+	copy->detail = edata->detail ? pstrdup(edata->detail) : NULL;
+	copy->hint = NULL;
+	MemoryContextSwitchTo(old);
+	blame = copy;
+	fail_at = i;
+	top = pieces.stack[pieces.n - 1];
+	pieces.n = 0;
+	push(top.from, i, top.fresh, top.no_guess);
+}
+
+/* A message is to blame: it is a dead letter now, or the pipeline fails at it.  The piece on top holds it. */
+static void
 blame_message(int i, const ErrorData *edata, int statement)
 {
 	my_task->clean_messages = 0;
 	my_task->error_rate += 1 / RATE_MESSAGES;
 	if (!worker_error_of_row(edata) || (!my_task->row->dead_letters && my_task->batch->retried == NULL))
-		return i;
-	batch_add_letter(my_task->batch, i, edata, statement);
-	return -1;
+		end_before(i, edata);
+	else
+		batch_add_letter(my_task->batch, i, edata, statement);
 }
 
 /* A trial was successful: the guess was wrong. */
@@ -169,11 +190,8 @@ trial_passed(void)
 	pieces.stack[pieces.n - 1].no_guess = true;
 }
 
-/*
- * The piece on top has failed.  -1: go on; else the message at which the
- * pipeline fails.
- */
-static int
+/* The piece on top has failed. */
+static void
 piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 {
 	Piece	   *piece = &pieces.stack[pieces.n - 1];
@@ -185,13 +203,14 @@ piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 	{
 		my_task->careful_halving = false;
 		pieces.n--;
-		return blame_message(from, edata, statement);
+		blame_message(from, edata, statement);
 	}
-	if (to - from == 1)
+	else if (to - from == 1)
 	{
 		if (piece->failed)
-			return blame_message(from, edata, statement);
-		piece->failed = true;	/* once more */
+			blame_message(from, edata, statement);
+		else
+			piece->failed = true;	/* once more */
 	}
 	else if (guess >= from && guess < to)
 	{
@@ -208,7 +227,6 @@ piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 		push(middle, to, false, no_guess);
 		push(from, middle, false, no_guess);
 	}
-	return -1;
 }
 
 /*
@@ -251,16 +269,16 @@ try_piece(const Piece *piece, StreamPlace *place, int *statement)
 }
 
 /*
- * Pieces in the open transaction, and its commit.  Returns the message at which
- * the pipeline fails after it, else -1.  *ask_empty: before a message is
+ * Pieces in the open transaction, and its commit; a trial that passes without a
+ * subtransaction leaves it open, to be taken back.  True: before a message is
  * blamed, it must be known that the statements run on no rows.
  */
-static int
-run_pieces(bool *ask_empty)
+static bool
+run_pieces(void)
 {
-	int			fail_at = -1;
+	bool		ask_empty = false;
 
-	while (pieces.n > 0 && fail_at < 0 && my_task->batch->limit_part < 0)
+	while (pieces.n > 0 && !ask_empty && my_task->batch->limit_part < 0)
 	{
 		Piece		piece = next_piece();
 		ErrorData  *edata = NULL;
@@ -282,24 +300,19 @@ run_pieces(bool *ask_empty)
 			{
 				trial_passed();
 				if (!share_commit)
-					return -1;	/* the caller takes it back */
+					return false;
 			}
 			if (!share_commit)
 				break;
 			continue;
 		}
-		*ask_empty = piece.to - piece.from == 1 && !empty_is_fine;
-		if (!*ask_empty)
-			fail_at = piece_failed(edata, &place, statement);
-		if (fail_at >= 0)
-			blame = edata;
-		else
-			FreeErrorData(edata);
-		if (*ask_empty)
-			break;
+		ask_empty = piece.to - piece.from == 1 && !empty_is_fine;
+		if (!ask_empty)
+			piece_failed(edata, &place, statement);
+		FreeErrorData(edata);
 	}
 	task_commit(CHECKPOINT_CAREFUL);
-	return fail_at;
+	return ask_empty;
 }
 
 /*
@@ -355,29 +368,27 @@ task_run_carefully(void)
 	push(0, batch->nmessages, true, false);
 	empty_is_fine = false;
 	share_commit = true;
+	fail_at = -1;
 
 	do
 	{
 		ErrorData  *volatile edata = NULL;
-		volatile int fail_at = -1;
 		volatile bool ask_empty = false;
 		volatile bool taken_back = false;
 		Pieces		before = pieces;
+		int			fail_at_before = fail_at;
 		StreamPlace place = {NULL, 0};
 		int			statement = 0;
 
 		PG_TRY();
 		{
-			bool		ask = false;
-
 			task_begin();
 			/* another program, if something has changed */
 			if (!program_may_defer(my_task->program))
 				share_commit = false;
 			if (batch->nmessages == 0)
 				batch_advance(batch, 0, 0);
-			fail_at = run_pieces(&ask);
-			ask_empty = ask;
+			ask_empty = run_pieces();
 			taken_back = my_task->in_transaction;
 		}
 		PG_CATCH();
@@ -394,6 +405,7 @@ task_run_carefully(void)
 			task_abort();
 			MemoryContextSwitchTo(cxt);
 			pieces = before;
+			fail_at = fail_at_before;
 			if (worker_error_passes(edata->sqlerrcode) || pieces.n == 0)
 			{
 				task_retry_or_fail(edata);
@@ -416,11 +428,8 @@ task_run_carefully(void)
 				if (piece.to - piece.from == 1 && !empty_is_fine)
 					ask_empty = true;
 				else
-					fail_at = piece_failed(edata, &place, statement);
-				if (fail_at >= 0)
-					blame = edata;
-				else
-					FreeErrorData(edata);
+					piece_failed(edata, &place, statement);
+				FreeErrorData(edata);
 			}
 		}
 		if (taken_back)
@@ -430,11 +439,11 @@ task_run_carefully(void)
 		}
 		if (batch->limit_part >= 0)
 			task_fail_at_limit();
-		if (fail_at >= 0)
-			task_fail_at(fail_at, blame);
 		if (ask_empty)
 			check_empty_batch();
 		my_task->begun_us = monotonic_us();
 	} while (pieces.n > 0);
+	if (fail_at >= 0)
+		task_fail_at(fail_at, blame);
 	return true;
 }

@@ -253,6 +253,7 @@ extern void database_hold(Oid database);
 extern void database_release(Oid database);
 extern bool database_held_locked(Oid database);
 
+extern bool reason_same(const Reason *a, const Reason *b);
 extern void reason_set(Reason *reason, const char *sqlstate, const char *message,
 					   const char *detail, const char *hint);
 

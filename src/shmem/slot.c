@@ -113,6 +113,15 @@ copy_text(char *into, const char *text, Size size)
 	into[len] = '\0';
 }
 
+/* The same to whom reads it; when it came does not count. */
+bool
+reason_same(const Reason *a, const Reason *b)
+{
+	return strcmp(a->message, b->message) == 0 && strcmp(a->sqlstate, b->sqlstate) == 0 &&
+		strcmp(a->topic, b->topic) == 0 &&
+		(a->topic[0] == '\0' || (a->partition == b->partition && a->offset == b->offset));
+}
+
 void
 reason_set(Reason *reason, const char *sqlstate, const char *message,
 		   const char *detail, const char *hint)
@@ -317,7 +326,7 @@ worker_set_waiting(const Reason *reason)
 {
 	WorkerSlot *w = &shmem->workers[my_worker_slot];
 
-	if (w->state != WORKER_WAITING || strcmp(w->reason.message, reason->message) != 0)
+	if (w->state != WORKER_WAITING || !reason_same(&w->reason, reason))
 	{
 		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 		w->reason = *reason;

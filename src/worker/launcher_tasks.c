@@ -314,7 +314,7 @@ launcher_show_state(void)
 	{
 		if (waiting)
 		{
-			if (slot->state != PIPELINE_WAITING || strcmp(slot->reason.message, reason.message) != 0)
+			if (slot->state != PIPELINE_WAITING || !reason_same(&slot->reason, &reason))
 				pipeline_set_state_locked(slot, PIPELINE_WAITING, &reason);
 		}
 		else if (running == my_launcher->ntasks && slot->state != PIPELINE_RUNNING)

@@ -311,7 +311,7 @@ for my $sqlstate (sort keys %kind)
 {
 	$node->safe_psql('postgres', "INSERT INTO trouble VALUES ('$sqlstate', $produced + 3)");
 	more(10);
-	wait_state($node, 'fault', 'waiting');
+	wait_query($node, q{SELECT state, sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'fault'}, "waiting|$sqlstate");
 	like(value(q{SELECT sqlstate, topic, partition, "offset", reason, hint FROM streamproc.stat_pipeline WHERE pipeline = 'fault'}),
 		qr/^$sqlstate\|fault\|0\|\d+\|another try after: trouble\|The pipeline goes on by itself\.$/, "$kind{$sqlstate}: the pipeline waits, and says why and where");
 	$node->safe_psql('postgres', 'DELETE FROM trouble');

@@ -159,7 +159,7 @@ const char *__ubsan_default_options(void);
 const char *
 __asan_default_options(void)
 {
-	return "handle_abort=1:strict_string_checks=1:quarantine_size_mb=16:detect_leaks=1";
+	return "handle_abort=1:strict_string_checks=1:quarantine_size_mb=16:malloc_context_size=12:detect_leaks=1";
 }
 
 const char *
@@ -440,6 +440,5 @@ main(int argc, char **argv)
 	}
 	findings = __lsan_do_recoverable_leak_check() != 0;
 	summary(findings);
-	fflush(stdout);
-	_exit(findings);
+	return findings;
 }

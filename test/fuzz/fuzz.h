@@ -58,7 +58,6 @@ extern void fuzz_history(const char **data, Size *len);
 /* is the document (record) well formed, whatever the columns are?  By an independent reader. */
 extern bool fuzz_well_formed(const char *data, Size len);
 extern void fuzz_finding(const char *fmt,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
-extern void fuzz_message_of_set(const FuzzSet *set, const char *data, Size len);
 
 /* ---- reference.c: plain readers of both formats, to compare with ---- */
 

@@ -315,15 +315,19 @@ name_at(const CodecColumn *column, int level, const char **name, Size *len)
 		*len = strlen(*name);
 		return level == 0;
 	}
+	/* by hand: paths are long here, and strchr() under strict_string_checks looks at the whole */
 	while (level-- > 0)
 	{
-		p = strchr(p, '.');
-		if (p == NULL)
-			return false;
+		while (*p != '.')
+		{
+			if (*p++ == '\0')
+				return false;
+		}
 		p++;
 	}
 	*name = p;
-	*len = strcspn(p, ".");
+	for (*len = 0; p[*len] != '.' && p[*len] != '\0';)
+		(*len)++;
 	return true;
 }
 

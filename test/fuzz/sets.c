@@ -87,7 +87,7 @@ static const ColumnSpec domains[] = {
 	NULL, FUZZ_NEST, -1}, {NULL}
 };
 static const ColumnSpec latin[] = {
-	{"a", NULL, TEXTOID, -1}, {"\xe4", NULL, VARCHAROID, CHARS(3)}, {"c", NULL, BPCHAROID, CHARS(4)},
+	{"a", NULL, TEXTOID, -1}, {"\xe4", NULL, VARCHAROID, CHARS(3)}, {"c", NULL, BPCHAROID, CHARS(20)},
 	{"b", NULL, JSONBOID, -1}, {"j", NULL, JSONOID, -1}, {"nm", NULL, NAMEOID, -1}, {"ta", NULL, TEXTARRAYOID, -1},
 	{"n", NULL, NUMERICOID, -1}, {NULL}
 };
@@ -103,8 +103,9 @@ static const ColumnSpec raw_varchar[] = {{"v", NULL, VARCHAROID, CHARS(5)}, {NUL
 static const ColumnSpec raw_bytea[] = {{"v", NULL, BYTEAOID, -1}, {NULL}};
 static const ColumnSpec raw_json[] = {{"v", NULL, JSONOID, -1}, {NULL}};
 static const ColumnSpec raw_jsonb[] = {{"v", NULL, JSONBOID, -1}, {NULL}};
-/* more fields than the short cut takes: filled in below */
+/* filled in below: more fields than the short cut takes, a path longer than documents are deep */
 static ColumnSpec wide[301];
+static ColumnSpec deep[3];
 
 static const struct
 {
@@ -137,6 +138,7 @@ static const struct
 	{"json: LATIN1, flat", CODEC_JSON, latin_flat, ALL, SET_ENCODES, 0, PG_LATIN1},
 	{"json: SQL_ASCII", CODEC_JSON, ascii, ALL, 0, 0, PG_SQL_ASCII},
 	{"json: wide", CODEC_JSON, wide, ODD, SET_COSTLY, 0, PG_UTF8},
+	{"json: a deep path", CODEC_JSON, deep, ALL, SET_COSTLY, 0, PG_UTF8},
 	{"json: no columns", CODEC_JSON, nothing, ALL, SET_ENCODES, 0, PG_UTF8},
 
 	{"csv: transaction", CODEC_CSV, transaction, ALL, SET_ENCODES, ',', PG_UTF8},
@@ -186,6 +188,23 @@ make_wide(void)
 	}
 }
 
+static void
+make_deep(void)
+{
+	static char path[5 * (JSON_MAX_DEPTH + 2)];
+	int			i;
+
+	for (i = 0; i < JSON_MAX_DEPTH + 1; i++)
+		memcpy(path + 5 * i, "deep.", 5);
+	path[5 * i - 1] = '\0';
+	deep[0].name = "x";
+	deep[0].path = path;
+	deep[0].type = deep[1].type = TEXTOID;
+	deep[0].typmod = deep[1].typmod = -1;
+	deep[1].name = "y";
+	deep[1].path = "deep.deep.y";
+}
+
 /* LATIN1 to UTF-8; for ever */
 static char *
 utf8_name(const char *name)
@@ -214,6 +233,7 @@ fuzz_make_sets(void)
 	int			i;
 
 	make_wide();
+	make_deep();
 	fuzz_sets = calloc(fuzz_nsets, sizeof(FuzzSet));
 	for (i = 0; i < fuzz_nsets; i++)
 	{

@@ -120,6 +120,9 @@ extern bool exact_arena_value(const void *value, Size len);
 
 extern void oracle_predict(const FuzzSet *set, CodecDecoder *decoder, const char *data, Size len, Outcome *outcome);
 
+/* oracle_value.c: the value of a jsonb, array or row column must be what this text makes */
+extern void oracle_check_value(CodecDecoder *decoder, int column, const char *text, Size len, Datum value, Arena *arena);
+
 /* ---- mutate.c ---- */
 
 typedef struct Random

@@ -431,6 +431,9 @@ run_failing(const FuzzSet *set, const char *data, Size len, int n, bool filled, 
 	shim_fail_allocation(0);
 	outcome_free(&failed);
 	arena_reset(&arena);
+	/* a smaller one first: what it finds must be as large as it is said to be */
+	if (filled)
+		fill_buffers(set, decoder, &arena, values, isnull);
 	run_decode(set, decoder, data, len, &arena, false, values, isnull, &failed);
 	outcome_same(set, outcome, &failed, "after an allocation that failed");
 	outcome_free(&failed);

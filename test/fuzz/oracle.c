@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
 #include "fuzz.h"
@@ -35,6 +36,8 @@ predict_value(const FuzzSet *set, CodecDecoder *decoder, int column, const char 
 		reject(outcome, err.sqlstate, err.column, err.message);
 		return false;
 	}
+	if (decoder->columns[column].kind == KIND_JSONB && set->encoding == PG_UTF8)
+		oracle_check_value(decoder, column, text, len, value, arena);
 	outcome_append_value(set, column, value, outcome);
 	return true;
 }
@@ -82,6 +85,8 @@ predict_literal(const FuzzSet *set, CodecDecoder *decoder, int column, const cha
 		reject(outcome, err.sqlstate, err.column, err.message);
 		return false;
 	}
+	if (set->encoding == PG_UTF8)
+		oracle_check_value(decoder, column, text, len, value, arena);
 	outcome_append_value(set, column, value, outcome);
 	return true;
 }

@@ -50,12 +50,6 @@ exact_arena_init(Arena *arena, MemoryContext cxt)
 	nexact = 0;
 }
 
-void
-exact_arena_reset(void)
-{
-	nexact = 0;
-}
-
 void *
 arena_alloc_slow(Arena *arena, Size size)
 {

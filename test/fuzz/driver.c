@@ -329,6 +329,27 @@ replay(void)
 	fuzz_thorough = false;
 }
 
+/* An input, or where it holds many messages mostly only a few of them in a row. */
+static void
+take_input(Random *random, const Input *base, Buffer *out)
+{
+	const char *p = base->data;
+	const char *end = base->data + base->len;
+	const char *stop;
+	int			n = 1 + random_below(random, 4);
+
+	if (base->len > 0 && random_below(random, 8) != 0)
+	{
+		p += random_below(random, base->len);
+		while (p > base->data && p[-1] != FUZZ_SEPARATOR)
+			p--;
+		for (stop = p; stop < end && (*stop != FUZZ_SEPARATOR || --n > 0); stop++)
+			;
+		end = stop;
+	}
+	buffer_append(out, p, end - p);
+}
+
 static void
 fuzz(int64 n)
 {
@@ -354,7 +375,7 @@ fuzz(int64 n)
 		if (way < 6)
 			generate_message(&random, set, &made);
 		else
-			buffer_append(&made, base->data, base->len);
+			take_input(&random, base, &made);
 		if (way >= 4)
 			mutate_message(&random, set, &made, other->data, other->len);
 		if (way == 9)

@@ -113,7 +113,6 @@ extern void outcome_same(const FuzzSet *set, const Outcome *a, const Outcome *b,
 
 /* An arena each of whose values is a chunk of its own. */
 extern void exact_arena_init(Arena *arena, MemoryContext cxt);
-extern void exact_arena_reset(void);
 extern bool exact_arena_value(const void *value, Size len);
 
 /* ---- oracle.c: what must come out, by the plain readers and one value at a time ---- */

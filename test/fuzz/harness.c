@@ -540,7 +540,14 @@ run_message(int set_index, const char *data, Size len, uint32 hash)
 	if (predicted.status == OUTCOME_REJECTED && predicted.sqlstate == 0)
 	{
 		bool		utf8 = ref_utf8_valid(data, len);
+		Size		i;
 
+		/* simdjson's fallback takes an escape's byte away before it looks whether the rest is UTF-8 */
+		for (i = 0; i + 1 < len; i++)
+		{
+			if (data[i] == '\\' && IS_HIGHBIT_SET(data[i + 1]))
+				utf8 = false;
+		}
 		if (fresh.status != OUTCOME_REJECTED || fresh.column != -1 ||
 			(fresh.sqlstate != ERRCODE_INVALID_TEXT_REPRESENTATION &&
 			 (utf8 || fresh.sqlstate != ERRCODE_CHARACTER_NOT_IN_REPERTOIRE)))

@@ -9,9 +9,9 @@ CREATE EXTENSION IF NOT EXISTS streamproc;
 RESET client_min_messages;
 SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';
-\! for t in tx csv raw rawtext bad part odd txn; do $STREAMPROC_TOOL delete $STREAMPROC_KAFKA peek_$t >/dev/null 2>&1; done
+\! for t in tx csv raw rawtext bad thrown part odd txn; do $STREAMPROC_TOOL delete $STREAMPROC_KAFKA peek_$t >/dev/null 2>&1; done
 \! for t in tx part; do $STREAMPROC_TOOL create $STREAMPROC_KAFKA peek_$t 2 >/dev/null; done
-\! for t in csv raw rawtext bad odd txn; do $STREAMPROC_TOOL create $STREAMPROC_KAFKA peek_$t 1 >/dev/null; done
+\! for t in csv raw rawtext bad thrown odd txn; do $STREAMPROC_TOOL create $STREAMPROC_KAFKA peek_$t 1 >/dev/null; done
 
 CREATE SERVER peek_kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'kafka');
 CREATE FOREIGN TABLE peek_tx (
@@ -115,6 +115,15 @@ SELECT id, amount, net, o FROM peek_bad;
 SELECT id, amount, o FROM peek_bad;
 SELECT count(*) FROM peek_bad;
 SELECT peek_plan('SELECT id FROM peek_bad');
+-- what an input function leaves behind when it throws goes with the next record
+CREATE FOREIGN TABLE peek_thrown (a int[]) SERVER peek_kafka OPTIONS (topic 'peek_thrown', bad_rows 'skip');
+\! (yes '0\t1\t\N\t{"a": "{1,x}"}' | head -n 1000; echo '0\t1\t\N\t{}') | sed 's/\\t/\t/g' | $STREAMPROC_TOOL produce $STREAMPROC_KAFKA peek_thrown >/dev/null
+BEGIN;
+DECLARE c CURSOR FOR SELECT a FROM peek_thrown;
+FETCH 1 FROM c;
+SELECT max(total_bytes) < 64 * 1024 AS small FROM pg_backend_memory_contexts WHERE name = 'streamproc decoder value';
+COMMIT;
+DROP FOREIGN TABLE peek_thrown;
 
 -- a key that is no text
 CREATE FOREIGN TABLE peek_key (k text OPTIONS (kafka 'key')) SERVER peek_kafka OPTIONS (topic 'peek_raw');

@@ -6,6 +6,8 @@
 # Stages, by default all of them in this order, but crash:
 #   build      compile, warnings are errors; install into the private installation
 #   lint       test/lint/check.sh
+#   codec      test/codec: the decoders against PostgreSQL's own types
+#   fuzz       test/fuzz: the corpus and a short run, with sanitizers; "make fuzz" is the long form
 #   regress    sql/*.sql against expected/*.out
 #   isolation  test/isolation/specs/*.spec
 #   tap        test/t/*.pl
@@ -36,12 +38,12 @@ while [ $# -gt 0 ]; do
 		--keep) keep=yes ;;
 		--inner) inner=$2; shift ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
-		build | lint | regress | isolation | tap | assert | crash) stages+=("$1") ;;
+		build | lint | codec | fuzz | regress | isolation | tap | assert | crash) stages+=("$1") ;;
 		*) sp_die "unknown option or stage $1 (see --help)" ;;
 	esac
 	shift
 done
-[ ${#stages[@]} -gt 0 ] || stages=(build lint regress isolation tap assert)
+[ ${#stages[@]} -gt 0 ] || stages=(build lint codec fuzz regress isolation tap assert)
 
 # ---------------------------------------------------------------- outside: set up, copy, change the user
 
@@ -236,6 +238,21 @@ do_tap() {	# LABEL FILES...
 	done
 }
 
+# run_counted LABEL OK BAD COMMAND...: counts the lines that match OK and BAD
+run_counted() {
+	local label=$1 ok=$2 not_ok=$3 rc n_ok n_bad
+	shift 3
+	"$@" >"$work/log/$label" 2>&1
+	rc=$?
+	n_ok=$(grep -cE "$ok" "$work/log/$label")
+	n_bad=$(grep -cE "$not_ok" "$work/log/$label")
+	[ "$n_ok" = 0 ] || good "$label: $n_ok tests" "$n_ok"
+	if [ "$n_bad" != 0 ] || [ $rc != 0 ] || [ "$n_ok" = 0 ]; then
+		grep -vE "$ok" "$work/log/$label" | tail -n 100
+		bad "$label" $((n_bad > 0 ? n_bad : 1))
+	fi
+}
+
 tap_files() { (cd "$tree/test" && names t .pl | sed 's|.*|t/&.pl|'); }
 
 # the sources of the second build, before the first one leaves objects among them
@@ -250,17 +267,9 @@ for stage in "${stages[@]}"; do
 			[ $installed = no ] || continue
 			run_build "$tree" "$work/inst" || finish
 			;;
-		lint)
-			"$tree/test/lint/check.sh" >"$work/log/lint" 2>&1
-			rc=$?
-			n_ok=$(grep -c '^ok ' "$work/log/lint")
-			n_bad=$(grep -c '^FAILED ' "$work/log/lint")
-			[ "$n_ok" = 0 ] || good "lint: $n_ok rules" "$n_ok"
-			if [ "$n_bad" != 0 ] || [ $rc != 0 ] || [ "$n_ok" = 0 ]; then
-				grep -v '^ok ' "$work/log/lint" | head -n 100
-				bad "lint" $((n_bad > 0 ? n_bad : 1))
-			fi
-			;;
+		lint) run_counted lint '^ok ' '^FAILED ' "$tree/test/lint/check.sh" ;;
+		codec) run_counted codec '\.\.\. ok( |$)' '\.\.\. FAILED' make -s -j2 -C "$tree/test/codec" PG_CONFIG="$sp_pg_config" check ;;
+		fuzz) run_counted fuzz '^ok ' '^FAILED ' make -s -j2 -C "$tree/test/fuzz" PG_CONFIG="$sp_pg_config" check ;;
 		regress) do_regress '' ;;
 		isolation) do_isolation '' ;;
 		tap)

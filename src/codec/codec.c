@@ -268,6 +268,9 @@ bool
 codec_decode(CodecDecoder *decoder, const char *data, Size len,
 			 Datum *values, bool *isnull, Arena *arena, CodecError *err)
 {
+	/* the last message threw in the middle of a value: what that left goes now */
+	if (unlikely(decoder->current >= 0))
+		MemoryContextReset(decoder->tmp);
 	decoder->current = -1;
 	if (unlikely(data == NULL))
 	{

@@ -116,7 +116,7 @@ struct CodecDecoder
 {
 	CodecOptions options;
 	MemoryContext cxt;
-	MemoryContext tmp;			/* of one value; reset before use */
+	MemoryContext tmp;			/* of one value; empty between values */
 	int			ncolumns;
 	Column	   *columns;
 	int			nneeded;

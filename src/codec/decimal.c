@@ -187,6 +187,7 @@ parse_float8(CodecDecoder *decoder, const char *text, Size len, float8 *result)
 	Decimal		decimal;
 	bool		failed = false;
 	char	   *s;
+	char	   *end;
 
 	if (decimal_parse(text, len, &decimal))
 	{
@@ -216,39 +217,31 @@ parse_float8(CodecDecoder *decoder, const char *text, Size len, float8 *result)
 		return NUMBER_SYNTAX;
 	s = terminated(decoder, text, len);
 	*result = float8in_internal_opt_error(s, NULL, "double precision", s, &failed);
-	return failed ? NUMBER_SYNTAX : NUMBER_OK;
+	if (!failed)
+		return NUMBER_OK;
+	/* hex digits, which the C library knows, may be out of range */
+	errno = 0;
+	*result = strtod(s, &end);
+	return errno == ERANGE && end != s && *end == '\0' ? NUMBER_RANGE : NUMBER_SYNTAX;
 }
 
 NumberResult
 parse_float4(CodecDecoder *decoder, const char *text, Size len, float4 *result)
 {
-	Decimal		decimal;
 	char	   *s;
 	char	   *end;
 
-	if (decimal_parse(text, len, &decimal))
-	{
-		s = terminated(decoder, text, len);
-		errno = 0;
-		*result = strtof(s, &end);
-		if (errno == ERANGE && (*result == 0.0f || isinf(*result)))
-			return NUMBER_RANGE;
-		return NUMBER_OK;
-	}
-	/* NaN, infinities and what else float8 knows */
-	{
-		float8		wide;
-		NumberResult r = parse_float8(decoder, text, len, &wide);
-
-		if (r != NUMBER_OK)
-			return r;
-		*result = (float4) wide;
-		if (isinf(*result) && !isinf(wide))
-			return NUMBER_RANGE;
-		if (*result == 0.0f && wide != 0.0)
-			return NUMBER_RANGE;
-		return NUMBER_OK;
-	}
+	if (memchr(text, '\0', len) != NULL || len == 0)
+		return NUMBER_SYNTAX;
+	/* not by way of a double, which would round twice; the C library knows the words and hex, too */
+	s = terminated(decoder, text, len);
+	errno = 0;
+	*result = strtof(s, &end);
+	if (end == s || *end != '\0')
+		return NUMBER_SYNTAX;
+	if (errno == ERANGE && (*result == 0.0f || isinf(*result)))
+		return NUMBER_RANGE;
+	return NUMBER_OK;
 }
 
 /*

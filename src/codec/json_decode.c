@@ -590,11 +590,14 @@ decode_value(CodecDecoder *decoder, int column, uint32 token, uint32 next,
 				MemoryContext old = MemoryContextSwitchTo(decoder->tmp);
 				bool		ok;
 
+				/* throws where the literal gets too long */
+				decoder->current = column;
 				initStringInfo(&literal);
 				ok = json_build_literal(decoder, column, doc, token, &literal, err);
 				MemoryContextSwitchTo(old);
 				if (ok)
 					ok = scalar_other(decoder, column, literal.data, literal.len, arena, value, err);
+				decoder->current = -1;
 				MemoryContextReset(decoder->tmp);
 				return ok;
 			}

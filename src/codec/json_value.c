@@ -183,21 +183,20 @@ json_build_jsonb(CodecDecoder *decoder, int column, const JsonDoc *doc, uint32 t
 	JsonbValue *top = &scalar;
 	bool		ok;
 
+	/* may throw: jsonb has limits on the number of members and on the size of an object */
+	decoder->current = column;
 	if (c == '{' || c == '[')
 		ok = jsonb_container(&build, &token, &top);
 	else
 		ok = jsonb_scalar(&build, token, &scalar);
 	if (ok)
 	{
-		Jsonb	   *jsonb;
+		Jsonb	   *jsonb = JsonbValueToJsonb(top);
 
-		/* may throw: jsonb has limits on the size of an object */
-		decoder->current = column;
-		jsonb = JsonbValueToJsonb(top);
 		*value = PointerGetDatum(arena_alloc(arena, VARSIZE(jsonb)));
 		memcpy(DatumGetPointer(*value), jsonb, VARSIZE(jsonb));
-		decoder->current = -1;
 	}
+	decoder->current = -1;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(decoder->tmp);
 	return ok;

@@ -139,6 +139,8 @@ SELECT * FROM row_of(NULL::oth, '{"m":"ok","p":3,"s":"abc","ip":"10.0.0.1/8","a"
 	"cs":[{"x":1},{"X":2,"y":null,"Y":"z"},null],"jb":[1,"a",null,[2],{"a":"b\"c"}],"iv":"1 day","r":"[1,5)","tm":"12:34","ch":"x","nm":"n","x":"<a/>","bx":["(1,1),(0,0)"]}');
 SELECT a, t, c FROM row_of(NULL::oth, '{"a":[[1,2],[3,4]],"t":"{x,y}","c":"(5,abc)"}');
 SELECT a, cs FROM row_of(NULL::oth, '{"a":[],"cs":"{}"}');
+-- keys of a composite as those of columns: exactly, else whatever the case; the last
+SELECT c FROM unnest(ARRAY['{"c":{"Y":"exact","y":"other case"}}', '{"c":{"y":"other case","Y":"exact"}}', '{"c":{"y":"first","y":"last"}}', '{"c":{"Y":"exact","Y":null}}']) v, row_of(NULL::oth, v);
 SELECT row_of(NULL::oth, '{"m":"happy"}');
 SELECT row_of(NULL::oth, '{"p":-1}');
 SELECT row_of(NULL::oth, '{"s":"abcd"}');

@@ -1,5 +1,4 @@
 # What topics can hold: transactions, deleted records, large and many messages, hot keys, many partitions, a backlog.
-# also with assertions
 use strict;
 use warnings;
 use FindBin;

@@ -1,6 +1,5 @@
 # Brokers that want a login, over TLS and without; wrong logins and certificates; streamproc.allowed_brokers; and that
 # no secret is found anywhere afterwards.
-# also with assertions
 use strict;
 use warnings;
 use FindBin;

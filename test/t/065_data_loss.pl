@@ -1,6 +1,5 @@
 # A topic that has not what was to be read: records deleted, made anew (shorter, longer, fewer partitions), another cluster,
 # another topic, an end that was lost.  Found at the start and while running, refused until accepted, and then exact.
-# also with assertions
 use strict;
 use warnings;
 use FindBin;

@@ -1,5 +1,4 @@
 # The life of a server and its databases: versions of the extension, commands that need a database without workers.
-# also with assertions
 use strict;
 use warnings;
 use FindBin;

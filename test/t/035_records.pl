@@ -144,7 +144,7 @@ q1("SELECT streamproc.drop_pipeline('planned')");
 # a bad row in the middle of a backlog
 my ($bad) = split /\n/, q1('SELECT tx_id FROM copied WHERE p = 2 AND o = 9000');
 q1("CREATE TABLE middle (tx_id uuid CHECK (tx_id <> '$bad'), p int, o bigint)");
-create_pipeline($node, 'middle', 'INSERT INTO middle SELECT tx_id, p, o FROM tx', stop => 'latest', parallelism => 2);
+create_pipeline($node, 'middle', 'INSERT INTO middle SELECT tx_id, p, o FROM tx', stop => 'latest', parallelism => 2, on_error => 'fail');
 wait_state($node, 'middle', 'failed', 60);
 is(q1(q{SELECT partition, "offset" FROM streamproc.stat_pipeline WHERE pipeline = 'middle'}), '2|9000', 'a bad row in a backlog is found');
 is(differ('TABLE middle', "SELECT tx_id, c.p, o FROM copied c JOIN streamproc.position x ON x.pipeline = 'middle' AND x.partition = c.p AND o < x.next_offset"), 0, 'all before the positions is there, nothing else');

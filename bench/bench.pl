@@ -398,6 +398,10 @@ my @error_cases = (
 	{name => 'clean_key', label => 'clean: primary key', sink => 'a int PRIMARY KEY, b int', query => 'SELECT id, g'},
 	{name => 'key', of => 'clean_key', label => '1 % duplicate key', sink => 'a int PRIMARY KEY, b int', query => 'SELECT bad_key, g'},
 	{name => 'clean_fk', label => 'clean: deferred foreign key', sink => 'a int, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED', query => 'SELECT id, g'},
+	{name => 'clean_all', label => 'clean: all of that in one table', sink => 'a int PRIMARY KEY, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED, c int, d int CHECK (d < 100), e inet, f int',
+		query => 'SELECT id, g, 10 / g, g, good_inet, g'},
+	{name => 'all', of => 'clean_all', label => '1 % bad, six kinds evenly', sink => 'a int PRIMARY KEY, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED, c int, d int CHECK (d < 100), e inet, f int',
+		query => 'SELECT mix_key, mix_fk, 10 / mix_zero, mix_check, mix_inet, mix_int'},
 	{name => 'fk', of => 'clean_fk', label => '1 % deferred foreign key', sink => 'a int, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED', query => 'SELECT id, bad_check'},
 );
 
@@ -412,10 +416,10 @@ sub errors {
 	my $n = $opt{errors};
 	run("$tree/test/kafka/broker.sh", 'topic', $broker, 'err', $partitions);
 	sql("CREATE FOREIGN TABLE err_write (id int, g int, bad_int text, bad_zero int, bad_check int, good_inet text, bad_inet text, bad_key int,
-			few_int text, few_zero int, few_check int, few_fk int, p int OPTIONS (kafka 'partition'))
+			few_int text, few_zero int, few_check int, few_fk int, mix_int text, mix_zero int, mix_check int, mix_inet text, mix_key int, mix_fk int, p int OPTIONS (kafka 'partition'))
 			SERVER kafka OPTIONS (topic 'err', format 'json')",
 		"CREATE FOREIGN TABLE err (id int, g int, bad_int int, bad_zero int, bad_check int, good_inet inet, bad_inet inet, bad_key int,
-			few_int int, few_zero int, few_check int, few_fk int, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
+			few_int int, few_zero int, few_check int, few_fk int, mix_int int, mix_zero int, mix_check int, mix_inet inet, mix_key int, mix_fk int, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
 			SERVER kafka OPTIONS (topic 'err', format 'json')",
 		"CREATE FOREIGN TABLE err_text (id int, few_int text, few_zero int, few_check int, few_fk int,
 			p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'err', format 'json')",
@@ -424,9 +428,11 @@ sub errors {
 		"INSERT INTO err_write SELECT i, g, CASE WHEN bad THEN 'x' ELSE '7' END, CASE WHEN bad THEN 0 ELSE 1 END, CASE WHEN bad THEN 100 ELSE 1 END,
 			'10.0.0.7', CASE WHEN bad THEN '10.0.0.777' ELSE '10.0.0.7' END, CASE WHEN bad THEN 0 ELSE i END,
 			CASE WHEN few AND kind = 0 THEN 'x' ELSE '7' END, CASE WHEN few AND kind = 1 THEN 0 ELSE 1 END,
-			CASE WHEN few AND kind = 2 THEN 100 ELSE 1 END, CASE WHEN few AND kind = 3 THEN 100 ELSE 1 END, i % $partitions
+			CASE WHEN few AND kind = 2 THEN 100 ELSE 1 END, CASE WHEN few AND kind = 3 THEN 100 ELSE 1 END,
+			CASE WHEN bad AND mix = 0 THEN 'x' ELSE '7' END, CASE WHEN bad AND mix = 1 THEN 0 ELSE 1 END, CASE WHEN bad AND mix = 2 THEN 100 ELSE 1 END,
+			CASE WHEN bad AND mix = 3 THEN '10.0.0.777' ELSE '10.0.0.7' END, CASE WHEN bad AND mix = 4 THEN 0 ELSE i END, CASE WHEN bad AND mix = 5 THEN 100 ELSE 1 END, i % $partitions
 			FROM (SELECT i, 1 + i % 9 AS g, (hashint4(i) & 65535) % 100 = 0 AS bad,
-				f.i IS NOT NULL OR (i >= $n / 2 AND i < $n / 2 + 10 * $partitions AND i % $partitions = 0) AS few, hashint4(i + 7) & 3 AS kind
+				f.i IS NOT NULL OR (i >= $n / 2 AND i < $n / 2 + 10 * $partitions AND i % $partitions = 0) AS few, hashint4(i + 7) & 3 AS kind, (hashint4(i + 9) & 65535) % 6 AS mix
 				FROM generate_series(1, $n) i LEFT JOIN
 				(SELECT i FROM generate_series(1, $n) i WHERE i < $n / 2 OR i >= $n / 2 + 10 * $partitions ORDER BY hashint4(i + 13), i LIMIT 1000) f USING (i)) x");
 	sql("CREATE TABLE err_clean1 (a int, b int)", "CREATE TABLE err_clean2 (a int, b int REFERENCES err_ref DEFERRABLE INITIALLY DEFERRED)",
@@ -446,7 +452,7 @@ sub errors {
 			progress($round, $case->{label}, $figures);
 			my $letters = sql("SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = '$case->{name}'");
 			check("$case->{name}, round $round: rows and dead letters", sql("SELECT count(*) FROM sink_$case->{name}") + $letters, $n);
-			check("$case->{name}, round $round: dead letters", $letters, $case->{of} ? sql('SELECT count(*) - ' . ($case->{name} eq 'key' ? 1 : 0) . " FROM generate_series(1, $n) i WHERE (hashint4(i) & 65535) % 100 = 0") : 0);
+			check("$case->{name}, round $round: dead letters", $letters, $case->{of} ? sql('SELECT count(*) - ' . ($case->{name} =~ /^(key|all)\z/ ? 1 : 0) . " FROM generate_series(1, $n) i WHERE (hashint4(i) & 65535) % 100 = 0") : 0);
 			sql("SET client_min_messages = error; SELECT streamproc.drop_pipeline('$case->{name}')", "DROP TABLE sink_$case->{name}");
 		}
 		for my $kind (qw(clean few)) {

@@ -103,6 +103,7 @@ sub records_in_topic
 
 my (%hits, %missed);	# kind => number of rounds
 my $hits_inside = 0;
+my $careful = 0;	# has the last round made tasks careful?
 
 sub positions_are
 {
@@ -125,6 +126,17 @@ sub catch_up
 	die "after $kind the pipelines did not go on";
 }
 
+# Tasks that met an error run carefully for a while, and do not come by all points then: others take their place.
+sub fresh_tasks
+{
+	my $restarts = 'SELECT sum(restarts) FROM streamproc.stat_pipeline';
+	my $before = $crash->ask($restarts);
+	my $n = $crash->ask("SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM streamproc.stat_worker WHERE role = 'task' AND pid IS NOT NULL) x");
+	wait_until(sub { ($crash->ask($restarts) // -1) >= $before + $n }) or die "tasks were not started again";
+	wait_state($node, $_, 'running') for qw(one three);
+	return;
+}
+
 # One round: the fault setting, what to do when "point" was hit (undef: nothing, the fault did it itself).
 sub strike
 {
@@ -133,6 +145,8 @@ sub strike
 	my $full_queue = $point eq 'task-between-batches';
 	my $count = $options{count} // ($full_queue ? 30000 : $long ? 600 : 1000);
 	my $second = $number++ % 2;
+	fresh_tasks() if $careful;
+	$careful = $setting =~ /=error/;
 	$crash->set_fault($full_queue ? 'task-taken=wait' : $setting);
 	my $load = $kafka->load_start('tx', count => $count, skip => $produced, keys => 50, skew => 1, spread => 'even',
 		$second && !$full_queue ? (rate => 3000) : ());

@@ -123,7 +123,8 @@ only_in 'include *[<"]simdjson\.h' 'src/codec/[^:]*' src | rule "only src/codec 
 only_in '\b(CommitTransactionCommand|StartTransactionCommand|AbortCurrentTransaction|SPI_commit|SPI_rollback|EndTransactionBlock) *\(' \
 	'src/checkpoint/commit\.c' src | rule "only src/checkpoint/commit.c begins and ends transactions"
 only_in '\b(SPI_connect|SPI_execute[a-z_]*|SPI_prepare[a-z_]*) *\(' 'nothing' src/worker src/checkpoint src/catalog | rule "workers, checkpoints and the catalog do not use SPI"
-only_in '\b(_exit|abort|system|popen|fork|sleep|usleep|pg_usleep|exit) *\(' 'nothing' src | rule "no exit, fork or sleep"
+only_in '\b(abort|system|popen|fork|sleep|usleep|pg_usleep|exit) *\(' 'nothing' src | rule "no exit, fork or sleep"
+only_in '\b_exit *\(' 'src/kafka/handle\.c' src | rule "only src/kafka/handle.c ends the process by _exit"
 perl test/lint/sql.pl "$extension_sql" 2>&1 | rule "SQL objects have comments, functions a search_path and no grant to PUBLIC"
 box_comments | rule "box comments, postgres.h first"
 readmes | rule "each room has a README.md"

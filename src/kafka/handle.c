@@ -11,8 +11,12 @@
  * rd_kafka_destroy() usually takes a millisecond, but it joins the library's
  * threads, and one of them may sit in getaddrinfo() for seconds.  It is
  * therefore called on a thread of its own, which is waited for at most
- * DESTROY_WAIT_MS and then left to itself.  When the process exits nothing is destroyed at
- * all: an exit with live handles is harmless, an exit that waits is not.
+ * DESTROY_WAIT_MS and then left to itself.  When the process exits nothing is
+ * destroyed at all: an exit that waits is not harmless.  One with live handles
+ * is, but for one thing: exit() lets OpenSSL free what is its own while the
+ * library's threads may be in a handshake, and a process that crashes takes the
+ * whole server down.  So, once PostgreSQL has done all its own, the process ends
+ * without exit()'s further handlers.
  *
  *-------------------------------------------------------------------------
  */
@@ -117,6 +121,42 @@ log_callback(const rd_kafka_t *rk, int level, const char *fac, const char *buf)
 	handle->log_new = true;
 }
 
+/* ---- the end of the process ---- */
+
+static int	exit_code = -1;		/* of proc_exit(); -1: not there yet */
+
+static void
+remember_exit_code(int code, Datum arg)
+{
+	exit_code = code;
+}
+
+/* The first of exit()'s handlers, as it was registered last.  The callbacks of PostgreSQL have all run. */
+static void
+end_process(void)
+{
+	if (exit_code >= 0)
+		_exit(exit_code);
+}
+
+/* After the library's first handle: then OpenSSL has registered its handler. */
+static void
+watch_exit(void)
+{
+	static bool watching = false;
+
+	if (watching)
+		return;
+	watching = true;
+	on_proc_exit(remember_exit_code, (Datum) 0);
+	if (atexit(end_process) != 0)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+}
+
+/* ---- callbacks and opening ---- */
+
 static int
 stats_callback(rd_kafka_t *rk, char *json, size_t len, void *opaque)
 {
@@ -170,6 +210,7 @@ kafka_handle_open(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *
 
 	errstr[0] = '\0';
 	handle->rk = rd_kafka_new(type, rdconf, errstr, sizeof(errstr));
+	watch_exit();
 	if (handle->rk == NULL)
 	{
 		close(fds[0]);

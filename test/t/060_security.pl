@@ -231,6 +231,14 @@ $kafka->start;
 produce_rows($_, 10) for qw(scram256 plain_tls cert);
 complete($_, "$_: goes on") for qw(scram256 plain_tls cert);
 
+# sizes that contradict each other: each is within its bounds
+does($super, "ALTER SERVER plain_tls OPTIONS (ADD receive_message_max_bytes '2000000')", 'a size');
+fails('app', 'SELECT * FROM plain_tls_t', qr/could not create Kafka client.*must be >=/s, 'smaller than another one');
+waits_for('plain_tls', qr/could not create Kafka client \| .*must be >=/, 'the pipeline waits');
+does($super, 'ALTER SERVER plain_tls OPTIONS (ADD fetch_max_bytes \'1500000\')', 'the other one made smaller');
+complete('plain_tls', 'it goes on');
+does($super, 'ALTER SERVER plain_tls OPTIONS (DROP receive_message_max_bytes, DROP fetch_max_bytes)', 'as before');
+
 # ---------------------------------------------------------------- the broker changes the password while we run
 $kafka->scram_user('app', 'scram-secret-2');
 produce_rows('scram256', 10);
@@ -420,6 +428,48 @@ like($log, qr/DEBUG:  00000: librdkafka: /, 'the log has the lines of the librar
 like($log, qr/LOCATION: /, 'and is verbose');
 like($log, qr/login to the broker failed|SASL authentication error/, 'it tells of failed logins');
 has_no_secret($log, 'the log');
+
+# ---------------------------------------------------------------- the end of a process
+# exit() lets OpenSSL free its locks; a thread of the library that is in a handshake then crashes the process, and that the
+# server.  It takes luck to see that, so here a process that comes to the last handler of exit() with threads aborts.
+my $source = $node->basedir . '/exit.c';
+my $library = $node->basedir . '/exit.so';
+append_to_file($source, <<'C');
+#include <dirent.h>
+#include <stdlib.h>
+static void check(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	int n = 0;
+
+	while (dir != NULL && readdir(dir) != NULL)
+		n++;
+	if (n > 3)				/* . and .. and this one */
+		abort();
+}
+__attribute__((constructor)) static void watch(void)
+{
+	atexit(check);
+}
+C
+command_ok([ 'cc', '-shared', '-fPIC', '-o', $library, $source ], 'a library that looks at exits');
+my $exits = -s $node->logfile;
+$node->stop;
+{
+	local $ENV{LD_PRELOAD} = $library;
+	$node->start;
+}
+my $postmaster_maps = slurp_file('/proc/' . (slurp_file($node->data_dir . '/postmaster.pid') =~ s/\n.*//sr) . '/maps');
+like($postmaster_maps, qr/exit\.so/, 'it is there');
+wait_state($node, $_, 'running') for qw(cert_enc scram_tls);
+$kafka->pause;
+# the question is given up, but its helper and the library wait for an answer
+fails('app', "SET statement_timeout = '500ms'; SELECT * FROM scram_tls_t", qr/canceling statement due to statement timeout/, 'a session that ends in the midst of a handshake');
+waits_for('scram_tls', qr/^broker unreachable/, 'workers are in trouble');
+$node->stop;
+$kafka->resume;
+unlike(slurp_file($node->logfile, $exits), qr/was terminated by signal/, 'no process was in exit() beside threads');
+$node->start;
 
 # ---------------------------------------------------------------- without the library preloaded
 $node->append_conf('postgresql.conf', "streamproc.allowed_brokers = '10.0.0.0/8'\nshared_preload_libraries = ''");

@@ -697,9 +697,6 @@ float8in_internal_opt_error(char *num, char **endptr_p, const char *type_name, c
 		end++;
 	if (*end != '\0')
 		*have_error = true;
-	/* glibc knows "nan(1)", another NaN than this one */
-	if (isnan(result))
-		result = NAN;
 	/* of an error it makes a message, with the text */
 	if (*have_error && strlen(orig_string) + strlen(type_name) == 0)
 		abort();

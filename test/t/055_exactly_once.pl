@@ -237,7 +237,7 @@ END $$;
 CREATE TRIGGER trouble BEFORE INSERT ON passing_sink FOR EACH ROW EXECUTE FUNCTION have_trouble();
 SQL
 send_rows('passing', 2, 3000);
-create_pipeline($node, 'passing', 'INSERT INTO passing_sink SELECT id, v, p, o FROM passing', parallelism => 2);
+create_pipeline($node, 'passing', 'INSERT INTO passing_sink SELECT id, v, p, o FROM passing', parallelism => 2, on_error => 'fail');
 for my $sqlstate (qw(40001 53100 55006 57014 58030))
 {
 	$node->safe_psql('postgres', "UPDATE trouble SET sqlstate = '$sqlstate'");

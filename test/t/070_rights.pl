@@ -93,7 +93,8 @@ for my $case (@revoked)
 	is(q1("SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = '$name'"), $before, 'nothing is skipped');
 	is(q1("SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = '$name'"), 0, 'no message is to blame');
 	# seen before any row, but for what only the trigger's code does
-	is(stat_of('topic IS NULL, coalesce(bad_rows, 0)', $name), 't|0', 'nor looked for');
+	is(stat_of('topic IS NULL', $name), 't', 'nor looked for') unless $name =~ /^(triggered|schema)$/;
+	is(stat_of('coalesce(bad_rows, 0)', $name), 0, 'no row is bad');
 	q1("GRANT $right TO alice");
 	as('alice', "SELECT streamproc.start_pipeline('$name')");
 	wait_caught_up($node, $name);

@@ -87,8 +87,8 @@ goes_on('two pipelines under load, of a role that is no superuser');
 
 # ---------------------------------------------------------------- dump and restore
 my $letters = q{FROM streamproc.stored_dead_letter};
-q1('own', q{INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition, "offset", value, sqlstate, message, attempts, retry, at)
-  VALUES ('a', nextval('streamproc.stored_id'), 'decode', 'tx', 0, 3, '\x00ff', '22P02', 'bad', 1, false, now());
+q1('own', q{INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition, "offset", value, sqlstate, message, attempts, at)
+  VALUES ('a', nextval('streamproc.stored_id'), 'input', 'tx', 0, 3, '\x00ff', '22P02', 'bad', 1, now());
   INSERT INTO streamproc.stored_data_loss VALUES ('a', nextval('streamproc.stored_id'), 'tx', 0, 3, 4, 'test', 'c', now())});
 sub run_ok { my ($name, @command) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; $node->command_ok(\@command, $name) }
 run_ok('pg_dump, custom', 'pg_dump', '-Fc', '-f', "$temp/custom", $node->connstr('own'));

@@ -127,6 +127,8 @@ pipeline_lag(int slot, TimestampTz now)
 	Lag			lag = {0, 0, WATERMARK_NONE};
 	bool		any = false;
 	bool		all_have_watermark = true;
+	bool		all_idle = true;
+	TimestampTz idle_watermark = WATERMARK_NONE;
 	int			i;
 
 	LWLockAcquire(shmem->lock, LW_SHARED);
@@ -152,7 +154,13 @@ pipeline_lag(int slot, TimestampTz now)
 				lag.us = Max(lag.us, now - last);
 		}
 		if (p->idle)
+		{
+			/* where all are, the last one that was known */
+			if (watermark != WATERMARK_NONE && (idle_watermark == WATERMARK_NONE || watermark > idle_watermark))
+				idle_watermark = watermark;
 			continue;
+		}
+		all_idle = false;
 		if (watermark == WATERMARK_NONE)
 			all_have_watermark = false;
 		else if (lag.watermark == WATERMARK_NONE || watermark < lag.watermark)
@@ -161,7 +169,9 @@ pipeline_lag(int slot, TimestampTz now)
 	LWLockRelease(shmem->lock);
 	if (!any)
 		lag.rows = lag.us = -1;
-	if (!all_have_watermark)
+	if (all_idle)
+		lag.watermark = idle_watermark;
+	else if (!all_have_watermark)
 		lag.watermark = WATERMARK_NONE;
 	return lag;
 }

@@ -31,6 +31,8 @@ extern char *streamproc_allowed_brokers;	/* a list for host_list_parse() */
 
 extern void guc_define(void);
 extern void guc_define_always(void);
+extern void guc_worker_signals(void);
+extern void guc_reload(void);
 
 /*
  * Arena: a bump allocator for the values of one batch.  Memory comes from one

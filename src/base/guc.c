@@ -1,16 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * guc.c
- *	  The settings of streamproc.
+ *	  The settings of streamproc, and how its workers follow them.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <limits.h>
+#include <signal.h>
 
 #include "base/base.h"
 #include "base/hostlist.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 
 int			streamproc_max_pipelines = 64;
@@ -129,4 +134,30 @@ fault_points_assign(const char *newval, void *extra)
 {
 	fault_points_active = newval != NULL && newval[0] != '\0';
 	fault_points_reset();
+}
+
+/*
+ * Signals of a background worker: it can be terminated and told of new
+ * settings.  The first guc_reload() always reads them: PostgreSQL ignores
+ * SIGHUP in a worker from its fork to here, and a reload in between would be
+ * lost for its whole life.
+ */
+void
+guc_worker_signals(void)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	ConfigReloadPending = true;
+	BackgroundWorkerUnblockSignals();
+}
+
+/* takes over new settings, if there may be any */
+void
+guc_reload(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
 }

@@ -13,10 +13,8 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -113,9 +111,7 @@ worker_begin(Datum arg, WorkerRole role)
 	char		title[NAMEDATALEN + 64];
 	int			task;
 
-	pqsignal(SIGTERM, die);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	BackgroundWorkerUnblockSignals();
+	guc_worker_signals();
 
 	/* not ours: the pipeline has gone on without us */
 	if (worker_slot_attach(arg, role) < 0)
@@ -205,11 +201,7 @@ void
 worker_check(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	guc_reload();
 	if (worker_pipeline()->generation != my_pipeline_generation)
 		proc_exit(0);			/* another launcher has taken over */
 

@@ -16,9 +16,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "tcop/tcopprot.h"
 #include "worker/worker.h"
 
 /* The slot of a pipeline follows its row. */
@@ -98,11 +96,10 @@ streamproc_scanner_main(Datum arg)
 	ListCell   *lc;
 	int			i;
 
-	pqsignal(SIGTERM, die);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	BackgroundWorkerUnblockSignals();
+	guc_worker_signals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname("streamproc scanner");
+	guc_reload();
 
 	checkpoint_begin();
 	FAULT_POINT("scanner-scan");

@@ -72,6 +72,7 @@ static bool share_commit;		/* many pieces a transaction, each in a subtransactio
 static bool empty_is_fine;		/* the statements ran without error on no rows, in this call */
 static int	fail_at;			/* the message at which the pipeline fails, -1: none; pieces end before it */
 static ErrorData *blame;		/* why */
+static bool failed_alone;		/* so did a commit of positions alone, in this call */
 
 static void
 push(int from, int to, bool fresh, bool no_guess)
@@ -354,11 +355,10 @@ check_empty_batch(void)
 bool
 task_run_carefully(void)
 {
-	Batch	   *batch;
-	MemoryContext cxt;
+	Batch	   *batch = my_task->batch;
+	MemoryContext cxt = my_task->cxt;	/* outlives the transaction, and with it the error */
+	bool		again;
 
-	batch = my_task->batch;
-	cxt = my_task->cxt;				/* outlives the transaction, and with it the error */
 	if (my_task->row_us == 0)
 	{
 		my_task->row_us = 1;
@@ -367,6 +367,7 @@ task_run_carefully(void)
 	pieces.n = 0;
 	push(0, batch->nmessages, true, false);
 	empty_is_fine = false;
+	failed_alone = false;
 	share_commit = true;
 	fail_at = -1;
 
@@ -380,6 +381,7 @@ task_run_carefully(void)
 		StreamPlace place = {NULL, 0};
 		int			statement = 0;
 
+		again = false;
 		PG_TRY();
 		{
 			task_begin();
@@ -406,7 +408,13 @@ task_run_carefully(void)
 			MemoryContextSwitchTo(cxt);
 			pieces = before;
 			fail_at = fail_at_before;
-			if (worker_error_passes(edata->sqlerrcode) || pieces.n == 0)
+			if (pieces.n == 0 && !failed_alone && !worker_error_passes(edata->sqlerrcode))
+			{
+				/* no message is to blame, and the pipeline stops only if it comes again */
+				failed_alone = again = true;
+				FreeErrorData(edata);
+			}
+			else if (worker_error_passes(edata->sqlerrcode) || pieces.n == 0)
 			{
 				task_retry_or_fail(edata);
 				if (worker_stop_requested() || batch->retried != NULL)
@@ -442,7 +450,7 @@ task_run_carefully(void)
 		if (ask_empty)
 			check_empty_batch();
 		my_task->begun_us = monotonic_us();
-	} while (pieces.n > 0);
+	} while (pieces.n > 0 || again);
 	if (fail_at >= 0)
 		task_fail_at(fail_at, blame);
 	return true;

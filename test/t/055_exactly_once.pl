@@ -316,11 +316,26 @@ for my $i (1 .. 12)
 		wait_query($node, 'SELECT 1', '1');
 	}
 }
-$producer->finish;
 wait_caught_up($node, 'atomic');
 exact('atomic', 'records of committed transactions, each once, none of aborted ones');
 is(value(q{SELECT next_offset FROM streamproc.position WHERE pipeline = 'atomic'}), $kafka->offsets('atomic')->{0}[1],
 	'the position stands behind the last control record');
+
+# a commit of the position alone, without a message, that fails: once it is done again, twice the pipeline stops
+for my $times (1, 2)
+{
+	$crash->set_fault("commit-after-position=error\@1-$times");
+	$producer->begin;
+	$producer->send({ partition => 0, value => '{"id": -1}' });
+	$producer->abort;
+	$crash->wait_hit('commit-after-position') or fail('no fault');
+	wait_query($node, q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'atomic'}, 'failed') if $times == 2;
+	$crash->reset_fault;
+	value(q{SELECT streamproc.start_pipeline('atomic')}) if $times == 2;
+	wait_query($node, q{SELECT next_offset FROM streamproc.position WHERE pipeline = 'atomic'}, $kafka->offsets('atomic')->{0}[1]);
+	is(value(q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'atomic'}), 'running', "an error that struck a commit of the position $times times");
+}
+$producer->finish;
 
 # ---- a scanner that fails is repeated: a new pipeline starts without another call ----
 

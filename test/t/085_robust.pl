@@ -106,6 +106,27 @@ kill 'CONT', $launcher;
 goes_on('it leaves when it can, and the pipeline goes on');
 isnt($crash->launcher('plain'), $launcher, 'with another one');
 
+# ---------------------------------------------------------------- settings reloaded while a worker starts
+# PostgreSQL ignores SIGHUP in a worker from its fork until its handlers are set; post_auth_delay stands in between
+{
+	my %old = map { $_ => 1 } worker_pids($node, role => 'task');
+	my $postmaster = $node->{_pid};
+	my ($cut) = worker_pids($node, role => 'task', pipeline => 'cut');
+	my $offset = -s $node->logfile;
+	$node->append_conf('postgresql.conf', 'post_auth_delay = 3');
+	$node->reload;
+	ok(wait_until(sub { slurp_file($node->logfile, $offset) =~ /parameter "post_auth_delay" changed to "3"/ }, 20), 'workers begin slowly');
+	kill 'TERM', $cut;
+	my $new;
+	wait_until(sub { ($new) = grep { !$old{$_} } split ' ', `pgrep -P $postmaster -f 'streamproc task'`; return $new }, 30);
+	$offset = -s $node->logfile;
+	$crash->set_fault('task-after-run=wait');
+	ok(wait_until(sub { slurp_file($node->logfile, $offset) =~ /\[$new\] LOG:  streamproc fault point "task-after-run": wait/ }, 30), 'what is reloaded meanwhile holds in them');
+	$node->adjust_conf('postgresql.conf', 'post_auth_delay', '0');
+	$crash->reset_fault;
+	goes_on('and what is reloaded later');
+}
+
 # ---------------------------------------------------------------- the lookup table
 for my $ddl ('ALTER TABLE card ADD COLUMN note text', 'ALTER TABLE card ALTER COLUMN note SET DEFAULT \'x\'', 'VACUUM FULL card', 'ALTER TABLE card DROP COLUMN note',
 	'CREATE INDEX CONCURRENTLY card_owner ON card (owner)', 'ALTER TABLE card RENAME TO card2', 'ALTER TABLE card2 RENAME TO card', 'BEGIN; LOCK TABLE card; UPDATE card SET owner = owner; COMMIT', 'ANALYZE card')

@@ -18,6 +18,7 @@ my %opt = (
 	seconds => $ENV{BENCH_LATENCY_SECONDS} || 20,
 	warmup => $ENV{BENCH_LATENCY_WARMUP} // 5,
 	rates => [split ' ', $ENV{BENCH_LATENCY_RATES} || '5000 20000'],
+	broker => $ENV{BENCH_LATENCY_BROKER} // 60,
 	upserts => $ENV{BENCH_UPSERT_EVENTS} || 100_000,
 	errors => $ENV{BENCH_ERROR_EVENTS} || 1_000_000,
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
@@ -300,17 +301,44 @@ sub fdatasync_us {
 	fail("pg_test_fsync says nothing of fdatasync:\n$text");
 }
 
+# Load in the background.  1 ms of linger is part of what is measured: without it each message is a request of its own, and
+# the broker, which shares the machine with what is measured, is busy with them.
+sub latency_load {
+	my ($topic, $rate, $seconds) = @_;
+	my $pid = fork // fail("fork: $!");
+	if ($pid == 0) {
+		open STDOUT, '>', "$work/$topic.load";
+		exec "$tree/test/kafka/load", '--brokers', $address, '--topic', $topic, '--count', $rate * $seconds, '--rate', $rate,
+			'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now', '--linger', 1 or POSIX::_exit(1);
+	}
+	return $pid;
+}
+
+# What producer, broker and librdkafka take of it: a consumer that does nothing else.
+sub arrival {
+	my ($topic, $rate, $seconds) = @_;
+	run("$tree/test/kafka/broker.sh", 'topic', $broker, $topic, $partitions);
+	my $pid = latency_load($topic, $rate, $seconds + 2);
+	my $line = run("$work/arrival", $address, $topic, $seconds);
+	waitpid $pid, 0;
+	run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, $topic);
+	my %figure = $line =~ /(\w+) ([\d.]+)/g;
+	return \%figure;
+}
+
 sub latency {
 	my $sync = fdatasync_us();
 	my $more = $sync <= 1000 ? 0 : 2 * $sync / 1000;
 	printf "\nLatency: from message timestamp to visible row, %d s after %d s of warm-up, median of %d runs; fdatasync %d us (pg_test_fsync)\n",
 		$opt{seconds}, $opt{warmup}, $opt{rounds}, $sync;
 	printf "%-36s %9s %13s %6s %-7s %9s %13s %6s %-7s %9s\n", '', 'p50 ms', '(spread)', 'bar', '', 'p99 ms', '(spread)', 'bar', '', 'max ms';
-	my %result;
+	my (%result, %alone);
 	my $n = 0;
+	arrival('warm', 10000, $opt{broker}) if $opt{broker} > 0;
 	for my $round (1 .. $opt{rounds}) {
 		for my $rate (@{$opt{rates}}) {
 			my $name = 'latency' . ++$n;
+			push @{$alone{$rate}}, arrival("arrival$n", $rate, 10);
 			my $count = $rate * ($opt{warmup} + $opt{seconds});
 			run("$tree/test/kafka/broker.sh", 'topic', $broker, $name, $partitions);
 			sql("CREATE FOREIGN TABLE topic_$name (tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz,
@@ -320,12 +348,7 @@ sub latency {
 				"CREATE TABLE sink_$name (p int, o bigint, ts timestamptz, card text, amount numeric) WITH (autovacuum_enabled = off)",
 				"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO sink_$name SELECT p, o, ts, card, amount FROM topic_$name\$\$)",
 				"SELECT streamproc.wait_until_caught_up('$name', '60 s')");
-			my $pid = fork // fail("fork: $!");
-			if ($pid == 0) {
-				open STDOUT, '>', "$work/$name.load";
-				exec "$tree/test/kafka/load", '--brokers', $address, '--topic', $name, '--count', $count, '--rate', $rate,
-					'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now' or POSIX::_exit(1);
-			}
+			my $pid = latency_load($name, $rate, $opt{warmup} + $opt{seconds});
 			my $line = run("$work/latency", $conninfo, "sink_$name", $partitions, $count, $opt{warmup}, $opt{warmup} + $opt{seconds} + 60);
 			waitpid $pid, 0;
 			fail("load at $rate events/s failed") if $? != 0;
@@ -345,6 +368,8 @@ sub latency {
 			$p50, spread(@p50), 5 + $more, bar("latency p50 at $rate, ms", $p50, '<=', 5 + $more),
 			$p99, spread(@p99), 25 + $more, bar("latency p99 at $rate, ms", $p99, '<=', 25 + $more),
 			median(map { $_->{max_ms} } @{$result{$rate}});
+		printf "%-36s %9.2f %28s %9.2f %28s %9.1f\n", '  broker alone, without a pipeline',
+			median(map { $_->{p50_ms} } @{$alone{$rate}}), '', median(map { $_->{p99_ms} } @{$alone{$rate}}), '', median(map { $_->{max_ms} } @{$alone{$rate}});
 	}
 	return;
 }

@@ -10,6 +10,7 @@
 #   BENCH_PARALLELISM ()           tasks of the pipelines of the speed part, empty: the product's default
 #   BENCH_LATENCY_SECONDS (20)     length of a latency run, after BENCH_LATENCY_WARMUP (5) seconds
 #   BENCH_LATENCY_RATES (5000 20000)
+#   BENCH_LATENCY_BROKER (60)      seconds of load before the first run: a broker just started still compiles itself
 #   BENCH_UPSERT_EVENTS (100000)
 #   BENCH_ERROR_EVENTS (1000000)
 #   BENCH_LOCALE (C.UTF-8)         locale of the cluster: comparing text costs more or less
@@ -57,6 +58,8 @@ BENCH_BINDIR=$(sp_temp_install "$work/tree" "$work/inst" 2>"$work/install.log") 
 cflags="-std=gnu11 -O2 -g -Wall -Wextra -Werror"
 # shellcheck disable=SC2086
 as_user gcc $cflags -o "$work/drain" "$work/tree/bench/drain.c" -lrdkafka || exit 1
+# shellcheck disable=SC2086
+as_user gcc $cflags -o "$work/arrival" "$work/tree/bench/arrival.c" -lrdkafka || exit 1
 # shellcheck disable=SC2086
 as_user gcc $cflags -I"$("$sp_pg_config" --includedir)" -o "$work/latency" "$work/tree/bench/latency.c" \
 	-L"$("$sp_pg_config" --libdir)" -lpq || exit 1

@@ -89,6 +89,7 @@ typedef struct Statement
 	int			number;			/* 1-based, for messages */
 	struct MultiInsert *insert; /* MULTI_INSERT: receiver */
 	struct Upsert *upsert;		/* UPSERT: collected rows */
+	double		checks_per_message; /* WHOLE: see checks.c */
 } Statement;
 
 typedef struct ProgramSource
@@ -118,6 +119,8 @@ typedef struct Program
 	uint64		rows_out;		/* since the last program_reset() */
 	int			running;		/* number of the statement that runs or ran last, 0: none */
 	int64		upsert_most;	/* most rows of one key in the last flush */
+	int64		unchecked;		/* messages run whose deferred constraints are not checked */
+	double		checks_per_message; /* of deferred constraints */
 } Program;
 
 /* Loads, checks, plans the statements of a procedure; throws what is wrong with them. */
@@ -147,6 +150,12 @@ extern void program_defer(Program *program);
 extern bool program_may_defer(Program *program);
 /* Before the commit: rows held back are written, deferred constraints are checked. */
 extern void program_finish(Program *program);
+/*
+ * After an error: the number, from 0, of the message whose row a foreign key or
+ * trigger was checking, counted over those run since the last
+ * program_finish(); -1: unknown.  Only a guess, see checks.c.
+ */
+extern int	program_checked_message(Program *program);
 /* Bytes of rows held back for the commit. */
 extern Size program_held_bytes(Program *program);
 /* After commit or abort: forgets rows held back. */
@@ -156,6 +165,14 @@ extern void program_forget(Program *program, uint64 rows_out);
 extern const char *statement_mode_name(StatementMode mode);
 extern void program_check_rights(Program *program);
 extern char *program_explain(Statement *statement);
+
+/* ---- checks.c ---- */
+
+extern void checks_watch(void);
+extern void checks_begin(void);
+extern void checks_end(double *per_message, int64 messages);
+extern void checks_forget(void);
+extern int	checks_message(double per_message);
 
 /* ---- insert.c ---- */
 

@@ -197,6 +197,7 @@ plan_execute(PlannedStmt *plan, DestReceiver *dest)
 	desc = CreateQueryDesc(plan, "", GetActiveSnapshot(), InvalidSnapshot, dest, NULL, NULL, 0);
 	ExecutorStart(desc, 0);
 	ExecutorRun(desc, ForwardScanDirection, 0, true);
+	checks_begin();
 	ExecutorFinish(desc);
 	processed = desc->estate->es_processed;
 	ExecutorEnd(desc);
@@ -534,12 +535,14 @@ program_run(Program *program, int nrows)
 	int			size = nrows < MEDIUM_BATCH ? 0 : nrows < LARGE_BATCH ? 1 : 2;
 	ListCell   *lc;
 
+	program->unchecked += nrows;
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);
 
 		program->running = statement->number;
 		stream_place.feed = NULL;
+		checks_forget();
 		if (statement->mode == STATEMENT_ROW_BY_ROW)
 		{
 			run_row_by_row(program, statement);
@@ -550,6 +553,7 @@ program_run(Program *program, int nrows)
 		{
 			case STATEMENT_WHOLE:
 				program->rows_out += plan_execute(statement->plan[size], None_Receiver);
+				checks_end(&statement->checks_per_message, nrows);
 				break;
 			case STATEMENT_MULTI_INSERT:
 				program->rows_out += multi_insert_run(statement, statement->child[size]);
@@ -653,6 +657,7 @@ program_finish(Program *program)
 	/* an error from here on says nothing about the place of the scan */
 	program->running = 0;
 	stream_place.feed = NULL;
+	checks_forget();
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);
@@ -676,8 +681,29 @@ program_finish(Program *program)
 	if (program->has_deferred)
 	{
 		FAULT_POINT("finish-before-constraints");
+		checks_begin();
 		set_constraints(false);
+		checks_end(&program->checks_per_message, program->unchecked);
 	}
+	program->unchecked = 0;
+}
+
+int
+program_checked_message(Program *program)
+{
+	ListCell   *lc;
+
+	if (program->running == 0)
+		return checks_message(program->checks_per_message);
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		/* the other modes write rows in another order, or know the message */
+		if (statement->number == program->running && statement->mode == STATEMENT_WHOLE)
+			return checks_message(statement->checks_per_message);
+	}
+	return -1;
 }
 
 Size
@@ -708,6 +734,7 @@ program_forget(Program *program, uint64 rows_out)
 	ListCell   *lc;
 
 	program->rows_out = rows_out;
+	program->unchecked = 0;
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);

@@ -504,6 +504,7 @@ streamproc_task_main(Datum arg)
 	my_task->pipeline = worker_pipeline();
 	MemoryContextSwitchTo(my_task->cxt);
 
+	checks_watch();
 	FAULT_POINT("task-start");
 	load_or_fail();
 	FAULT_POINT("task-loaded");

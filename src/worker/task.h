@@ -42,7 +42,8 @@ typedef struct Task
 	int64		clean_messages; /* run carefully since the last error */
 	double		error_rate;		/* per message, see task_careful.c */
 	double		row_us;			/* time of a row's statements */
-	bool		careful_halving;	/* errors do not tell which row they belong to */
+	double		failure_share;	/* of the rows of a piece, what its failure costs */
+	int			check_misses;	/* wrong guesses of the message that a constraint check failed for, in a row */
 	int64		retry_done;		/* dead letters up to this id have run again */
 	int64		letters_logged_us;
 	int			failures;		/* in a row, of the kind that passes */

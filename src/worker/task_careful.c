@@ -18,13 +18,13 @@
  *	  change when other constraints are checked (SET CONSTRAINTS cannot be taken
  *	  back), and where the commit itself fails, a piece is a transaction of its own.
  *
- *	  After a failure the message that the scan had come to, most likely the
- *	  culprit, runs alone, on trial; if it fails it is left out, and the piece runs
- *	  again.  If the guess was wrong (rows were sorted, or written later), the
- *	  piece is halved until one message is left.
+ *	  After a failure the message that the scan had come to, or for which a foreign
+ *	  key was being checked, most likely the culprit, runs alone, on trial; if it
+ *	  fails it is left out, and the piece runs again.  If the guess was wrong (rows
+ *	  were sorted, or written later), the piece is halved until one message is left.
  *
- *	  How large?  A piece costs PIECE_US however small it is, a failure costs half
- *	  a piece (three times a piece where it has to be halved).  The sum is least at
+ *	  How large?  A piece costs PIECE_US however small it is, a failure costs a
+ *	  share of a piece.  The sum is least at
  *	  sqrt(PIECE_US / (share * time of a row * frequency of errors)).
  *
  * The stack of pieces covers what is not committed yet.  A transaction that
@@ -48,6 +48,15 @@
 /* errors per message when the first one comes, and over how many messages they are counted */
 #define FIRST_RATE		0.001
 #define RATE_MESSAGES	2000.0
+/*
+ * What the failure of a piece costs, in runs of it: the scan stops half-way, foreign keys are checked when all rows are
+ * written, and halving runs it again and again
+ */
+#define SHARE_SCAN		0.5
+#define SHARE_CHECK		1.0
+#define SHARE_HALVING	3.0
+/* so many wrong guesses, and failed checks do not tell the message */
+#define CHECK_MISSES	3
 /* deep enough for the halvings of a batch, two pieces each */
 #define MAX_PIECES		64
 
@@ -58,6 +67,7 @@ typedef struct Piece
 	bool		fresh;			/* may be cut to the usual size */
 	bool		no_guess;		/* the guess was wrong here: halve */
 	bool		trial;			/* runs to be taken back: is this message to blame? */
+	bool		by_check;		/* the trial is of a message guessed by program_checked_message() */
 	bool		failed;			/* has failed before */
 } Piece;
 
@@ -81,14 +91,13 @@ push(int from, int to, bool fresh, bool no_guess)
 		return;
 	if (pieces.n == MAX_PIECES)
 		elog(ERROR, "too many pieces of a batch");
-	pieces.stack[pieces.n++] = (Piece) {from, to, fresh, no_guess, false, false};
+	pieces.stack[pieces.n++] = (Piece) {from, to, fresh, no_guess, false, false, false};
 }
 
 static int
 piece_size(void)
 {
-	double		share = my_task->careful_halving ? 3.0 : 0.5;
-	double		size = sqrt(PIECE_US / (share * Max(my_task->row_us, 0.01) * Max(my_task->error_rate, 1e-7)));
+	double		size = sqrt(PIECE_US / (my_task->failure_share * Max(my_task->row_us, 0.01) * Max(my_task->error_rate, 1e-7)));
 
 	return (int) Max(Min(size, my_task->batch->max_rows), PIECE_LEAST);
 }
@@ -185,10 +194,28 @@ blame_message(int i, const ErrorData *edata, int statement)
 
 /* A trial was successful: the guess was wrong. */
 static void
-trial_passed(void)
+trial_passed(const Piece *trial)
 {
+	if (trial->by_check)
+		my_task->check_misses++;
 	pieces.n--;
 	pieces.stack[pieces.n - 1].no_guess = true;
+}
+
+/* Which message is most likely to blame for the failure of the piece? -1: unknown */
+static int
+guess_message(const Piece *piece, const StreamPlace *place, bool *by_check)
+{
+	int			nth = my_task->check_misses < CHECK_MISSES ? program_checked_message(my_task->program) : -1;
+	int			i;
+
+	*by_check = nth >= 0;
+	if (nth < 0)
+		return batch_message_of_place(my_task->batch, place);
+	for (i = piece->from; i < piece->to; i++)
+		if (my_task->batch->messages[i].letter < 0 && nth-- == 0)
+			return i;
+	return -1;
 }
 
 /* The piece on top has failed. */
@@ -198,11 +225,14 @@ piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 	Piece	   *piece = &pieces.stack[pieces.n - 1];
 	int			from = piece->from;
 	int			to = piece->to;
-	int			guess = piece->no_guess ? -1 : batch_message_of_place(my_task->batch, place);
+	bool		by_check = false;
+	int			guess = piece->no_guess ? -1 : guess_message(piece, place, &by_check);
 
 	if (piece->trial)
 	{
-		my_task->careful_halving = false;
+		my_task->failure_share = piece->by_check ? SHARE_CHECK : SHARE_SCAN;
+		if (piece->by_check)
+			my_task->check_misses = 0;
 		pieces.n--;
 		blame_message(from, edata, statement);
 	}
@@ -217,13 +247,14 @@ piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 	{
 		push(guess, guess + 1, false, false);
 		pieces.stack[pieces.n - 1].trial = true;
+		pieces.stack[pieces.n - 1].by_check = by_check;
 	}
 	else
 	{
 		bool		no_guess = piece->no_guess;
 		int			middle = from + (to - from) / 2;
 
-		my_task->careful_halving = true;
+		my_task->failure_share = SHARE_HALVING;
 		pieces.n--;
 		push(middle, to, false, no_guess);
 		push(from, middle, false, no_guess);
@@ -299,7 +330,7 @@ run_pieces(void)
 				piece_passed(piece);
 			else
 			{
-				trial_passed();
+				trial_passed(&piece);
 				if (!share_commit)
 					return false;
 			}
@@ -363,6 +394,7 @@ task_run_carefully(void)
 	{
 		my_task->row_us = 1;
 		my_task->error_rate = FIRST_RATE;
+		my_task->failure_share = SHARE_SCAN;
 	}
 	pieces.n = 0;
 	push(0, batch->nmessages, true, false);

@@ -6,8 +6,9 @@
  * What producer, broker and librdkafka take of the latency is what no pipeline
  * can save, and tells a slow machine from a slow pipeline.  Reads all
  * partitions of a topic from their present ends, with the settings of a task's
- * consumer, for a number of seconds.  Prints one line: messages, and the time
- * from their timestamps (cut to milliseconds) to now.
+ * consumer, for a number of seconds, after SKIP_SECONDS that do not count.
+ * Prints one line: messages, and the time from their timestamps (cut to
+ * milliseconds) to now.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +22,7 @@
 #include <librdkafka/rdkafka.h>
 
 #define MAX_MESSAGES	10000000
+#define SKIP_SECONDS	5
 
 static void
 die(const char *format,...)
@@ -71,7 +73,8 @@ main(int argc, char **argv)
 	const struct rd_kafka_metadata *metadata;
 	int64_t    *latency = malloc(MAX_MESSAGES * sizeof(int64_t));
 	int64_t		count = 0,
-				until;
+				until,
+				from;
 	char		err[512];
 
 	if (argc != 4)
@@ -96,14 +99,15 @@ main(int argc, char **argv)
 	if (rd_kafka_assign(rk, list) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		die("assign failed");
 
-	until = clock_us(CLOCK_MONOTONIC) + (int64_t) (atof(argv[3]) * 1e6);
+	from = clock_us(CLOCK_MONOTONIC) + SKIP_SECONDS * INT64_C(1000000);
+	until = from + (int64_t) (atof(argv[3]) * 1e6);
 	while (clock_us(CLOCK_MONOTONIC) < until && count < MAX_MESSAGES)
 	{
 		rd_kafka_message_t *message = rd_kafka_consumer_poll(rk, 100);
 
 		if (message == NULL)
 			continue;
-		if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR && clock_us(CLOCK_MONOTONIC) >= from)
 			latency[count++] = clock_us(CLOCK_REALTIME) - rd_kafka_message_timestamp(message, NULL) * 1000;
 		rd_kafka_message_destroy(message);
 	}

@@ -318,9 +318,10 @@ sub latency_load {
 sub arrival {
 	my ($topic, $rate, $seconds) = @_;
 	run("$tree/test/kafka/broker.sh", 'topic', $broker, $topic, $partitions);
-	my $pid = latency_load($topic, $rate, $seconds + 2);
+	my $pid = latency_load($topic, $rate, $seconds + 7);
 	my $line = run("$work/arrival", $address, $topic, $seconds);
 	waitpid $pid, 0;
+	fail("load at $rate events/s failed") if $? != 0;
 	run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, $topic);
 	my %figure = $line =~ /(\w+) ([\d.]+)/g;
 	return \%figure;

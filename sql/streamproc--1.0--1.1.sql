@@ -313,3 +313,44 @@ SELECT pg_catalog.pg_extension_config_dump('streamproc.topic_mark', '');
 SELECT pg_catalog.pg_extension_config_dump('streamproc.stored_id', '');
 SELECT pg_catalog.pg_extension_config_dump('streamproc.stored_dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('streamproc.stored_data_loss', '');
+
+----------------------------------------------------------------------------
+-- Windows of event time.  Pure functions: everybody may call them.
+----------------------------------------------------------------------------
+
+CREATE FUNCTION streamproc.tumble_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'streamproc_tumble_support' LANGUAGE C STRICT;
+CREATE FUNCTION streamproc.hop_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'streamproc_hop_support' LANGUAGE C STRICT;
+CREATE FUNCTION streamproc.cumulate_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'streamproc_cumulate_support' LANGUAGE C STRICT;
+COMMENT ON FUNCTION streamproc.tumble_support(internal) IS 'for the planner: refuses impossible windows';
+COMMENT ON FUNCTION streamproc.hop_support(internal) IS 'for the planner: refuses impossible windows, estimates rows';
+COMMENT ON FUNCTION streamproc.cumulate_support(internal) IS 'for the planner: refuses impossible windows, estimates rows';
+
+CREATE FUNCTION streamproc.tumble_start(at timestamptz, size interval, zone text, origin timestamptz) RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'streamproc_tumble_start' LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT streamproc.tumble_support;
+CREATE FUNCTION streamproc.tumble_end(at timestamptz, size interval, zone text, origin timestamptz) RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'streamproc_tumble_end' LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT streamproc.tumble_support;
+COMMENT ON FUNCTION streamproc.tumble_start(timestamptz, interval, text, timestamptz) IS 'where the window of streamproc.tumble() begins';
+COMMENT ON FUNCTION streamproc.tumble_end(timestamptz, interval, text, timestamptz) IS 'before which instant the window of streamproc.tumble() ends';
+
+-- An SQL function that returns a set: the planner puts the two expressions in its place.
+CREATE FUNCTION streamproc.tumble(at timestamptz, size interval, zone text DEFAULT 'UTC', origin timestamptz DEFAULT NULL)
+	RETURNS TABLE (window_start timestamptz, window_end timestamptz)
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+	SELECT streamproc.tumble_start(at, size, zone, origin), streamproc.tumble_end(at, size, zone, origin);
+END;
+CREATE FUNCTION streamproc.hop(at timestamptz, slide interval, size interval, zone text DEFAULT 'UTC', origin timestamptz DEFAULT NULL,
+	OUT window_start timestamptz, OUT window_end timestamptz) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'streamproc_hop' LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT streamproc.hop_support;
+CREATE FUNCTION streamproc.cumulate(at timestamptz, step interval, size interval, zone text DEFAULT 'UTC', origin timestamptz DEFAULT NULL,
+	OUT window_start timestamptz, OUT window_end timestamptz) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'streamproc_cumulate' LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT streamproc.cumulate_support;
+COMMENT ON FUNCTION streamproc.tumble(timestamptz, interval, text, timestamptz) IS
+	'the window [window_start, window_end) of the size that the time lies in; size in months or days follows the calendar of the zone, in hours and less it is fixed; aligned to origin, by default midnight in the zone: of 1970-01-01, days of Monday 1970-01-05';
+COMMENT ON FUNCTION streamproc.hop(timestamptz, interval, interval, text, timestamptz) IS
+	'the windows of the size that the time lies in, one begins with every slide; size is a multiple of slide; units, zone and origin as in streamproc.tumble()';
+COMMENT ON FUNCTION streamproc.cumulate(timestamptz, interval, interval, text, timestamptz) IS
+	'the windows that the time lies in, which begin where those of streamproc.tumble(at, size) do and end with every step; size is a multiple of step';

@@ -132,6 +132,9 @@ fault_points_check(char **newval, void **extra, GucSource source)
 static void
 fault_points_assign(const char *newval, void *extra)
 {
+	/* any reload assigns it again: waits and counts go on */
+	if (newval != NULL && streamproc_fault_points != NULL && strcmp(newval, streamproc_fault_points) == 0)
+		return;
 	fault_points_active = newval != NULL && newval[0] != '\0';
 	fault_points_reset();
 }

@@ -8,9 +8,11 @@
  * written; by then the scan is long at its end, and an error does not say
  * which row it was about.  Each check runs a query of its own: so they are
  * counted, and the number of the failing one, divided by the checks that a
- * message had in runs that passed, is the number of the message.  A guess, as
- * messages may have different numbers of rows, and triggers queries of their
- * own: whoever uses it must try that message alone.
+ * message had in the last run that passed, is the number of the message.
+ *
+ * A guess: messages have different numbers of rows, NULL keys run no query,
+ * triggers run others, and deferred keys of several statements come statement
+ * by statement.  Whoever uses it must see that message fail alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +20,9 @@
 
 #include "executor/executor.h"
 #include "plan/plan.h"
+
+/* a run of fewer messages says little of the others */
+#define LEAST_MESSAGES	16
 
 static int	checks = -1;		/* queries begun by the checks that run or failed, -1: none did */
 static ExecutorStart_hook_type prev_start;
@@ -48,11 +53,11 @@ checks_begin(void)
 	checks = 0;
 }
 
-/* All checks of so many messages have passed. */
+/* All checks of so many messages, those that are bad not counted, have passed. */
 void
 checks_end(double *per_message, int64 messages)
 {
-	if (checks >= 0 && messages > 0)
+	if (checks >= 0 && messages >= LEAST_MESSAGES)
 		*per_message = (double) checks / messages;
 	checks = -1;
 }
@@ -70,5 +75,5 @@ checks_message(double per_message)
 {
 	if (checks <= 0)
 		return -1;
-	return (int) ((checks - 1) / (per_message > 0 ? per_message : 1.0));
+	return (int) Min((checks - 1) / (per_message > 0 ? per_message : 1.0), (double) PG_INT32_MAX);
 }

@@ -133,7 +133,7 @@ extern void program_free(Program *program);
  * loaded again.  First thing in a transaction.
  */
 extern bool program_lock(Program *program);
-/* Runs the statements on the batch that stream_feeds holds. */
+/* Runs the statements on the batch that stream_feeds holds: so many messages that are not bad. */
 extern void program_run(Program *program, int nrows);
 /*
  * Runs the statements on no rows: throws what does not come from a row.  In a
@@ -152,8 +152,9 @@ extern bool program_may_defer(Program *program);
 extern void program_finish(Program *program);
 /*
  * After an error: the number, from 0, of the message whose row a foreign key or
- * trigger was checking, counted over those run since the last
- * program_finish(); -1: unknown.  Only a guess, see checks.c.
+ * trigger was checking, among those of the last program_run(), or, for deferred
+ * constraints, of those since the last program_finish(); -1: unknown.  Only a
+ * guess, see checks.c.
  */
 extern int	program_checked_message(Program *program);
 /* Bytes of rows held back for the commit. */

@@ -135,6 +135,7 @@ worker_begin(Datum arg, WorkerRole role)
 	SetConfigOption("application_name", title, PGC_USERSET, PGC_S_SESSION);
 	pgstat_report_appname(title);
 	pgstat_report_activity(STATE_IDLE, NULL);
+	guc_reload();
 }
 
 PipelineSlot *

@@ -504,6 +504,7 @@ streamproc_supervisor_main(Datum arg)
 	guc_worker_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("streamproc supervisor");
+	guc_reload();
 
 	cxt = AllocSetContextCreate(TopMemoryContext, "streamproc supervisor", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(cxt);

@@ -474,6 +474,7 @@ task_loop(void)
 			else
 			{
 				my_task->careful = true;
+				my_task->check_misses = 0;
 				FreeErrorData(edata);
 			}
 			rewind_consumer();

@@ -19,9 +19,11 @@
  *	  back), and where the commit itself fails, a piece is a transaction of its own.
  *
  *	  After a failure the message that the scan had come to, or for which a foreign
- *	  key was being checked, most likely the culprit, runs alone, on trial; if it
- *	  fails it is left out, and the piece runs again.  If the guess was wrong (rows
- *	  were sorted, or written later), the piece is halved until one message is left.
+ *	  key was being checked, is most likely the culprit: the piece is cut before and
+ *	  behind it.  If the guess was wrong (rows were sorted, or written later), what
+ *	  fails is halved until one message is left.  Either way a message runs alone
+ *	  only when all those before it have passed: its foreign key may point at a row
+ *	  of theirs.
  *
  *	  How large?  A piece costs PIECE_US however small it is, a failure costs a
  *	  share of a piece.  The sum is least at
@@ -66,9 +68,9 @@ typedef struct Piece
 	int			to;
 	bool		fresh;			/* may be cut to the usual size */
 	bool		no_guess;		/* the guess was wrong here: halve */
-	bool		trial;			/* runs to be taken back: is this message to blame? */
-	bool		by_check;		/* the trial is of a message guessed by program_checked_message() */
-	bool		failed;			/* has failed before */
+	bool		failed;			/* one message: has failed before, or is guessed to have */
+	bool		guessed;		/* the latter */
+	bool		by_check;		/* by program_checked_message() */
 } Piece;
 
 typedef struct Pieces
@@ -82,7 +84,7 @@ static bool share_commit;		/* many pieces a transaction, each in a subtransactio
 static bool empty_is_fine;		/* the statements ran without error on no rows, in this call */
 static int	fail_at;			/* the message at which the pipeline fails, -1: none; pieces end before it */
 static ErrorData *blame;		/* why */
-static bool failed_alone;		/* so did a commit of positions alone, in this call */
+static bool failed_alone;		/* a commit of positions alone, once, in this call */
 
 static void
 push(int from, int to, bool fresh, bool no_guess)
@@ -109,8 +111,6 @@ next_piece(void)
 	Piece		top = pieces.stack[pieces.n - 1];
 	int			to = top.to;
 
-	if (top.trial)
-		return top;
 	if (top.fresh)
 		to = Min(to, top.from + piece_size());
 	to = batch_limit(my_task->batch, top.from, to);
@@ -156,6 +156,14 @@ piece_passed(Piece piece)
 	task_passed(piece.from, piece.to);
 	if (is_letter(&piece))
 		return;
+	if (piece.guessed)
+	{
+		/* wrongly: what failed is behind it */
+		if (piece.by_check)
+			my_task->check_misses++;
+		if (pieces.n > 0)
+			pieces.stack[pieces.n - 1].no_guess = true;
+	}
 	my_task->clean_messages += n;
 	my_task->error_rate -= my_task->error_rate * Min(n / RATE_MESSAGES, 0.5);
 }
@@ -192,16 +200,6 @@ blame_message(int i, const ErrorData *edata, int statement)
 		batch_add_letter(my_task->batch, i, edata, statement);
 }
 
-/* A trial was successful: the guess was wrong. */
-static void
-trial_passed(const Piece *trial)
-{
-	if (trial->by_check)
-		my_task->check_misses++;
-	pieces.n--;
-	pieces.stack[pieces.n - 1].no_guess = true;
-}
-
 /* Which message is most likely to blame for the failure of the piece? -1: unknown */
 static int
 guess_message(const Piece *piece, const StreamPlace *place, bool *by_check)
@@ -218,46 +216,64 @@ guess_message(const Piece *piece, const StreamPlace *place, bool *by_check)
 	return -1;
 }
 
+/* Something before a guessed message has failed, so that one has not, as far as is known. */
+static void
+take_back_guess(Piece *piece)
+{
+	if (!piece->guessed)
+		return;
+	if (piece->by_check)
+		my_task->check_misses++;
+	piece->failed = piece->guessed = piece->by_check = false;
+}
+
 /* The piece on top has failed. */
 static void
 piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 {
-	Piece	   *piece = &pieces.stack[pieces.n - 1];
-	int			from = piece->from;
-	int			to = piece->to;
+	Piece		piece = pieces.stack[pieces.n - 1];
+	int			from = piece.from;
+	int			to = piece.to;
 	bool		by_check = false;
-	int			guess = piece->no_guess ? -1 : guess_message(piece, place, &by_check);
+	int			guess = piece.no_guess ? -1 : guess_message(&piece, place, &by_check);
 
-	if (piece->trial)
+	if (pieces.n > 1)
+		take_back_guess(&pieces.stack[pieces.n - 2]);
+	if (to - from == 1)
 	{
-		my_task->failure_share = piece->by_check ? SHARE_CHECK : SHARE_SCAN;
-		if (piece->by_check)
+		if (!piece.failed)
+		{
+			pieces.stack[pieces.n - 1].failed = true;	/* once more */
+			return;
+		}
+		if (piece.guessed)
+			my_task->failure_share = piece.by_check ? SHARE_CHECK : SHARE_SCAN;
+		if (piece.by_check)
 			my_task->check_misses = 0;
-		pieces.n--;
 		blame_message(from, edata, statement);
-	}
-	else if (to - from == 1)
-	{
-		if (piece->failed)
-			blame_message(from, edata, statement);
-		else
-			piece->failed = true;	/* once more */
 	}
 	else if (guess >= from && guess < to)
 	{
+		pieces.n--;
+		/* what is behind it goes with the messages that have not run yet, which come next */
+		if (pieces.n > 0 && pieces.stack[pieces.n - 1].fresh)
+			pieces.stack[pieces.n - 1].from = guess + 1;
+		else
+			push(guess + 1, to, piece.fresh, false);
 		push(guess, guess + 1, false, false);
-		pieces.stack[pieces.n - 1].trial = true;
+		pieces.stack[pieces.n - 1].failed = true;
+		pieces.stack[pieces.n - 1].guessed = true;
 		pieces.stack[pieces.n - 1].by_check = by_check;
+		push(from, guess, false, true);
 	}
 	else
 	{
-		bool		no_guess = piece->no_guess;
 		int			middle = from + (to - from) / 2;
 
 		my_task->failure_share = SHARE_HALVING;
 		pieces.n--;
-		push(middle, to, false, no_guess);
-		push(from, middle, false, no_guess);
+		push(middle, to, false, piece.no_guess);
+		push(from, middle, false, piece.no_guess);
 	}
 }
 
@@ -276,10 +292,7 @@ try_piece(const Piece *piece, StreamPlace *place, int *statement)
 	PG_TRY();
 	{
 		run_piece(piece);
-		if (piece->trial)
-			checkpoint_sub_abort(&sub);
-		else
-			checkpoint_sub_commit(&sub);
+		checkpoint_sub_commit(&sub);
 	}
 	PG_CATCH();
 	{
@@ -295,14 +308,13 @@ try_piece(const Piece *piece, StreamPlace *place, int *statement)
 		checkpoint_sub_abort(&sub);
 	}
 	PG_END_TRY();
-	if (edata != NULL || piece->trial)
+	if (edata != NULL)
 		program_forget(my_task->program, rows_out);
 	return edata;
 }
 
 /*
- * Pieces in the open transaction, and its commit; a trial that passes without a
- * subtransaction leaves it open, to be taken back.  True: before a message is
+ * Pieces in the open transaction, and its commit.  True: before a message is
  * blamed, it must be known that the statements run on no rows.
  */
 static bool
@@ -326,14 +338,7 @@ run_pieces(void)
 			break;
 		if (edata == NULL)
 		{
-			if (!piece.trial)
-				piece_passed(piece);
-			else
-			{
-				trial_passed(&piece);
-				if (!share_commit)
-					return false;
-			}
+			piece_passed(piece);
 			if (!share_commit)
 				break;
 			continue;
@@ -407,7 +412,6 @@ task_run_carefully(void)
 	{
 		ErrorData  *volatile edata = NULL;
 		volatile bool ask_empty = false;
-		volatile bool taken_back = false;
 		Pieces		before = pieces;
 		int			fail_at_before = fail_at;
 		StreamPlace place = {NULL, 0};
@@ -423,7 +427,6 @@ task_run_carefully(void)
 			if (batch->nmessages == 0)
 				batch_advance(batch, 0, 0);
 			ask_empty = run_pieces();
-			taken_back = my_task->in_transaction;
 		}
 		PG_CATCH();
 		{
@@ -444,11 +447,16 @@ task_run_carefully(void)
 			{
 				/* no message is to blame, and the pipeline stops only if it comes again */
 				failed_alone = again = true;
+				counter_add(&my_task->slot->retries, 1);
+				ereport(LOG,
+						(errmsg("task %d of pipeline \"%s\" saves its position once more after an error with SQLSTATE %s",
+								my_task->slot->task, my_task->row->name, unpack_sql_state(edata->sqlerrcode))));
 				FreeErrorData(edata);
 			}
 			else if (worker_error_passes(edata->sqlerrcode) || pieces.n == 0)
 			{
 				task_retry_or_fail(edata);
+				again = pieces.n == 0;
 				if (worker_stop_requested() || batch->retried != NULL)
 				{
 					task_forget_batch();
@@ -471,11 +479,6 @@ task_run_carefully(void)
 					piece_failed(edata, &place, statement);
 				FreeErrorData(edata);
 			}
-		}
-		if (taken_back)
-		{
-			task_abort();
-			MemoryContextSwitchTo(cxt);
 		}
 		if (batch->limit_part >= 0)
 			task_fail_at_limit();

@@ -81,15 +81,22 @@ task_begin(void)
 		}
 		program_free(my_task->program);
 		my_task->program = fresh;
+		my_task->check_misses = 0;
 		my_task->in_transaction = true;
 	}
 }
 
-/* Runs the statements on messages from..to-1 of the batch. */
+/* Runs the statements on messages from..to-1 of the batch; those that are bad give no rows. */
 void
 task_execute(int from, int to)
 {
 	Batch	   *batch = my_task->batch;
+	int			good = to - from;
+	int			i;
+
+	for (i = from; i < to && batch->nletters > 0; i++)
+		if (batch->messages[i].letter >= 0)
+			good--;
 
 	if (from < to)
 	{
@@ -97,7 +104,7 @@ task_execute(int from, int to)
 		stream_feeds = batch->feeds;
 		stream_nfeeds = batch->nsources;
 		FAULT_POINT("task-before-run");
-		program_run(my_task->program, to - from);
+		program_run(my_task->program, good);
 		FAULT_POINT("task-after-run");
 		stream_feeds = NULL;
 		stream_nfeeds = 0;

@@ -333,7 +333,7 @@ for my $times (1, 2)
 	$crash->reset_fault;
 	value(q{SELECT streamproc.start_pipeline('atomic')}) if $times == 2;
 	wait_query($node, q{SELECT next_offset FROM streamproc.position WHERE pipeline = 'atomic'}, $kafka->offsets('atomic')->{0}[1]);
-	is(value(q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'atomic'}), 'running', "an error that struck a commit of the position $times times");
+	ok(wait_state($node, 'atomic', 'running'), "an error that struck a commit of the position $times times");
 }
 $producer->finish;
 

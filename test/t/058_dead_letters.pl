@@ -271,6 +271,34 @@ for my $name (sort keys %after)
 		(SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = '$name')}), join('|', (value("SELECT count(*) FROM many WHERE v = 0 AND ($written)")) x 2),
 		"$name: the messages to blame are dead letters, and no others");
 	same_rows($name, $query =~ s/FROM many/FROM (SELECT * FROM many WHERE v <> 0 OR NOT ($written)) AS many/r, $name);
+	# three to find a bad message, and one for each piece, where halving takes at least ten to find it
+	cmp_ok(value("SELECT sum(batches) FROM streamproc.stat_worker WHERE pipeline = '$name'"), '<', 2800, "$name: the message was guessed right")
+	  if $name eq 'after_plain' || $name eq 'after_deferred';
+	value("SELECT streamproc.drop_pipeline('$name')");
+}
+
+# ---- keys that point at rows of messages shortly before: only those that point nowhere, and what points at them, are bad ----
+
+$kafka->topic('tree', 1);
+$node->safe_psql('postgres', <<'SQL');
+CREATE FOREIGN TABLE tree (id int, parent int, o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'tree', format 'json');
+INSERT INTO tree (id, parent) SELECT i, CASE WHEN i % 97 = 5 THEN -1 WHEN i % 3 > 0 THEN i - 1 - i % 7 END FROM generate_series(20, 20019) i;
+CREATE TABLE tree_good AS WITH RECURSIVE t AS MATERIALIZED (SELECT id, parent FROM tree),
+	g AS (SELECT id, parent FROM t WHERE parent IS NULL UNION ALL SELECT t.id, t.parent FROM t JOIN g ON t.parent = g.id) TABLE g;
+CREATE TABLE tree_plain (id int PRIMARY KEY, parent int REFERENCES tree_plain);
+CREATE TABLE tree_deferred (id int PRIMARY KEY, parent int REFERENCES tree_deferred DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE tree_node (id int PRIMARY KEY);
+CREATE TABLE tree_edge (id int, parent int REFERENCES tree_node DEFERRABLE INITIALLY DEFERRED);
+SQL
+for my $name (qw(tree_plain tree_deferred tree_node))
+{
+	create_pipeline($node, $name, $name eq 'tree_node'
+		? 'INSERT INTO tree_node SELECT id FROM tree; INSERT INTO tree_edge SELECT id, parent FROM tree WHERE parent IS NOT NULL'
+		: "INSERT INTO $name SELECT id, parent FROM tree");
+	wait_caught_up($node, $name);
+	same_rows($name, $name eq 'tree_node' ? 'SELECT id FROM tree_good' : 'TABLE tree_good', $name);
+	same_rows($name, 'SELECT id, parent FROM tree_good WHERE parent IS NOT NULL', 'tree_edge') if $name eq 'tree_node';
+	is(value("SELECT count(*) + (SELECT count(*) FROM tree_good) FROM streamproc.dead_letter WHERE pipeline = '$name' AND sqlstate = '23503'"), 20000, "$name: all others are dead letters");
 	value("SELECT streamproc.drop_pipeline('$name')");
 }
 

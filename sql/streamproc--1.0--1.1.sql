@@ -324,6 +324,9 @@ CREATE FUNCTION streamproc.hop_support(internal) RETURNS internal
 	AS 'MODULE_PATHNAME', 'streamproc_hop_support' LANGUAGE C STRICT;
 CREATE FUNCTION streamproc.cumulate_support(internal) RETURNS internal
 	AS 'MODULE_PATHNAME', 'streamproc_cumulate_support' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION streamproc.tumble_support(internal) FROM PUBLIC;
+REVOKE ALL ON FUNCTION streamproc.hop_support(internal) FROM PUBLIC;
+REVOKE ALL ON FUNCTION streamproc.cumulate_support(internal) FROM PUBLIC;
 COMMENT ON FUNCTION streamproc.tumble_support(internal) IS 'for the planner: refuses impossible windows';
 COMMENT ON FUNCTION streamproc.hop_support(internal) IS 'for the planner: refuses impossible windows, estimates rows';
 COMMENT ON FUNCTION streamproc.cumulate_support(internal) IS 'for the planner: refuses impossible windows, estimates rows';
@@ -332,6 +335,8 @@ CREATE FUNCTION streamproc.tumble_start(at timestamptz, size interval, zone text
 	AS 'MODULE_PATHNAME', 'streamproc_tumble_start' LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT streamproc.tumble_support;
 CREATE FUNCTION streamproc.tumble_end(at timestamptz, size interval, zone text, origin timestamptz) RETURNS timestamptz
 	AS 'MODULE_PATHNAME', 'streamproc_tumble_end' LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT streamproc.tumble_support;
+GRANT EXECUTE ON FUNCTION streamproc.tumble_start(timestamptz, interval, text, timestamptz) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION streamproc.tumble_end(timestamptz, interval, text, timestamptz) TO PUBLIC;
 COMMENT ON FUNCTION streamproc.tumble_start(timestamptz, interval, text, timestamptz) IS 'where the window of streamproc.tumble() begins';
 COMMENT ON FUNCTION streamproc.tumble_end(timestamptz, interval, text, timestamptz) IS 'before which instant the window of streamproc.tumble() ends';
 
@@ -348,6 +353,9 @@ CREATE FUNCTION streamproc.hop(at timestamptz, slide interval, size interval, zo
 CREATE FUNCTION streamproc.cumulate(at timestamptz, step interval, size interval, zone text DEFAULT 'UTC', origin timestamptz DEFAULT NULL,
 	OUT window_start timestamptz, OUT window_end timestamptz) RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'streamproc_cumulate' LANGUAGE C IMMUTABLE PARALLEL SAFE SUPPORT streamproc.cumulate_support;
+GRANT EXECUTE ON FUNCTION streamproc.tumble(timestamptz, interval, text, timestamptz) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION streamproc.hop(timestamptz, interval, interval, text, timestamptz) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION streamproc.cumulate(timestamptz, interval, interval, text, timestamptz) TO PUBLIC;
 COMMENT ON FUNCTION streamproc.tumble(timestamptz, interval, text, timestamptz) IS
 	'the window [window_start, window_end) of the size that the time lies in; size in months or days follows the calendar of the zone, in hours and less it is fixed; aligned to origin, by default midnight in the zone: of 1970-01-01, days of Monday 1970-01-05';
 COMMENT ON FUNCTION streamproc.hop(timestamptz, interval, interval, text, timestamptz) IS

@@ -2,6 +2,7 @@
 -- Windows of event time: tumble, hop, cumulate against expressions of PostgreSQL's own, calendars and the nights in
 -- which clocks are set, and what is refused.
 --
+\getenv kafka STREAMPROC_KAFKA
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS streamproc;
 CREATE SCHEMA win;
@@ -35,7 +36,7 @@ WHERE w.window_start IS DISTINCT FROM date_trunc(unit, at, zone);
 CREATE TABLE nights AS
 SELECT z.zone, t + d AS at FROM (VALUES ('America/Havana', '2024-11-03 04:00+00'::timestamptz), ('America/Havana', '2024-03-10 05:00'), ('Africa/Cairo', '2023-04-28 22:00'),
 	('America/Sao_Paulo', '2018-11-04 03:00'), ('America/Sao_Paulo', '2018-02-18 02:00'), ('Pacific/Apia', '2011-12-30 10:00'), ('Europe/Berlin', '2024-10-27 00:00')) z (zone, t),
-	generate_series('-26 h'::interval, '26 h', '30 min') d;
+	LATERAL (SELECT i * interval '30 min' AS d FROM generate_series(-52, 52) i) x;
 SELECT zone, at, size, w.* FROM nights, unnest('{1 day,2 days,1 week,1 month,1 year}'::interval[]) size, streamproc.tumble(at, size, zone) w,
 	streamproc.tumble(w.window_end, size, zone) next, streamproc.tumble(w.window_end - interval '1 us', size, zone) last
 WHERE NOT (w.window_start <= at AND at < w.window_end AND next.window_start = w.window_end AND last = w);
@@ -46,7 +47,7 @@ SELECT * FROM streamproc.tumble('2024-10-27 12:00+00', '1 day', 'Europe/Berlin',
 
 -- hop: all windows of the slide that hold the time; cumulate: those that begin together (0 rows each)
 CREATE FUNCTION differ(a text, b text) RETURNS TABLE (side text, row_text text) LANGUAGE plpgsql AS $$ BEGIN
-	RETURN QUERY EXECUTE format('SELECT ''missing'', x::text FROM (%s EXCEPT ALL %s) x UNION ALL SELECT ''extra'', x::text FROM (%2$s EXCEPT ALL %1$s) x', b, a); END $$;
+	RETURN QUERY EXECUTE format('SELECT ''missing'', x::text FROM ((%1$s) EXCEPT ALL (%2$s)) x UNION ALL SELECT ''extra'', x::text FROM ((%2$s) EXCEPT ALL (%1$s)) x', b, a); END $$;
 SELECT * FROM differ('SELECT at, w.* FROM times, streamproc.hop(at, ''2 min'', ''10 min'') w',
 	$$SELECT at, s, s + interval '10 min' FROM times, LATERAL (SELECT date_bin('2 min', at, '1970-01-01') - i * interval '2 min' AS s FROM generate_series(0, 4) i) x$$);
 SELECT * FROM differ('SELECT at, w.* FROM times, streamproc.cumulate(at, ''1 h'', ''6 h'') w',
@@ -57,7 +58,8 @@ SELECT * FROM differ('SELECT zone, at, w.* FROM nights, streamproc.cumulate(at, 
 -- each window of the calendar holds the time, begins and ends on borders of days, and is as many days long (0 rows)
 SELECT zone, at, w.* FROM nights, streamproc.hop(at, '1 day', '3 days', zone) w, streamproc.tumble(w.window_start, '1 day', zone) a, streamproc.tumble(w.window_end, '1 day', zone) b
 WHERE NOT (w.window_start <= at AND at < w.window_end AND a.window_start = w.window_start AND b.window_start = w.window_end);
-SELECT zone, at, count(*), count(DISTINCT w.window_start) FROM nights, streamproc.hop(at, '1 day', '3 days', zone) w GROUP BY 1, 2 HAVING count(*) <> 3 OR count(DISTINCT w.window_start) <> 3;
+-- in Apia 2011-12-30 is a day without a moment, and counts as one
+SELECT zone, at, count(*), count(DISTINCT w) FROM nights, streamproc.hop(at, '1 day', '3 days', zone) w GROUP BY 1, 2 HAVING count(*) <> 3 OR count(DISTINCT w) <> 3;
 SELECT * FROM streamproc.hop('2024-10-27 12:00+00', '1 day', '3 days', 'Europe/Berlin');
 SELECT * FROM streamproc.cumulate('2024-05-15', '1 month', '3 months', 'Europe/Berlin');
 
@@ -74,19 +76,19 @@ SELECT estimate($$SELECT FROM streamproc.hop(now(), '1 min', '1 h')$$), estimate
 
 -- what is refused, when it is planned already
 CREATE TABLE empty (at timestamptz, size interval, zone text);
-SELECT FROM empty, streamproc.tumble(at, '0 s');
-SELECT FROM empty, streamproc.tumble(at, '-1 h');
-SELECT FROM empty, streamproc.tumble(at, '1 month 1 day');
-SELECT FROM empty, streamproc.tumble(at, '1 day 1 hour');
-SELECT FROM empty, streamproc.tumble(at, '1 h', 'Europe/Nowhere');
-SELECT FROM empty, streamproc.tumble(at, '1 h', origin => 'infinity');
-SELECT FROM empty, streamproc.hop(at, '2 min', '5 min');
-SELECT FROM empty, streamproc.hop(at, '5 min', '2 min');
-SELECT FROM empty, streamproc.hop(at, '1 h', '1 day');
-SELECT FROM empty, streamproc.hop(at, '0', '1 day');
-SELECT FROM empty, streamproc.hop(at, '1 us', '1 s');
-SELECT FROM empty, streamproc.cumulate(at, '4 h', '1 month');
-SELECT FROM empty, streamproc.cumulate(at, '2 days', '7 days');
+SELECT w.* FROM empty, streamproc.tumble(at, '0 s') w;
+SELECT w.* FROM empty, streamproc.tumble(at, '-1 h') w;
+SELECT w.* FROM empty, streamproc.tumble(at, '1 month 1 day') w;
+SELECT w.* FROM empty, streamproc.tumble(at, '1 day 1 hour') w;
+SELECT w.* FROM empty, streamproc.tumble(at, '1 h', 'Europe/Nowhere') w;
+SELECT w.* FROM empty, streamproc.tumble(at, '1 h', origin => 'infinity') w;
+SELECT w.* FROM empty, streamproc.hop(at, '2 min', '5 min') w;
+SELECT w.* FROM empty, streamproc.hop(at, '5 min', '2 min') w;
+SELECT w.* FROM empty, streamproc.hop(at, '1 h', '1 day') w;
+SELECT w.* FROM empty, streamproc.hop(at, '0', '1 day') w;
+SELECT w.* FROM empty, streamproc.hop(at, '1 us', '1 s') w;
+SELECT w.* FROM empty, streamproc.cumulate(at, '4 h', '1 month') w;
+SELECT w.* FROM empty, streamproc.cumulate(at, '2 days', '7 days') w;
 -- or for the row
 SELECT w.* FROM (VALUES ('epoch'::timestamptz, '0'::interval)) v (at, size), streamproc.tumble(at, size) w;
 SELECT * FROM streamproc.tumble('294276-12-31 23:00+00', '1000 years');
@@ -97,12 +99,21 @@ SELECT v.*, w.* FROM (VALUES ('2024-03-31 12:00+00'::timestamptz, '1 day'::inter
 	streamproc.tumble(at, size, zone) w;
 
 -- in a pipeline that works row by row
-CREATE SERVER win_kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers 'localhost:1');
+\! $STREAMPROC_TOOL delete $STREAMPROC_KAFKA win_tx >/dev/null 2>&1; $STREAMPROC_TOOL create $STREAMPROC_KAFKA win_tx 2 >/dev/null
+\! for i in 1 2 3 4 5 6 7 8 9; do printf '%d\t0\t\\N\t{"card": "c%d", "at": "2024-03-3%d 0%d:30:00+00"}\n' $((i % 2)) $i $((i % 2)) $i; done | $STREAMPROC_TOOL produce $STREAMPROC_KAFKA win_tx >/dev/null
+CREATE SERVER win_kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'kafka');
 CREATE FOREIGN TABLE tx (card text, at timestamptz) SERVER win_kafka OPTIONS (topic 'win_tx', event_time 'at');
 CREATE TABLE sink (card text, window_start timestamptz, window_end timestamptz);
 SELECT statement, execution, result, deterministic FROM streamproc.check_pipeline('INSERT INTO win.sink SELECT card, w.* FROM win.tx, streamproc.tumble(at, ''1 min'') w');
 SELECT statement, execution, result, deterministic FROM streamproc.check_pipeline('INSERT INTO win.sink SELECT card, w.* FROM win.tx, streamproc.hop(at, ''1 min'', ''5 min'') w');
 SELECT statement, execution, result, deterministic FROM streamproc.check_pipeline('INSERT INTO win.sink SELECT card, w.* FROM win.tx, streamproc.tumble(at, ''0 min'') w');
+
+\set query 'SELECT card, w.* FROM win.tx, streamproc.tumble(at, ''1 day'', ''Europe/Berlin'') w UNION ALL SELECT card, w.* FROM win.tx, streamproc.cumulate(at, ''1 h'', ''4 h'') w'
+SELECT streamproc.create_pipeline('win_rows', 'INSERT INTO win.sink ' || :'query', stop => 'latest');
+SELECT streamproc.wait_until_stopped('win_rows', '30 s');
+SELECT count(*) FROM sink;
+SELECT * FROM differ('TABLE win.sink', :'query');
+SELECT streamproc.drop_pipeline('win_rows');
 
 SET client_min_messages = error;
 DROP SCHEMA win CASCADE;

@@ -32,8 +32,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#define MULTI_INSERT_ROWS	1000
 #define MULTI_INSERT_BYTES	(256 * 1024)
+
+int			multi_insert_rows = MULTI_INSERT_ROWS;
 
 typedef struct MultiInsert
 {
@@ -173,7 +174,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 
 	insert->places[insert->nrows] = stream_place;
 	insert->nrows++;
-	if (insert->nrows == MULTI_INSERT_ROWS || insert->bytes >= MULTI_INSERT_BYTES)
+	if (insert->nrows >= multi_insert_rows || insert->bytes >= MULTI_INSERT_BYTES)
 		flush(insert);
 	return true;
 }

@@ -177,6 +177,15 @@ extern int	checks_message(double per_message);
 
 /* ---- insert.c ---- */
 
+/*
+ * Rows that are written together, at most MULTI_INSERT_ROWS.  An index refuses a
+ * row when it is written: what was computed behind it is lost, so they are few
+ * where errors are expected.
+ */
+#define MULTI_INSERT_ROWS		1000
+#define MULTI_INSERT_CAREFUL	16
+extern int	multi_insert_rows;
+
 extern bool multi_insert_possible(Relation sink);
 extern DestReceiver *multi_insert_receiver(Statement *statement, MemoryContext cxt);
 extern uint64 multi_insert_run(Statement *statement, PlannedStmt *child);

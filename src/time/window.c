@@ -443,9 +443,11 @@ constant_scale(Node *call, WindowKind kind, WindowScale *scale)
 	for (i = 1; i < size + 3; i++)
 	{
 		args[i] = list_nth(((FuncExpr *) call)->args, i);
-		if (!IsA(args[i], Const) || (args[i]->constisnull && i < size + 2))
+		if (!IsA(args[i], Const))
 			return false;
 	}
+	if (args[1]->constisnull || args[size]->constisnull || args[size + 1]->constisnull)
+		return false;
 	if (!args[size + 2]->constisnull)
 		origin = DatumGetTimestampTz(args[size + 2]->constvalue);
 	window_scale_init(scale, kind, DatumGetIntervalP(args[1]->constvalue), DatumGetIntervalP(args[size]->constvalue),

@@ -235,6 +235,7 @@ run_transaction(void)
 	CheckpointReason reason;
 
 	task_begin();
+	multi_insert_rows = MULTI_INSERT_ROWS;
 	for (;;)
 	{
 		int			to;

@@ -140,6 +140,7 @@ run_piece(const Piece *piece)
 		return;
 	FAULT_POINT("task-careful");
 	program_defer(my_task->program);
+	multi_insert_rows = MULTI_INSERT_CAREFUL;
 	task_execute(piece->from, piece->to);
 	program_finish(my_task->program);
 	if (n > 1)

@@ -8,7 +8,7 @@
 # - COMMENT ON every function, procedure, table, view, type, schema, foreign data wrapper, event trigger
 # - neither OR REPLACE nor IF NOT EXISTS: somebody else's object would become ours (CVE-2022-2625)
 # - every function is LANGUAGE C, BEGIN ATOMIC, or pins search_path to pg_catalog, pg_temp; none is SECURITY DEFINER
-# - for each function a REVOKE or GRANT says who may execute it; to PUBLIC only those below, which filter by the caller,
+# - for each function a REVOKE or GRANT says who may execute it; to PUBLIC only those below,
 #   SELECT on views, and USAGE on schemas; nothing to any other role; no default privileges; no @extschema@ (CVE-2023-39417)
 #
 # Names (CVE-2018-1058, CVE-2020-14350).  A function body runs with its caller's search_path.  A script runs with
@@ -21,8 +21,9 @@
 use strict;
 use warnings;
 
-# they show each caller what is his
-my %public = map { $_ => 1 } qw(my_pipelines stat_checkpoint_rows stat_partition_rows stat_pipeline_rows stat_worker_rows visible_to_me);
+# they show each caller what is his, or compute from their arguments only
+my %public = map { $_ => 1 } qw(my_pipelines stat_checkpoint_rows stat_partition_rows stat_pipeline_rows stat_worker_rows visible_to_me
+  cumulate hop tumble tumble_end tumble_start);
 my %schemas = map { $_ => 1 } qw(pg_catalog streamproc streamproc_pipeline);
 # types that the grammar knows are always those of pg_catalog
 my %grammar_type = map { $_ => 1 } qw(int integer smallint bigint real float double decimal dec numeric boolean varchar char character

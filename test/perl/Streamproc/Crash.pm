@@ -47,19 +47,21 @@ sub set_fault
 
 sub reset_fault { my ($self) = @_; return $self->_write('') }
 
-# pid of the first process that hit the point since set_fault; undef if none comes by
+# pid of the first process that hit the point since set_fault; undef if none comes by.  One that kills itself is gone
+# then: the postmaster has seen it, and whoever asks the server next asks that after the crash.
 sub wait_hit
 {
 	my ($self, $point, $seconds) = @_;
-	my $pid;
+	my ($pid, $action);
 	wait_until(
 		sub {
 			my $text = slurp_file($self->{node}->logfile, $self->{offset});
-			return 0 unless $text =~ /\[(\d+)\] .*LOG:  streamproc fault point "\Q$point\E": /m;
-			$pid = $1;
+			return 0 unless $text =~ /\[(\d+)\] .*LOG:  streamproc fault point "\Q$point\E": (\w+)/m;
+			($pid, $action) = ($1, $2);
 			return 1;
 		},
 		$seconds // 20);
+	wait_until(sub { !-d "/proc/$pid" }) if $pid && $action eq 'kill';
 	return $pid;
 }
 

@@ -180,10 +180,25 @@ topic_partitions(rd_kafka_t *rk, const char *topic)
 	return result;
 }
 
+/* A new partition is in the metadata a moment before its leader knows of it. */
+static rd_kafka_resp_err_t
+ask_offsets(rd_kafka_t *rk, const char *topic, int partition, int64_t *low, int64_t *high)
+{
+	int64_t		until = now_ms() + ADMIN_TIMEOUT_MS;
+	rd_kafka_resp_err_t err;
+
+	while ((err = rd_kafka_query_watermark_offsets(rk, topic, partition, low, high, ADMIN_TIMEOUT_MS)) ==
+		   RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION && now_ms() < until)
+		rd_kafka_poll(rk, 5);
+	return err;
+}
+
 static void
 wait_partitions(rd_kafka_t *rk, const char *topic, int wanted)
 {
 	int64_t		until = now_ms() + ADMIN_TIMEOUT_MS;
+	int64_t		low,
+				high;
 	int			got;
 
 	while ((got = topic_partitions(rk, topic)) != wanted)
@@ -192,6 +207,8 @@ wait_partitions(rd_kafka_t *rk, const char *topic, int wanted)
 			die("topic %s: asked for %d partitions, the broker shows %d", topic, wanted, got);
 		rd_kafka_poll(rk, 5);
 	}
+	for (int p = 0; p < wanted; p++)
+		(void) ask_offsets(rk, topic, p, &low, &high);
 }
 
 /* ---- administration ---- */
@@ -416,7 +433,7 @@ cmd_offsets(const char *brokers, int argc, char **argv)
 	{
 		int64_t		low,
 					high;
-		rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(rk, argv[0], p, &low, &high, ADMIN_TIMEOUT_MS);
+		rd_kafka_resp_err_t err = ask_offsets(rk, argv[0], p, &low, &high);
 
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 			die("%s[%d]: %s", argv[0], p, rd_kafka_err2str(err));

@@ -197,8 +197,6 @@ static void
 wait_partitions(rd_kafka_t *rk, const char *topic, int wanted)
 {
 	int64_t		until = now_ms() + ADMIN_TIMEOUT_MS;
-	int64_t		low,
-				high;
 	int			got;
 
 	while ((got = topic_partitions(rk, topic)) != wanted)
@@ -207,8 +205,6 @@ wait_partitions(rd_kafka_t *rk, const char *topic, int wanted)
 			die("topic %s: asked for %d partitions, the broker shows %d", topic, wanted, got);
 		rd_kafka_poll(rk, 5);
 	}
-	for (int p = 0; p < wanted; p++)
-		(void) ask_offsets(rk, topic, p, &low, &high);
 }
 
 /* ---- administration ---- */
@@ -431,8 +427,7 @@ cmd_offsets(const char *brokers, int argc, char **argv)
 		die(n == -1 ? "there is no topic %s" : "topic %s does not answer", argv[0]);
 	for (int p = 0; p < n; p++)
 	{
-		int64_t		low,
-					high;
+		int64_t		low, high;
 		rd_kafka_resp_err_t err = ask_offsets(rk, argv[0], p, &low, &high);
 
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)

@@ -264,10 +264,13 @@ ALTER ROLE CURRENT_USER SET extra_float_digits = -10; ALTER ROLE CURRENT_USER SE
 ALTER ROLE CURRENT_USER SET default_transaction_read_only = on; ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'serializable'; ALTER ROLE CURRENT_USER SET lock_timeout = 1;
 ALTER DATABASE postgres SET session_replication_role = 'replica';
 SQL
-my $reset = 'SET default_transaction_read_only = off; SET statement_timeout = 0; ';
-$node->safe_psql('postgres', "${reset}SET transaction_read_only = off; SELECT streamproc.start_pipeline('pinned')");
-$node->safe_psql('postgres', "${reset}SET transaction_read_only = off; SELECT streamproc.wait_until_caught_up('pinned')");
-$node->safe_psql('template1', "${reset}SET transaction_read_only = off; ALTER ROLE CURRENT_USER RESET ALL; ALTER DATABASE postgres RESET ALL");
+{
+	# of the connection, or the first statement might be cut off
+	local $ENV{PGOPTIONS} = '-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0';
+	q1("SELECT streamproc.start_pipeline('pinned')");
+	q1("SELECT streamproc.wait_until_caught_up('pinned')");
+	$node->safe_psql('template1', 'ALTER ROLE CURRENT_USER RESET ALL; ALTER DATABASE postgres RESET ALL');
+}
 same('TABLE pinned', 'TABLE pinned_first', 'settings of the role do not change what a pipeline gives');
 is(q1('SELECT count(*) FROM pinned'), 40, 'nor keep it from working');
 q1("SELECT streamproc.drop_pipeline('pinned')");

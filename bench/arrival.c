@@ -13,7 +13,6 @@
  *-------------------------------------------------------------------------
  */
 #define _GNU_SOURCE
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,39 +20,10 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "tool.h"
+
 #define MAX_MESSAGES	10000000
 #define SKIP_SECONDS	5
-
-static void
-die(const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	fputs("arrival: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static int64_t
-clock_us(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	int64_t		x = *(const int64_t *) a;
-	int64_t		y = *(const int64_t *) b;
-
-	return (x > y) - (x < y);
-}
 
 static void
 set(rd_kafka_conf_t *conf, const char *name, const char *value)

@@ -27,7 +27,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,6 +37,8 @@
 #include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
+
+#include "tool.h"
 
 #define BATCH			4096
 #define STALL_MS		8
@@ -64,19 +65,6 @@ static int64_t repeated;
 static int64_t kicks;
 static int64_t bytes;
 static int	open_parts;			/* partitions that are not at their end */
-
-static void
-die(const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	fputs("drain: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
 
 static double
 seconds(void)

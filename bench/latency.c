@@ -24,7 +24,6 @@
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,6 +32,8 @@
 #include <time.h>
 
 #include <libpq-fe.h>
+
+#include "tool.h"
 
 #define POLL_US			500
 #define MAX_PARTITIONS	64
@@ -55,28 +56,6 @@ typedef struct Partition
 } Partition;
 
 static Partition parts[MAX_PARTITIONS];
-
-static void
-die(const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	fputs("latency: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static int64_t
-clock_us(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 static PGresult *
 must(PGconn *conn, PGresult *result, ExecStatusType status)
@@ -119,15 +98,6 @@ visible_at(const Partition *part, int64_t offset)
 	if (low == part->nseen)
 		die("a row was never seen");
 	return part->seen[low].at;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	int64_t		x = *(const int64_t *) a;
-	int64_t		y = *(const int64_t *) b;
-
-	return x < y ? -1 : x > y;
 }
 
 int

@@ -73,6 +73,7 @@ extern void task_abort(void);
 
 /* in task_failure.c */
 extern ErrorData *task_take_error(MemoryContext cxt);
+extern void task_pause_for_error(ErrorData *edata);
 extern void task_retry_or_fail(ErrorData *edata);
 extern void task_fail_at(int i, const ErrorData *edata) pg_attribute_noreturn();
 extern void task_fail_at_bad_message(void) pg_attribute_noreturn();

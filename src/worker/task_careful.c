@@ -448,10 +448,7 @@ task_run_carefully(void)
 			{
 				/* no message is to blame, and the pipeline stops only if it comes again */
 				failed_alone = again = true;
-				counter_add(&my_task->slot->retries, 1);
-				ereport(LOG,
-						(errmsg("task %d of pipeline \"%s\" saves its position once more after an error with SQLSTATE %s",
-								my_task->slot->task, my_task->row->name, unpack_sql_state(edata->sqlerrcode))));
+				task_pause_for_error(edata);
 				FreeErrorData(edata);
 			}
 			else if (worker_error_passes(edata->sqlerrcode) || pieces.n == 0)

@@ -48,9 +48,9 @@ reason_at_position(Reason *reason)
 	}
 }
 
-/* Something that passes: say so, wait, and let the caller try again. */
-static void
-pause_for_error(ErrorData *edata)
+/* Something that passes, or may: say so, wait, and let the caller try again. */
+void
+task_pause_for_error(ErrorData *edata)
 {
 	Reason		reason;
 	char		waits[SHMEM_MESSAGE_LEN];
@@ -91,7 +91,7 @@ task_retry_or_fail(ErrorData *edata)
 		worker_reason_from_error(&reason, edata);
 		worker_fail_pipeline(&reason);
 	}
-	pause_for_error(edata);
+	task_pause_for_error(edata);
 	FreeErrorData(edata);
 }
 

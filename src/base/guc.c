@@ -28,6 +28,7 @@ int			streamproc_metadata_interval = 30000;
 int			streamproc_connect_timeout = 10000;
 int			streamproc_queue_size = 2048;
 int			streamproc_restart_backoff_max = 30000;
+int			streamproc_state_memory = 256 * 1024;
 char	   *streamproc_fault_points = NULL;
 char	   *streamproc_allowed_brokers = NULL;
 
@@ -97,6 +98,11 @@ guc_define(void)
 							"Longest wait before a failed worker is started again.",
 							NULL, &streamproc_restart_backoff_max,
 							30000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.state_memory",
+							"Shared memory for the state of a pipeline that does not say how much.",
+							"A pipeline that needs more stops.",
+							&streamproc_state_memory,
+							256 * 1024, 1024, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable("streamproc.fault_points",
 							   "Places where a test makes a process fail: point=action[@n[-m]][:p], separated by commas.",
 							   "Actions are error, retry, fatal, kill and wait; @n-m acts from the n-th to the m-th hit, :p with probability p percent.",

@@ -27,7 +27,24 @@
 #define CATALOG_SCHEMA			"streamproc"
 #define CATALOG_PIPELINE_SCHEMA "streamproc_pipeline"
 /* of the SQL objects that this library works with: default_version in streamproc.control */
-#define CATALOG_VERSION			"1.1"
+#define CATALOG_VERSION			"1.2"
+
+/* When an operator with state gives out results. */
+typedef enum EmitKind
+{
+	EMIT_DEFAULT,				/* by the query: final for windows, else changes */
+	EMIT_FINAL,
+	EMIT_CHANGES,
+	EMIT_EVERY
+} EmitKind;
+
+/* What becomes of a row that comes after its window was closed. */
+typedef enum LateKind
+{
+	LATE_DIVERT,				/* a row of late_row */
+	LATE_DROP,					/* counted */
+	LATE_UPDATE					/* until allowed_lateness the window is given out again */
+} LateKind;
 
 /* A row of streamproc.pipeline with what pg_proc says of its procedure. */
 typedef struct PipelineRow
@@ -55,6 +72,12 @@ typedef struct PipelineRow
 	bool		accept_data_loss;	/* the same once, at the next start */
 	bool		trust_owners;
 	int64		retry_until;	/* dead letters up to this id are to run again */
+	char	   *emit;			/* for catalog_parse_emit(); NULL: by the query */
+	LateKind	late;
+	int64		allowed_lateness;	/* us */
+	int64		state_memory;	/* bytes; 0: NULL, streamproc.state_memory */
+	int64		max_skew;		/* us; 0: NULL, the default */
+	char	   *state_signature;	/* what the saved state was made by; NULL: none */
 
 	ItemPointerData tid;
 	Oid			procedure;		/* InvalidOid: has none (being dropped, or damaged) */
@@ -81,6 +104,16 @@ extern void catalog_mark_changed(void); /* the supervisor is told at COMMIT */
 extern void catalog_mark_database(Oid database);	/* of another database, also at COMMIT */
 extern bool catalog_changed_in_transaction(void);
 extern void catalog_install_callbacks(void);
+
+/* in option.c: throw 22023 where the value is none */
+/* NULL: EMIT_DEFAULT; *period_us is set with EMIT_EVERY, else 0 */
+extern EmitKind catalog_parse_emit(const char *text, int64 *period_us);
+extern LateKind catalog_parse_late(const char *text);
+extern const char *catalog_late_name(LateKind late);
+/* bytes, as pg_size_bytes() reads them; at least 1 MB */
+extern int64 catalog_parse_state_memory(const char *text);
+/* an interval without months, from "min_us" on; "argument" is named in the error */
+extern int64 catalog_check_interval(const char *argument, const Interval *interval, int64 min_us);
 
 /* ---- positions (position.c) ---- */
 
@@ -109,6 +142,7 @@ typedef struct PositionRow
 	int64		generation;
 	int64		epoch;
 	char	   *cluster_id;
+	TimestampTz stream_watermark;	/* of pipelines with state; DT_NOBEGIN: none */
 	int			nparts;
 	PartitionPosition *parts;
 
@@ -141,12 +175,17 @@ extern void catalog_position_update(const PositionRow *row, const int64 *was,
 
 /* ---- dead letters (dead_letter.c) ---- */
 
-/* A message that could not be processed, as it came, and why. */
+/*
+ * A message that could not be processed, as it came, and why; or a row of
+ * results that the sink did not take (kind 'output'), which may come from
+ * many messages: it is never run again.
+ */
 typedef struct DeadLetter
 {
 	int64		id;				/* given when it is stored */
 	int			statement;		/* 1-based, 0: none in particular */
-	const char *topic;
+	const char *output_row;		/* JSON text; NULL: kind 'input' */
+	const char *topic;			/* kind 'output': NULL or empty where the row has no place */
 	int32		partition;
 	int64		offset;
 	int64		timestamp_ms;	/* Kafka's, -1: none */
@@ -164,7 +203,7 @@ typedef struct DeadLetter
 /* stores it under a new id */
 extern void catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter);
 /*
- * The next ones with an id after "after" and up to "until", at most "max" and about max_bytes
+ * The next ones of kind 'input' with an id after "after" and up to "until", at most "max" and about max_bytes
  * of messages, in the current memory context.
  */
 extern List *catalog_dead_letters(const char *pipeline, int64 after, int64 until, int max, Size max_bytes);
@@ -172,8 +211,53 @@ extern List *catalog_dead_letters(const char *pipeline, int64 after, int64 until
 extern void catalog_dead_letter_delete(const char *pipeline, int64 id);
 /* deletes those stored before this time (DT_NOEND: all); their number */
 extern int64 catalog_dead_letters_delete(const char *pipeline, TimestampTz before);
-/* number of those that are there, and the largest id */
+/* number of those of kind 'input', and their largest id */
 extern int64 catalog_dead_letters_count(const char *pipeline, int64 *last_id);
+
+/* ---- late rows (late_row.c) ---- */
+
+/* A row that came after its window was closed. */
+typedef struct LateRow
+{
+	int			operator;		/* its number in the pipeline */
+	const char *topic;			/* NULL: has no place */
+	int32		partition;
+	int64		offset;
+	TimestampTz event_time;		/* all four: DT_NOBEGIN is stored as NULL */
+	TimestampTz watermark;		/* that closed the window */
+	TimestampTz window_start;
+	TimestampTz window_end;
+	Datum		row;			/* jsonb; 0: none */
+} LateRow;
+
+extern void catalog_late_row_insert(const char *pipeline, const LateRow *row);
+/* deletes those stored before this time (DT_NOEND: all); their number */
+extern int64 catalog_late_rows_delete(const char *pipeline, TimestampTz before);
+
+/* ---- saved state (segment.c) ---- */
+
+/* A piece of the state of a pipeline; what is in it is the business of others. */
+typedef struct SegmentRow
+{
+	int64		epoch;			/* that wrote it */
+	int32		number;			/* within the epoch */
+	int64		first_epoch;
+	TimestampTz horizon;
+	const char *data;			/* NULL where it was not asked for */
+	Size		len;			/* of data, also where it was not asked for */
+} SegmentRow;
+
+extern void catalog_segment_insert(const char *pipeline, const SegmentRow *segment);
+/*
+ * In the order of (epoch, number), one at a time, in the memory context of the
+ * caller; row and data are gone when "each" returns.
+ */
+extern void catalog_segments_read(const char *pipeline, bool with_data,
+								  void (*each) (const SegmentRow *segment, void *arg), void *arg);
+/* throws 40001 where it is not there */
+extern void catalog_segment_delete(const char *pipeline, int64 epoch, int32 number);
+/* all; their number */
+extern int64 catalog_segments_delete(const char *pipeline);
 
 /* ---- losses of data (data_loss.c) ---- */
 

@@ -2,7 +2,7 @@
  *
  * dead_letter.c
  *	  Rows of streamproc.stored_dead_letter: messages that could not be
- *	  processed, as they came.
+ *	  processed, as they came, and rows of results that no sink took.
  *
  * A row is stored in the transaction whose position passes the message, and
  * deleted in the one that stores the message's results after all: so each
@@ -11,6 +11,9 @@
  * Ids rise in the order of storing and the primary key is (pipeline, id), so
  * that retry_dead_letters() is a range of ids.  A message that fails again
  * gets a new id, behind that range.
+ *
+ * A row of results (kind 'output') is what many messages came to: nothing
+ * would come of running it again, so whatever is for retrying passes over it.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +32,7 @@
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -131,6 +135,7 @@ catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter)
 	Relation	rel = letter_open(RowExclusiveLock);
 	Datum		values[LETTER_NATTS] = {0};
 	bool		isnull[LETTER_NATTS] = {0};
+	bool		output = letter->output_row != NULL;
 	NameData	name;
 
 	letter->id = nextval_internal(own_relation("stored_id"), false);
@@ -139,8 +144,9 @@ catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter)
 	values[COL_ID - 1] = Int64GetDatum(letter->id);
 	values[COL_STATEMENT - 1] = Int32GetDatum(letter->statement);
 	isnull[COL_STATEMENT - 1] = letter->statement == 0;
-	put_text(values, isnull, COL_KIND, "input");
+	put_text(values, isnull, COL_KIND, output ? "output" : "input");
 	put_text(values, isnull, COL_TOPIC, letter->topic);
+	isnull[COL_PARTITION - 1] = isnull[COL_OFFSET - 1] = output && isnull[COL_TOPIC - 1];
 	values[COL_PARTITION - 1] = Int32GetDatum(letter->partition);
 	values[COL_OFFSET - 1] = Int64GetDatum(letter->offset);
 	values[COL_TIMESTAMP - 1] = TimestampTzGetDatum(time_of_message(letter->timestamp_ms));
@@ -148,7 +154,9 @@ catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter)
 	put_bytes(values, isnull, COL_KEY, letter->key, letter->key_len);
 	put_bytes(values, isnull, COL_VALUE, letter->value, letter->value_len);
 	put_text(values, isnull, COL_HEADERS, letter->headers);
-	isnull[COL_ROW - 1] = true;
+	isnull[COL_ROW - 1] = !output;
+	if (output)
+		values[COL_ROW - 1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(letter->output_row));
 	put_text(values, isnull, COL_SQLSTATE, unpack_sql_state(letter->sqlstate));
 	values[COL_MESSAGE - 1] = CStringGetTextDatum(letter->message);
 	put_text(values, isnull, COL_DETAIL, letter->detail);
@@ -222,6 +230,23 @@ scan_next(LetterScan *scan)
 	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
 }
 
+/* the next one that can run again */
+static HeapTuple
+scan_next_input(LetterScan *scan)
+{
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = scan_next(scan)))
+	{
+		bool		isnull;
+		Datum		kind = heap_getattr(tuple, COL_KIND, RelationGetDescr(scan->rel), &isnull);
+
+		if (!isnull && strcmp(TextDatumGetCString(kind), "input") == 0)
+			break;
+	}
+	return tuple;
+}
+
 static void
 scan_end(LetterScan *scan)
 {
@@ -240,7 +265,7 @@ catalog_dead_letters(const char *pipeline, int64 after, int64 until, int max, Si
 	Size		bytes = 0;
 
 	scan_begin(&scan, pipeline, after, until, AccessShareLock);
-	while (list_length(letters) < max && bytes < max_bytes && HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (list_length(letters) < max && bytes < max_bytes && HeapTupleIsValid(tuple = scan_next_input(&scan)))
 	{
 		DeadLetter *letter = letter_from_tuple(scan.rel, tuple);
 
@@ -302,7 +327,7 @@ catalog_dead_letters_count(const char *pipeline, int64 *last_id)
 
 	*last_id = 0;
 	scan_begin(&scan, pipeline, 0, PG_INT64_MAX, AccessShareLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = scan_next_input(&scan)))
 	{
 		bool		isnull;
 

@@ -63,9 +63,15 @@ enum PipelineColumn
 	COL_ON_DATA_LOSS,
 	COL_ACCEPT_DATA_LOSS,
 	COL_TRUST_OWNERS,
-	COL_RETRY_UNTIL
+	COL_RETRY_UNTIL,
+	COL_EMIT,
+	COL_LATE,
+	COL_ALLOWED_LATENESS,
+	COL_STATE_MEMORY,
+	COL_MAX_SKEW,
+	COL_STATE_SIGNATURE
 };
-#define PIPELINE_NATTS COL_RETRY_UNTIL
+#define PIPELINE_NATTS COL_STATE_SIGNATURE
 
 static bool changed_in_transaction = false;
 static Oid	other_changed = InvalidOid; /* see catalog_mark_database() */
@@ -281,6 +287,12 @@ pipeline_from_tuple(Relation rel, HeapTuple tuple)
 	row->accept_data_loss = DatumGetBool(values[COL_ACCEPT_DATA_LOSS - 1]);
 	row->trust_owners = DatumGetBool(values[COL_TRUST_OWNERS - 1]);
 	row->retry_until = DatumGetInt64(values[COL_RETRY_UNTIL - 1]);
+	row->emit = text_or_null(values, isnull, COL_EMIT);
+	row->late = catalog_parse_late(text_or_null(values, isnull, COL_LATE));
+	row->allowed_lateness = DatumGetIntervalP(values[COL_ALLOWED_LATENESS - 1])->time;
+	row->state_memory = isnull[COL_STATE_MEMORY - 1] ? 0 : DatumGetInt64(values[COL_STATE_MEMORY - 1]);
+	row->max_skew = isnull[COL_MAX_SKEW - 1] ? 0 : DatumGetIntervalP(values[COL_MAX_SKEW - 1])->time;
+	row->state_signature = text_or_null(values, isnull, COL_STATE_SIGNATURE);
 
 	row->tid = tuple->t_self;
 	row->procedure = catalog_procedure(row->name, &row->owner);
@@ -295,13 +307,21 @@ put_text(Datum *values, bool *isnull, int col, const char *text)
 		values[col - 1] = CStringGetTextDatum(text);
 }
 
+static void
+put_interval(Datum *values, int col, int64 us)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = us;
+	values[col - 1] = IntervalPGetDatum(interval);
+}
+
 static HeapTuple
 pipeline_to_tuple(Relation rel, const PipelineRow *row)
 {
 	Datum		values[PIPELINE_NATTS] = {0};
 	bool		isnull[PIPELINE_NATTS] = {0};
 	NameData	name;
-	Interval	interval = {0};
 	Datum	   *elems = palloc(sizeof(Datum) * (list_length(row->settings) + 1));
 	int			n = 0;
 	ListCell   *lc;
@@ -316,8 +336,7 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	values[COL_STOP - 1] = CStringGetTextDatum(row->stop);
 	isnull[COL_PARALLELISM - 1] = row->parallelism == 0;
 	values[COL_PARALLELISM - 1] = Int32GetDatum(row->parallelism);
-	interval.time = row->checkpoint_interval;
-	values[COL_CHECKPOINT_INTERVAL - 1] = IntervalPGetDatum(&interval);
+	put_interval(values, COL_CHECKPOINT_INTERVAL, row->checkpoint_interval);
 	values[COL_SYNCHRONOUS_COMMIT - 1] = BoolGetDatum(row->synchronous_commit);
 	foreach(lc, row->settings)
 		elems[n++] = CStringGetTextDatum((char *) lfirst(lc));
@@ -341,6 +360,14 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	values[COL_ACCEPT_DATA_LOSS - 1] = BoolGetDatum(row->accept_data_loss);
 	values[COL_TRUST_OWNERS - 1] = BoolGetDatum(row->trust_owners);
 	values[COL_RETRY_UNTIL - 1] = Int64GetDatum(row->retry_until);
+	put_text(values, isnull, COL_EMIT, row->emit);
+	put_text(values, isnull, COL_LATE, catalog_late_name(row->late));
+	put_interval(values, COL_ALLOWED_LATENESS, row->allowed_lateness);
+	isnull[COL_STATE_MEMORY - 1] = row->state_memory == 0;
+	values[COL_STATE_MEMORY - 1] = Int64GetDatum(row->state_memory);
+	isnull[COL_MAX_SKEW - 1] = row->max_skew == 0;
+	put_interval(values, COL_MAX_SKEW, row->max_skew);
+	put_text(values, isnull, COL_STATE_SIGNATURE, row->state_signature);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 
@@ -437,6 +464,7 @@ catalog_pipeline_delete(const char *name)
 	PipelineRow *row;
 	Relation	rel;
 	int64		letters;
+	int64		late_rows;
 
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, true);
@@ -445,11 +473,23 @@ catalog_pipeline_delete(const char *name)
 	rel = pipeline_open(RowExclusiveLock);
 	CatalogTupleDelete(rel, &row->tid);
 	table_close(rel, NoLock);
+
+	/*
+	 * Twice: a checkpoint that is being committed has deleted old segments and
+	 * goes for the position next.  It is waited for here, before we hold the
+	 * position; those that it wrote are seen when no other can be committed.
+	 */
+	(void) catalog_segments_delete(name);
 	(void) catalog_positions_delete(name);
+	(void) catalog_segments_delete(name);
 	letters = catalog_dead_letters_delete(name, DT_NOEND);
 	if (letters > 0)
 		ereport(NOTICE,
 				(errmsg("pipeline \"%s\" is dropped with " INT64_FORMAT " dead letters", name, letters)));
+	late_rows = catalog_late_rows_delete(name, DT_NOEND);
+	if (late_rows > 0)
+		ereport(NOTICE,
+				(errmsg("pipeline \"%s\" is dropped with " INT64_FORMAT " late rows", name, late_rows)));
 	catalog_topic_marks_set(name, NIL);
 	catalog_data_losses_delete(name);
 	CommandCounterIncrement();

@@ -46,9 +46,10 @@ enum PositionColumn
 	COL_RECORD_TIMES,
 	COL_UPDATED,
 	COL_RECORD_OFFSETS,
-	COL_RECORD_SUMS
+	COL_RECORD_SUMS,
+	COL_STREAM_WATERMARK
 };
-#define POSITION_NATTS COL_RECORD_SUMS
+#define POSITION_NATTS COL_STREAM_WATERMARK
 
 static Relation
 position_open(LOCKMODE lockmode)
@@ -102,6 +103,8 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 	row->generation = DatumGetInt64(values[COL_GENERATION - 1]);
 	row->epoch = DatumGetInt64(values[COL_EPOCH - 1]);
 	row->cluster_id = TextDatumGetCString(values[COL_CLUSTER_ID - 1]);
+	row->stream_watermark = isnull[COL_STREAM_WATERMARK - 1] ? DT_NOBEGIN :
+		DatumGetTimestampTz(values[COL_STREAM_WATERMARK - 1]);
 	topics = array_elements(values[COL_TOPICS - 1], TEXTOID, -1, false, TYPALIGN_INT, &n[0]);
 	partitions = array_elements(values[COL_PARTITIONS - 1], INT4OID, 4, true, TYPALIGN_INT, &n[1]);
 	next = array_elements(values[COL_NEXT_OFFSETS - 1], INT8OID, 8, true, TYPALIGN_DOUBLE, &n[2]);
@@ -177,6 +180,8 @@ position_to_tuple(Relation rel, const PositionRow *row)
 	for (i = 0; i < n; i++)
 		elems[i] = Int64GetDatum(row->parts[i].record.sum);
 	values[COL_RECORD_SUMS - 1] = PointerGetDatum(construct_array(elems, n, INT8OID, 8, true, TYPALIGN_DOUBLE));
+	values[COL_STREAM_WATERMARK - 1] = TimestampTzGetDatum(row->stream_watermark);
+	isnull[COL_STREAM_WATERMARK - 1] = TIMESTAMP_IS_NOBEGIN(row->stream_watermark);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 

@@ -39,6 +39,7 @@
 #define SHMEM_LATENCIES			256 /* kept per pipeline for p50 and p99 */
 #define SHMEM_CHANGED_DATABASES 64
 #define SHMEM_HELD_DATABASES	16
+#define SHMEM_MAX_OPERATORS		16	/* with state, of a pipeline */
 
 typedef enum PipelineState
 {
@@ -84,7 +85,32 @@ typedef struct CheckpointStat
 	int64		rows_in;
 	int64		rows_out;
 	int64		bytes;
+	/* of pipelines with state, else all 0 */
+	int64		align_us;		/* until the last task had arrived */
+	int64		cut_us;			/* all tasks stood while changed entries were copied */
+	int64		output_us;		/* windows fired, output plan run */
+	int64		write_us;		/* segments written */
+	int64		state_bytes;	/* of the segments written */
 } CheckpointStat;
+
+/* An operator with state, for stat_operator. */
+typedef struct OperatorStat
+{
+	bool		in_use;
+	int			statement;		/* 1-based */
+	int			number;			/* of the operator, as in late_row */
+	char		kind[32];
+	char		aggregates[256];	/* how each is kept */
+	int64		keys;
+	int64		panes;
+	int64		bytes;
+	int64		late_rows;
+	int64		fired_windows;
+	int64		rows_in;
+	int64		rows_out;
+	int64		largest_group;	/* entries of the fullest key group */
+	int64		mean_group;
+} OperatorStat;
 
 /* What stopped or delays a pipeline, for people. */
 typedef struct Reason
@@ -130,6 +156,14 @@ typedef struct PipelineSlot
 	int			failures;		/* in a row, for back-off */
 	int64		next_start_us;	/* monotonic: launcher not before */
 	bool		starved;		/* found no free workers: one launcher of those at a time */
+	bool		careful_apply;	/* an error struck while state was applied: the next run goes row by row */
+
+	/* pipelines with state */
+	OperatorStat op[SHMEM_MAX_OPERATORS];
+	int64		late_rows;
+	int64		state_bytes;	/* in shared memory */
+	int64		segment_bytes;	/* stored */
+	TimestampTz stream_watermark;	/* W of the last epoch; DT_NOBEGIN: none, DT_NOEND: all is closed */
 
 	/* wait_until_caught_up: the launcher answers requests with end offsets */
 	int64		ends_wanted;	/* serial of the last request */
@@ -140,6 +174,10 @@ typedef struct PipelineSlot
 	pg_atomic_uint64 rows_out;
 	pg_atomic_uint64 bytes_in;
 	pg_atomic_uint64 checkpoints;
+
+	/* the state of keyed operators, of this generation's launcher; 0: none */
+	uint32		state_handle;	/* dsa_handle */
+	uint64		state_root;		/* dsa_pointer */
 
 	/* rings, written under the lock by the committing worker */
 	int64		checkpoint_count;

@@ -74,9 +74,14 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->failures = 0;
 		slot->next_start_us = 0;
 		slot->starved = false;
+		slot->careful_apply = false;
+		memset(slot->op, 0, sizeof(slot->op));
+		slot->late_rows = slot->state_bytes = slot->segment_bytes = 0;
+		slot->stream_watermark = DT_NOBEGIN;
 		slot->ends_wanted = slot->ends_done = 0;
 		slot->ends_error[0] = '\0';
 		slot->checkpoint_count = 0;
+		memset(slot->checkpoint, 0, sizeof(slot->checkpoint));
 		slot->latency_count = 0;
 		pg_atomic_write_u64(&slot->rows_in, 0);
 		pg_atomic_write_u64(&slot->rows_out, 0);

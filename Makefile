@@ -5,7 +5,7 @@
 
 MODULE_big = streamproc
 EXTENSION = streamproc
-DATA = sql/streamproc--1.0.sql sql/streamproc--1.0--1.1.sql
+DATA = sql/streamproc--1.0.sql sql/streamproc--1.0--1.1.sql sql/streamproc--1.1--1.2.sql
 PGFILEDESC = "streamproc - Kafka topics into tables, exactly once"
 
 SOURCES_C = $(sort $(wildcard src/*.c src/*/*.c))

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * letter_api.c
- *	  retry_dead_letters() and delete_dead_letters().
+ *	  retry_dead_letters(), delete_dead_letters() and delete_late_rows().
  *
  * Retrying is a wish in the catalog: a range of ids.  The pipeline's first task
  * does it, as the pipeline's owner, with its settings, each message in the
@@ -18,6 +18,7 @@
 
 PG_FUNCTION_INFO_V1(streamproc_retry_dead_letters);
 PG_FUNCTION_INFO_V1(streamproc_delete_dead_letters);
+PG_FUNCTION_INFO_V1(streamproc_delete_late_rows);
 
 Datum
 streamproc_retry_dead_letters(PG_FUNCTION_ARGS)
@@ -47,4 +48,14 @@ streamproc_delete_dead_letters(PG_FUNCTION_ARGS)
 
 	(void) api_get_for_update(name, "delete_dead_letters()", rights_check_owner);
 	PG_RETURN_INT64(catalog_dead_letters_delete(name, before));
+}
+
+Datum
+streamproc_delete_late_rows(PG_FUNCTION_ARGS)
+{
+	char	   *name = api_arg_name(fcinfo);
+	TimestampTz before = DatumGetTimestampTz(api_arg_datum(fcinfo, 1, "before"));
+
+	(void) api_get_for_update(name, "delete_late_rows()", rights_check_owner);
+	PG_RETURN_INT64(catalog_late_rows_delete(name, before));
 }

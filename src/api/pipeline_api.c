@@ -136,6 +136,40 @@ check_choice(const char *argument, const char *value, const char *first, const c
 	return strcmp(value, first) == 0;
 }
 
+/* NULL for what stands for no value: alter_pipeline() takes a value back by it */
+static char *
+arg_or_default(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	char	   *value = arg_text(fcinfo, n, name);
+
+	return strcmp(value, "default") == 0 ? NULL : value;
+}
+
+/* Options of pipelines with state, from argument "first" on; NULL leaves as it is. */
+static void
+state_options(FunctionCallInfo fcinfo, int first, PipelineRow *row)
+{
+	int64		period;
+
+	if (!PG_ARGISNULL(first))
+	{
+		row->emit = arg_or_default(fcinfo, first, "emit");
+		(void) catalog_parse_emit(row->emit, &period);
+	}
+	if (!PG_ARGISNULL(first + 1))
+		row->late = catalog_parse_late(arg_text(fcinfo, first + 1, "late"));
+	if (!PG_ARGISNULL(first + 2))
+		row->allowed_lateness = catalog_check_interval("allowed_lateness", PG_GETARG_INTERVAL_P(first + 2), 0);
+	if (!PG_ARGISNULL(first + 3))
+	{
+		char	   *size = arg_or_default(fcinfo, first + 3, "state_memory");
+
+		row->state_memory = size == NULL ? 0 : catalog_parse_state_memory(size);
+	}
+	if (!PG_ARGISNULL(first + 4))
+		row->max_skew = catalog_check_interval("max_skew", PG_GETARG_INTERVAL_P(first + 4), 0);
+}
+
 static int
 check_max_errors(int max)
 {
@@ -326,6 +360,9 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	row.trust_owners = DatumGetBool(api_arg_datum(fcinfo, 10, "trust_owners"));
 	rights_check_trust(row.trust_owners);
 	row.active = DatumGetBool(api_arg_datum(fcinfo, 11, "active"));
+	(void) api_arg_datum(fcinfo, 13, "late");
+	(void) api_arg_datum(fcinfo, 14, "allowed_lateness");
+	state_options(fcinfo, 12, &row);
 
 	rights_check_worker_login(GetUserId());
 	catalog_pipeline_lock(name);
@@ -382,6 +419,7 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 		row->trust_owners = PG_GETARG_BOOL(9);
 		rights_check_trust(row->trust_owners);
 	}
+	state_options(fcinfo, 10, row);
 	if (!PG_ARGISNULL(1))
 	{
 		List	   *queries;

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * view_api.c
- *	  Rows of the views stat_pipeline, stat_worker, stat_partition and
- *	  stat_checkpoint.
+ *	  Rows of the views stat_pipeline, stat_worker, stat_partition,
+ *	  stat_checkpoint and stat_operator.
  *
  * Shared memory is copied under the lock, rows are made without it: reading a
  * view never makes a worker wait for more than a memcpy.
@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(streamproc_stat_pipeline);
 PG_FUNCTION_INFO_V1(streamproc_stat_worker);
 PG_FUNCTION_INFO_V1(streamproc_stat_partition);
 PG_FUNCTION_INFO_V1(streamproc_stat_checkpoint);
+PG_FUNCTION_INFO_V1(streamproc_stat_operator);
 PG_FUNCTION_INFO_V1(streamproc_visible_to_me);
 PG_FUNCTION_INFO_V1(streamproc_my_pipelines);
 
@@ -39,8 +40,8 @@ static const char *const checkpoint_reasons[] = {"caught up", "interval", "full"
 typedef struct Row
 {
 	ReturnSetInfo *rsinfo;
-	Datum		values[32];
-	bool		isnull[32];
+	Datum		values[40];
+	bool		isnull[40];
 	int			n;
 } Row;
 
@@ -103,6 +104,12 @@ put_interval_us(Row *row, int64 us)
 
 	interval->time = us;
 	put(row, IntervalPGetDatum(interval));
+}
+
+static void
+put_ms(Row *row, int64 us)
+{
+	put(row, Float8GetDatum(us / 1000.0));
 }
 
 static void
@@ -174,6 +181,13 @@ pipeline_lag(int slot, TimestampTz now)
 	else if (!all_have_watermark)
 		lag.watermark = WATERMARK_NONE;
 	return lag;
+}
+
+/* Of the stream where the pipeline has state, and so one for all; infinity: all windows are closed. */
+static TimestampTz
+pipeline_watermark(const PipelineSlot *slot, const Lag *lag)
+{
+	return TIMESTAMP_IS_NOBEGIN(slot->stream_watermark) ? lag->watermark : slot->stream_watermark;
 }
 
 static int
@@ -346,6 +360,7 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 		if (slot != NULL)
 		{
 			Lag			lag = pipeline_lag(i, now);
+			TimestampTz watermark = pipeline_watermark(slot, &lag);
 
 			put(&row, Int64GetDatum((int64) pg_atomic_read_u64(&slot->rows_in)));
 			put(&row, Int64GetDatum((int64) pg_atomic_read_u64(&slot->rows_out)));
@@ -361,7 +376,10 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 				put_null(&row);
 				put_null(&row);
 			}
-			put_time(&row, lag.watermark);
+			if (TIMESTAMP_IS_NOBEGIN(watermark))
+				put_null(&row);
+			else
+				put(&row, TimestampTzGetDatum(watermark));
 			put(&row, Int64GetDatum(slot->checkpoint_count > 0 ?
 									slot->checkpoint[(slot->checkpoint_count - 1) % SHMEM_CHECKPOINTS].epoch : 0));
 			put(&row, Int64GetDatum((int64) pg_atomic_read_u64(&slot->checkpoints)));
@@ -382,6 +400,13 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 				put_null(&row);
 			}
 			put_time(&row, slot->last_error.at);
+			if (TIMESTAMP_NOT_FINITE(watermark))
+				put_null(&row);
+			else
+				put_interval_us(&row, now - watermark);
+			put(&row, Int64GetDatum(slot->late_rows));
+			put(&row, Int64GetDatum(slot->state_bytes));
+			put(&row, Int64GetDatum(slot->segment_bytes));
 		}
 		else
 		{
@@ -405,6 +430,8 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 				put_null(&row);
 				put_null(&row);
 			}
+			for (i = 0; i < 4; i++)
+				put_null(&row);
 		}
 		row_done(&row);
 	}
@@ -584,6 +611,56 @@ streamproc_stat_checkpoint(PG_FUNCTION_ARGS)
 			put(&row, Int64GetDatum(c->rows_in));
 			put(&row, Int64GetDatum(c->rows_out));
 			put(&row, Int64GetDatum(c->bytes));
+			put_ms(&row, c->align_us);
+			put_ms(&row, c->cut_us);
+			put_ms(&row, c->output_us);
+			put_ms(&row, c->write_us);
+			put(&row, Int64GetDatum(c->state_bytes));
+			row_done(&row);
+		}
+	}
+	return (Datum) 0;
+}
+
+Datum
+streamproc_stat_operator(PG_FUNCTION_ARGS)
+{
+	Row			row;
+	PipelineSlot *copy = palloc(sizeof(PipelineSlot));
+	ListCell   *lc;
+
+	row_begin(&row, fcinfo);
+	foreach(lc, visible_slots())
+	{
+		int			i;
+
+		LWLockAcquire(shmem->lock, LW_SHARED);
+		memcpy(copy, &shmem->pipelines[lfirst_int(lc)], sizeof(PipelineSlot));
+		LWLockRelease(shmem->lock);
+		for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
+		{
+			OperatorStat *o = &copy->op[i];
+
+			if (!o->in_use)
+				continue;
+			put_name(&row, copy->name);
+			put(&row, Int32GetDatum(o->statement));
+			put(&row, Int32GetDatum(o->number));
+			put_text(&row, o->kind);
+			put_text(&row, o->aggregates);
+			put(&row, Int64GetDatum(o->keys));
+			put(&row, Int64GetDatum(o->panes));
+			put(&row, Int64GetDatum(o->bytes));
+			put(&row, Int64GetDatum(o->rows_in));
+			put(&row, Int64GetDatum(o->rows_out));
+			put(&row, Int64GetDatum(o->late_rows));
+			put(&row, Int64GetDatum(o->fired_windows));
+			put(&row, Int64GetDatum(o->largest_group));
+			put(&row, Int64GetDatum(o->mean_group));
+			if (o->mean_group > 0)
+				put(&row, Float8GetDatum((double) o->largest_group / o->mean_group));
+			else
+				put_null(&row);
 			row_done(&row);
 		}
 	}

@@ -17,6 +17,8 @@
 #include "utils/timestamp.h"
 
 #define MIN_STATE_MEMORY	(INT64CONST(1024) * 1024)
+/* so that no sum of times overflows */
+#define MAX_INTERVAL		(36500 * USECS_PER_DAY)
 
 static const char *const late_names[] = {
 	[LATE_DIVERT] = "divert",
@@ -29,7 +31,8 @@ interval_us(const Interval *interval, int64 *us)
 {
 	return interval->month == 0 &&
 		!pg_mul_s64_overflow(interval->day, USECS_PER_DAY, us) &&
-		!pg_add_s64_overflow(*us, interval->time, us);
+		!pg_add_s64_overflow(*us, interval->time, us) &&
+		*us <= MAX_INTERVAL;
 }
 
 int64
@@ -41,8 +44,7 @@ catalog_check_interval(const char *argument, const Interval *interval, int64 min
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"%s\"", argument),
-				 errdetail("It has months, or is too large."),
-				 errhint("Use an interval of days and less.")));
+				 errhint("Use an interval without months, of at most 36500 days.")));
 	if (us < min_us)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -6,9 +6,10 @@
 #
 # Objects
 # - COMMENT ON every function, procedure, table, view, type, schema, foreign data wrapper, event trigger
-# - neither OR REPLACE nor IF NOT EXISTS: somebody else's object would become ours (CVE-2022-2625)
+# - neither OR REPLACE nor IF NOT EXISTS: somebody else's object would become ours (CVE-2022-2625); but a view that another
+#   of the scripts made may get more columns, so that what stands on it stays
 # - every function is LANGUAGE C, BEGIN ATOMIC, or pins search_path to pg_catalog, pg_temp; none is SECURITY DEFINER
-# - for each function a REVOKE or GRANT says who may execute it; to PUBLIC only those below,
+# - for each function and aggregate a REVOKE or GRANT says who may execute it; to PUBLIC only those below,
 #   SELECT on views, and USAGE on schemas; nothing to any other role; no default privileges; no @extschema@ (CVE-2023-39417)
 #
 # Names (CVE-2018-1058, CVE-2020-14350).  A function body runs with its caller's search_path.  A script runs with
@@ -22,8 +23,8 @@ use strict;
 use warnings;
 
 # they show each caller what is his, or compute from their arguments only
-my %public = map { $_ => 1 } qw(my_pipelines stat_checkpoint_rows stat_partition_rows stat_pipeline_rows stat_worker_rows visible_to_me
-  cumulate hop tumble tumble_end tumble_start);
+my %public = map { $_ => 1 } qw(my_pipelines stat_checkpoint_rows stat_operator_rows stat_partition_rows stat_pipeline_rows stat_worker_rows visible_to_me
+  cumulate cumulate_slice cumulate_slice_end cumulate_slice_start hop hop_slice hop_slice_end hop_slice_start tumble tumble_end tumble_start);
 my %schemas = map { $_ => 1 } qw(pg_catalog streamproc streamproc_pipeline);
 # types that the grammar knows are always those of pg_catalog
 my %grammar_type = map { $_ => 1 } qw(int integer smallint bigint real float double decimal dec numeric boolean varchar char character
@@ -172,6 +173,7 @@ sub check_expressions
 # ---- statements
 
 my (%made, %comments, %revokes);
+my %view_of;	# views that a script makes: name => the script
 
 sub object_name { my $n = lc shift; $n =~ s/^streamproc\.//; $n =~ s/"//g; return $n }
 
@@ -206,7 +208,8 @@ sub check_statement
 	my $kinds = 'FUNCTION|PROCEDURE|AGGREGATE|TABLE|MATERIALIZED VIEW|VIEW|TYPE|DOMAIN|SCHEMA|SEQUENCE|FOREIGN DATA WRAPPER|EVENT TRIGGER|OPERATOR|CAST';
 
 	complain($_->[2], '@extschema@ is pasted in as it is') for grep { $_->[0] =~ /^(word|body|string)$/ && $_->[1] =~ /\@extschema/ } @t;
-	complain($line, 'OR REPLACE would take over an object that somebody else made') if $text =~ /^create or replace\b/;
+	complain($line, 'OR REPLACE would take over an object that somebody else made')
+	  if $text =~ /^create or replace\b/ && !($text =~ /^create or replace view ([\w.]+)/ && ($view_of{ object_name($1) } // $file) ne $file);
 	complain($line, 'IF NOT EXISTS would take over an object that somebody else made') if $text =~ /^(create|alter)\b.*\bif not exists\b/;
 	complain($line, 'default privileges are not for an extension to change') if $text =~ /^alter default privileges\b/;
 
@@ -269,8 +272,8 @@ sub check_script
 		my ($kind, $name) = $object =~ /^(.*) (\S+)$/;
 		# an owned sequence is part of its table
 		complain($made{$object}[0], "no COMMENT ON $object") if ($comments{$object} // 0) < @{ $made{$object} } && $kind ne 'SEQUENCE';
-		complain($made{$object}[0], "function $name: neither REVOKE nor GRANT says who may execute it")
-		  if $kind =~ /^(FUNCTION|PROCEDURE)$/ && !$revokes{$name};
+		complain($made{$object}[0], lc($kind) . " $name: neither REVOKE nor GRANT says who may execute it")
+		  if $kind =~ /^(FUNCTION|PROCEDURE|AGGREGATE)$/ && !$revokes{$name};
 	}
 	complain(1, 'makes no object') unless %made;
 	return;
@@ -291,6 +294,12 @@ sub check_source
 }
 
 my $test = @ARGV && $ARGV[0] eq '--test' ? shift @ARGV : '';
+for my $script (grep { /\.sql$/ } @ARGV)
+{
+	open(my $in, '<', $script) or next;
+	while (<$in>) { $view_of{ object_name($1) } = $script if /^CREATE VIEW ([\w.]+)/ }
+	close $in;
+}
 for (@ARGV)
 {
 	$file = $_;

@@ -9,6 +9,9 @@ COMMENT ON FUNCTION streamproc.mine() IS '';
 CREATE TABLE IF NOT EXISTS streamproc.kept (a integer, b text); -- want: IF NOT EXISTS
 COMMENT ON TABLE streamproc.kept IS '';
 
+CREATE AGGREGATE streamproc.counted(integer) (sfunc = streamproc.good, stype = integer); -- want: aggregate counted: neither REVOKE nor GRANT
+COMMENT ON AGGREGATE streamproc.counted(integer) IS '';
+
 -- search_path, SECURITY DEFINER
 CREATE FUNCTION streamproc.loose(a text) RETURNS boolean LANGUAGE sql AS $$ -- want: pins no search_path
 	SELECT a = 'x'; -- want: operator =
@@ -64,6 +67,8 @@ NATURAL JOIN streamproc.kept m, -- want: NATURAL
 WHERE EXISTS (SELECT FROM other.kept) AND k.a IS NOT NULL; -- want: schema other
 COMMENT ON VIEW streamproc.shown IS '';
 GRANT SELECT ON streamproc.shown TO PUBLIC;
+CREATE OR REPLACE VIEW streamproc.taken AS SELECT 1 AS a; -- want: OR REPLACE
+COMMENT ON VIEW streamproc.taken IS '';
 
 -- statements of the script
 UPDATE streamproc.kept SET a = 1, b = 'x' WHERE a = 2; -- want: operator =

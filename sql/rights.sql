@@ -45,6 +45,8 @@ INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition,
 	VALUES ('rights_run', 1, 'input', 'rights_tx', 0, 0, '22P02', 'x', 1, now());
 INSERT INTO streamproc.stored_data_loss (pipeline, id, topic, partition, from_offset, to_offset, reason, cluster_id, at)
 	VALUES ('rights_run', 2, 'rights_tx', 0, 0, 1, 'x', 'x', now());
+INSERT INTO streamproc.stored_late_row (pipeline, id, operator, at) VALUES ('rights_run', 3, 1, now());
+INSERT INTO streamproc.state_segment VALUES ('rights_run', 1, 1, 1, 'infinity', '\x00');
 
 ----------------------------------------------------------------------------
 -- The matrix: each object, how it is used, and what comes of it
@@ -92,6 +94,8 @@ INSERT INTO rights.object (object, call) VALUES
 	('function my_pipelines', 'SELECT count(*) FROM streamproc.my_pipelines()'),
 	('function retry_dead_letters', $$SELECT streamproc.retry_dead_letters('rights_run')$$),
 	('function delete_dead_letters', $$SELECT streamproc.delete_dead_letters('rights_run', 'infinity')$$),
+	('function delete_late_rows', $$SELECT streamproc.delete_late_rows('rights_run', 'infinity')$$),
+	('function stat_operator_rows', 'SELECT count(*) FROM streamproc.stat_operator_rows()'),
 	('function on_restore', 'SELECT streamproc.on_restore()'),
 	('function tumble_support', 'SELECT streamproc.tumble_support(NULL)'),
 	('function hop_support', 'SELECT streamproc.hop_support(NULL)'),
@@ -101,12 +105,22 @@ INSERT INTO rights.object (object, call) VALUES
 	('function tumble', $$SELECT pg_catalog.count(*) FROM streamproc.tumble('epoch', '1 h')$$),
 	('function hop', $$SELECT pg_catalog.count(*) FROM streamproc.hop('epoch', '1 h', '2 h')$$),
 	('function cumulate', $$SELECT pg_catalog.count(*) FROM streamproc.cumulate('epoch', '1 h', '2 h')$$),
+	('function hop_slice_start', $$SELECT streamproc.hop_slice_start('epoch', '1 h', '2 h', 'UTC', NULL) IS NULL$$),
+	('function hop_slice_end', $$SELECT streamproc.hop_slice_end('epoch', '1 h', '2 h', 'UTC', NULL) IS NULL$$),
+	('function hop_slice', $$SELECT pg_catalog.count(*) FROM streamproc.hop_slice('epoch', '1 h', '2 h', 'UTC', NULL)$$),
+	('function cumulate_slice_start', $$SELECT streamproc.cumulate_slice_start('epoch', '1 h', '2 h', 'UTC', NULL) IS NULL$$),
+	('function cumulate_slice_end', $$SELECT streamproc.cumulate_slice_end('epoch', '1 h', '2 h', 'UTC', NULL) IS NULL$$),
+	('function cumulate_slice', $$SELECT pg_catalog.count(*) FROM streamproc.cumulate_slice('epoch', '1 h', '2 h', 'UTC', NULL)$$),
+	('function place_step', $$SELECT streamproc.place_step(NULL, 1, '(0,1)')$$),
+	('aggregate place', $$SELECT streamproc.place(1, '(0,1)')$$),
 	('view stat_pipeline', 'SELECT count(*) FROM streamproc.stat_pipeline'),
 	('view stat_worker', 'SELECT count(DISTINCT pipeline) FROM streamproc.stat_worker'),
 	('view stat_partition', 'SELECT count(*) FROM streamproc.stat_partition'),
 	('view stat_checkpoint', 'SELECT count(DISTINCT pipeline) FROM streamproc.stat_checkpoint'),
 	('view position', 'SELECT count(DISTINCT pipeline) FROM streamproc.position'),
 	('view dead_letter', 'SELECT count(*) FROM streamproc.dead_letter'),
+	('view late_row', 'SELECT count(*) FROM streamproc.late_row'),
+	('view stat_operator', 'SELECT count(*) FROM streamproc.stat_operator'),
 	('view data_loss', 'SELECT count(*) FROM streamproc.data_loss'),
 	('sequence stored_id', $$SELECT pg_catalog.nextval('streamproc.stored_id') IS NULL$$),
 	('sequence stored_id', $$SELECT last_value IS NULL FROM streamproc.stored_id$$),
@@ -126,6 +140,13 @@ INSERT INTO rights.object (object, call) VALUES
 	('table stored_data_loss', 'SELECT count(*) IS NULL FROM streamproc.stored_data_loss'),
 	('table stored_data_loss', 'INSERT INTO streamproc.stored_data_loss DEFAULT VALUES'),
 	('table stored_data_loss', 'DELETE FROM streamproc.stored_data_loss'),
+	('table stored_late_row', 'SELECT count(*) IS NULL FROM streamproc.stored_late_row'),
+	('table stored_late_row', 'INSERT INTO streamproc.stored_late_row DEFAULT VALUES'),
+	('table stored_late_row', 'DELETE FROM streamproc.stored_late_row'),
+	('table state_segment', 'SELECT count(*) IS NULL FROM streamproc.state_segment'),
+	('table state_segment', 'INSERT INTO streamproc.state_segment DEFAULT VALUES'),
+	('table state_segment', 'UPDATE streamproc.state_segment SET epoch = 0'),
+	('table state_segment', 'DELETE FROM streamproc.state_segment'),
 	('table topic_mark', 'SELECT count(*) IS NULL FROM streamproc.topic_mark'),
 	('table topic_mark', 'INSERT INTO streamproc.topic_mark DEFAULT VALUES'),
 	('table topic_mark', 'DELETE FROM streamproc.topic_mark'),
@@ -139,7 +160,7 @@ INSERT INTO rights.object (object, call) VALUES
 
 -- objects of the extension that are not in the matrix: put new ones there (0 rows)
 WITH member AS (
-	SELECT i.type || ' ' || CASE WHEN i.type = 'function' THEN p.proname::text ELSE replace(coalesce(i.name, i.identity), '"', '') END AS object
+	SELECT i.type || ' ' || CASE WHEN i.type IN ('function', 'aggregate') THEN p.proname::text ELSE replace(coalesce(i.name, i.identity), '"', '') END AS object
 	FROM pg_depend d
 	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'streamproc'
 	CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) i
@@ -457,9 +478,11 @@ SET search_path = rights_evil, pg_catalog;
 CREATE EXTENSION streamproc VERSION '1.0';
 GRANT EXECUTE ON FUNCTION streamproc.start_pipeline(text, boolean) TO regress_other;
 ALTER EXTENSION streamproc UPDATE TO '1.1';
+GRANT EXECUTE ON FUNCTION streamproc.alter_pipeline TO regress_other;
+ALTER EXTENSION streamproc UPDATE TO '1.2';
 RESET search_path;
-SELECT has_function_privilege('regress_other', 'streamproc.start_pipeline(text, boolean, boolean)', 'execute') AS kept,
-	(SELECT bool_or(has_function_privilege('regress_other', oid, 'execute')) FROM pg_proc WHERE pronamespace = 'streamproc'::regnamespace AND proname IN ('create_pipeline', 'alter_pipeline')) AS given;
+SELECT proname, has_function_privilege('regress_other', oid, 'execute') AS kept FROM pg_proc
+WHERE pronamespace = 'streamproc'::regnamespace AND proname IN ('create_pipeline', 'alter_pipeline', 'start_pipeline') ORDER BY 1;
 -- views and functions depend on nothing but the server and the extension (0 rows)
 SELECT pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid)
 FROM pg_depend d JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
@@ -486,6 +509,8 @@ DROP SCHEMA rights_evil CASCADE;
 SELECT streamproc.drop_pipeline(pipeline::text) FROM streamproc.stat_pipeline WHERE pipeline LIKE 'rights%';
 DELETE FROM streamproc.stored_dead_letter WHERE pipeline LIKE 'rights%';
 DELETE FROM streamproc.stored_data_loss WHERE pipeline LIKE 'rights%';
+SELECT count(*) FROM streamproc.stored_late_row WHERE pipeline LIKE 'rights%';
+SELECT count(*) FROM streamproc.state_segment WHERE pipeline LIKE 'rights%';
 DROP SERVER rights_kafka CASCADE;
 DROP SCHEMA rights CASCADE;
 DROP OWNED BY regress_owner, regress_other, regress_nobody, regress_monitor, regress_operator, regress_super;

@@ -54,62 +54,7 @@ q1('postgres', $objects =~ s/^CREATE SERVER.*?;\nGRANT.*?;\n//sr . pipeline('her
 send_rows(100);
 exact('postgres', 'here', 'a pipeline in a first database');
 
-# ---------------------------------------------------------------- a database whose extension is of version 1.0
-# A pipeline as 1.0 would have made it: the procedure from its text, the rows by their columns of 1.0.
-q1('postgres', 'CREATE ROLE clerk; CREATE ROLE "Odd one"; CREATE ROLE ada LOGIN');
-q1('postgres', 'CREATE DATABASE old');
-q1('old', "CREATE EXTENSION streamproc VERSION '1.0'; $objects CREATE TABLE old_sink (id int, p int, o bigint)");
-q1('old', 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA streamproc TO clerk; GRANT EXECUTE ON FUNCTION streamproc.start_pipeline TO "Odd one" WITH GRANT OPTION');
-q1('postgres', pipeline('old', ', parallelism => 2'));
-exact('postgres', 'old', 'the pipeline that is moved');
-q1('postgres', q{SELECT streamproc.stop_pipeline('old')});
-q1('postgres', q{SELECT streamproc.wait_until_stopped('old')});
-my %columns = (
-	pipeline => 'name, id, version, active, drain, start, stop, parallelism, checkpoint_interval, synchronous_commit, settings, system_identifier, database, created, state, state_since',
-	task_position => 'pipeline, task, generation, epoch, cluster_id, topics, partitions, next_offsets, stop_offsets, watermarks, record_times, updated');
-q1('old', q1('postgres', q{SELECT pg_get_functiondef('streamproc_pipeline.old'::regproc)}) . '; REVOKE ALL ON PROCEDURE streamproc_pipeline.old FROM PUBLIC, postgres');
-for my $table (sort keys %columns)
-{
-	my $where = $table eq 'pipeline' ? 'name' : 'pipeline';
-	q1('postgres', "COPY (SELECT $columns{$table} FROM streamproc.$table WHERE $where = 'old') TO '$temp/$table'");
-	q1('old', "COPY streamproc.$table ($columns{$table}) FROM '$temp/$table'");
-}
-q1('old', "UPDATE streamproc.pipeline SET active = true, state = NULL, database = (SELECT oid FROM pg_database WHERE datname = 'old')");
-q1('postgres', "COPY old_sink TO '$temp/sink'; SELECT streamproc.drop_pipeline('old')");
-q1('old', "COPY old_sink FROM '$temp/sink'");
-send_rows(50);
-
-my $log = -s $node->logfile;
-$node->restart;
-exact('postgres', 'here', 'version 1.0: other databases go on');
-my $line = qr/LOG:  pipelines of database "old" do not run: its extension "streamproc" is of version 1\.0, the library of version 1\.1\n.*HINT:  Run in this database: ALTER EXTENSION streamproc UPDATE\./;
-ok(wait_until(sub { log_since($log) =~ $line }, 20), 'version 1.0: the log says so');
-my $of_version = qr/ERROR:  55000: extension "streamproc" of this database is of version 1\.0, the library of version 1\.1\nHINT:  Run in this database: ALTER EXTENSION streamproc UPDATE\./;
-for my $call (
-	q{streamproc.create_pipeline('x', 'INSERT INTO old_sink SELECT id, p, o FROM tx')}, q{streamproc.alter_pipeline('old', parallelism => 1)}, q{streamproc.start_pipeline('old')},
-	q{streamproc.stop_pipeline('old')}, q{streamproc.drop_pipeline('old')}, q{streamproc.check_pipeline('INSERT INTO old_sink SELECT id, p, o FROM tx')},
-	q{streamproc.wait_until_caught_up('old')}, q{streamproc.wait_until_stopped('old')},
-	'* FROM streamproc.stat_pipeline', '* FROM streamproc.stat_worker', '* FROM streamproc.stat_partition', '* FROM streamproc.stat_checkpoint', '* FROM streamproc.position')
-{
-	like(error_of('old', "\\set VERBOSITY verbose\nSELECT $call") =~ s/LOCATION:.*\n//r, $of_version, "version 1.0: $call") or next;
-}
-like(error_of('old', 'DROP TABLE old_sink CASCADE'), qr/is of version 1\.0/, 'version 1.0: a pipeline cannot be dropped by the way');
-like(error_of('old', 'SELECT * FROM tx LIMIT 0'), qr/^$/, 'version 1.0: topics can be read');
-q1('old', 'BEGIN; ALTER EXTENSION streamproc UPDATE; ROLLBACK');
-caught_up('postgres', 'here');
-is(q1('postgres', "$workers 'old'"), 0, 'version 1.0: nothing runs, also not after an update that is rolled back');
-wait_until(sub { count_in(log_since($log), $line) == 2 }, 20);
-my $text = log_since($log);
-is(count_in($text, $line), 2, 'the log has one line for each look at the database');
-is(count_in($text, qr/streamproc (scanner|launcher|task).*(ERROR|FATAL)/), 0, 'and no errors of workers');
-
-q1('old', 'ALTER EXTENSION streamproc UPDATE');
-exact('old', 'old', 'after ALTER EXTENSION UPDATE it goes on by itself, from its positions');
-is(q1('old', 'SELECT on_error, max_consecutive_errors, on_data_loss, accept_data_loss, trust_owners FROM streamproc.pipeline'), 'fail|1000|fail|f|f', 'as it behaved before');
-is(q1('old', q{SELECT string_agg(has_function_privilege('clerk', oid, 'EXECUTE')::text, ' ') FROM pg_proc WHERE pronamespace = 'streamproc'::regnamespace AND proname ~ '^(create|alter|start|stop|drop|check)_pipeline'}),
-	'true true true true true true', 'grants on the old functions are kept');
-is(q1('old', q{SELECT has_function_privilege('Odd one', 'streamproc.start_pipeline(text, boolean, boolean)', 'EXECUTE WITH GRANT OPTION'), has_function_privilege('Odd one', 'streamproc.stop_pipeline(text, boolean)', 'EXECUTE')}),
-	't|f', 'with their grant option, and no others');
+# ---------------------------------------------------------------- databases whose extension is of an older version
 # what is there after the update is what CREATE EXTENSION makes
 my $members = <<'SQL';
 SELECT pg_describe_object(d.classid, d.objid, 0), obj_description(d.objid, d.classid::regclass::name), coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner)), p.proacl, n.nspacl, p.prosrc, p.provolatile, p.proisstrict,
@@ -123,25 +68,117 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.refobjid
 SQL
 q1('postgres', 'CREATE DATABASE fresh');
 q1('fresh', 'CREATE EXTENSION streamproc');
-q1('old', 'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA streamproc FROM clerk; REVOKE ALL ON FUNCTION streamproc.start_pipeline FROM "Odd one"');
 my $whole = q1('fresh', $members);
-is(q1('old', $members), $whole, 'updated objects are those of a new extension');
-cmp_ok(count_in($whole, qr/\n/), '>', 30, 'all of them');
+cmp_ok(count_in($whole, qr/\n/), '>', 30, 'objects of the extension');
+q1('postgres', 'CREATE ROLE clerk; CREATE ROLE "Odd one"; CREATE ROLE ada LOGIN');
+my $now = q1('fresh', q{SELECT extversion FROM pg_extension WHERE extname = 'streamproc'});
+my $of_now = quotemeta $now;
+
+# A pipeline as an older version would have made it: the procedure from its text, the rows by their columns of then.
+# Each has those of the versions before.
+my %new_columns = (
+	'1.0' => {
+		pipeline => 'name, id, version, active, drain, start, stop, parallelism, checkpoint_interval, synchronous_commit, settings, system_identifier, database, created, state, state_since',
+		task_position => 'pipeline, task, generation, epoch, cluster_id, topics, partitions, next_offsets, stop_offsets, watermarks, record_times, updated' },
+	'1.1' => {
+		pipeline => 'on_error, max_consecutive_errors, on_data_loss, accept_data_loss, trust_owners, retry_until',
+		task_position => 'record_offsets, record_sums',
+		topic_mark => 'pipeline, topics, partitions, record_offsets, record_times, record_sums' });
+my $options = 'on_error, max_consecutive_errors, on_data_loss, accept_data_loss, trust_owners, emit, late, allowed_lateness, state_memory, max_skew, state_signature';
+# those that it did not have: as it behaved before
+my %options = (
+	'1.0' => 'fail|1000|fail|f|f||divert|00:00:00|||',
+	'1.1' => 'dead_letter|77|earliest|f|f||divert|00:00:00|||');
+my %views = ('1.0' => [ map { "streamproc.$_" } qw(stat_pipeline stat_worker stat_partition stat_checkpoint position) ]);
+$views{'1.1'} = [ @{ $views{'1.0'} }, qw(streamproc.dead_letter streamproc.data_loss) ];
+my ($log, %columns);
+for my $version ('1.0', '1.1')
+{
+	my $old = 'old' . ($version =~ s/\.//r);	# the database
+	my $of_old = quotemeta $version;
+	for my $table (keys %{ $new_columns{$version} }) { $columns{$table} = join(', ', grep { defined } $columns{$table}, $new_columns{$version}{$table}) }
+	q1('postgres', "CREATE DATABASE $old");
+	q1($old, "CREATE EXTENSION streamproc VERSION '$version'; $objects CREATE TABLE old_sink (id int, p int, o bigint)");
+	q1($old, 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA streamproc TO clerk; GRANT EXECUTE ON FUNCTION streamproc.start_pipeline, streamproc.alter_pipeline TO "Odd one" WITH GRANT OPTION');
+	q1('postgres', pipeline('old', q{, parallelism => 2, max_consecutive_errors => 77, on_data_loss => 'earliest'}));
+	exact('postgres', 'old', 'the pipeline that is moved');
+	q1('postgres', q{SELECT streamproc.stop_pipeline('old')});
+	q1('postgres', q{SELECT streamproc.wait_until_stopped('old')});
+	q1($old, q1('postgres', q{SELECT pg_get_functiondef('streamproc_pipeline.old'::regproc)}) . '; REVOKE ALL ON PROCEDURE streamproc_pipeline.old FROM PUBLIC, postgres');
+	for my $table (sort keys %columns)
+	{
+		my $where = $table eq 'pipeline' ? 'name' : 'pipeline';
+		q1('postgres', "COPY (SELECT $columns{$table} FROM streamproc.$table WHERE $where = 'old') TO '$temp/$table'");
+		q1($old, "COPY streamproc.$table ($columns{$table}) FROM '$temp/$table'");
+	}
+	# the trigger of 1.1 has taken the row for one of a dump
+	q1($old, "UPDATE streamproc.pipeline SET active = true, state = NULL, database = (SELECT oid FROM pg_database WHERE datname = '$old'), system_identifier = (SELECT system_identifier FROM pg_control_system())");
+	q1('postgres', "COPY old_sink TO '$temp/sink'; SELECT streamproc.drop_pipeline('old'); DROP TABLE old_sink");
+	q1($old, "COPY old_sink FROM '$temp/sink'");
+	q1($old, q{INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition, "offset", sqlstate, message, attempts, at) VALUES ('old', 1, 'input', 'tx', 0, 0, '22P02', 'x', 1, now());
+		INSERT INTO streamproc.stored_data_loss VALUES ('old', 2, 'tx', 0, 0, 1, 'x', 'c', now())}) if $version ne '1.0';
+	send_rows(50);
+
+	$log = -s $node->logfile;
+	$node->restart;
+	exact('postgres', 'here', "version $version: other databases go on");
+	my $line = qr/LOG:  pipelines of database "$old" do not run: its extension "streamproc" is of version $of_old, the library of version $of_now\n.*HINT:  Run in this database: ALTER EXTENSION streamproc UPDATE\./;
+	ok(wait_until(sub { log_since($log) =~ $line }, 20), "version $version: the log says so");
+	my $of_version = qr/ERROR:  55000: extension "streamproc" of this database is of version $of_old, the library of version $of_now\nHINT:  Run in this database: ALTER EXTENSION streamproc UPDATE\./;
+	for my $call (
+		q{streamproc.create_pipeline('x', 'INSERT INTO old_sink SELECT id, p, o FROM tx')}, q{streamproc.alter_pipeline('old', parallelism => 1)}, q{streamproc.start_pipeline('old')},
+		q{streamproc.stop_pipeline('old')}, q{streamproc.drop_pipeline('old')}, q{streamproc.check_pipeline('INSERT INTO old_sink SELECT id, p, o FROM tx')},
+		q{streamproc.wait_until_caught_up('old')}, q{streamproc.wait_until_stopped('old')},
+		($version eq '1.0' ? () : (q{streamproc.retry_dead_letters('old')}, q{streamproc.delete_dead_letters('old', now())})),
+		map { "* FROM $_" } @{ $views{$version} })
+	{
+		like(error_of($old, "\\set VERBOSITY verbose\nSELECT $call") =~ s/LOCATION:.*\n//r, $of_version, "version $version: $call") or next;
+	}
+	like(error_of($old, 'DROP TABLE old_sink CASCADE'), qr/is of version $of_old/, "version $version: a pipeline cannot be dropped by the way");
+	like(error_of($old, 'SELECT * FROM tx LIMIT 0'), qr/^$/, "version $version: topics can be read");
+	q1($old, 'BEGIN; ALTER EXTENSION streamproc UPDATE; ROLLBACK');
+	caught_up('postgres', 'here');
+	is(q1('postgres', "$workers '$old'"), 0, "version $version: nothing runs, also not after an update that is rolled back");
+	wait_until(sub { count_in(log_since($log), $line) == 2 }, 20);
+	my $text = log_since($log);
+	is(count_in($text, $line), 2, 'the log has one line for each look at the database');
+	is(count_in($text, qr/streamproc (scanner|launcher|task).*(ERROR|FATAL)/), 0, 'and no errors of workers');
+
+	# what others have made over the views stays
+	q1($old, 'CREATE VIEW above AS SELECT p.pipeline, p.watermark, c.bytes FROM streamproc.stat_pipeline p LEFT JOIN streamproc.stat_checkpoint c USING (pipeline)');
+	q1($old, 'ALTER EXTENSION streamproc UPDATE');
+	exact($old, 'old', "version $version: after ALTER EXTENSION UPDATE it goes on by itself, from its positions");
+	is(q1($old, "SELECT $options FROM streamproc.pipeline"), $options{$version}, "version $version: as it behaved before");
+	is(q1($old, 'SELECT DISTINCT pipeline FROM above'), 'old', "version $version: a view over the views still works");
+	q1($old, 'DROP VIEW above');
+	is(q1($old, 'SELECT kind, topic, partition, "offset", retry FROM streamproc.dead_letter'), $version eq '1.0' ? '' : 'input|tx|0|0|f', "version $version: dead letters");
+	is(q1($old, q{SELECT string_agg(has_function_privilege('clerk', oid, 'EXECUTE')::text, ' ') FROM pg_proc WHERE pronamespace = 'streamproc'::regnamespace AND proname ~ '^(create|alter|start|stop|drop|check)_pipeline'}),
+		'true true true true true true', "version $version: grants on the old functions are kept");
+	is(q1($old, q{SELECT string_agg(has_function_privilege('Odd one', oid, 'EXECUTE WITH GRANT OPTION')::text, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'streamproc'::regnamespace AND proname ~ '^(alter|create|start|stop)_pipeline'}),
+		'true false true false', "version $version: with their grant option, and no others");
+	# what is there after the update is what CREATE EXTENSION makes
+	q1($old, 'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA streamproc FROM clerk; REVOKE ALL ON FUNCTION streamproc.start_pipeline, streamproc.alter_pipeline FROM "Odd one"');
+	is(q1($old, $members), $whole, "version $version: updated objects are those of a new extension");
+	q1('postgres', "DROP DATABASE $old") if $version eq '1.0';
+}
 
 # SQL objects newer than the library
 $log = -s $node->logfile;
-q1('old', q{UPDATE pg_extension SET extversion = '1.2' WHERE extname = 'streamproc'});
-like(error_of('old', q{SELECT streamproc.stop_pipeline('old')}), qr/is of version 1\.2, the library of version 1\.1\nHINT:  Install the library of version 1\.2 and restart the server\./, 'a newer extension: refused, with what to do');
+q1('old11', q{UPDATE pg_extension SET extversion = '9.9' WHERE extname = 'streamproc'});
+like(error_of('old11', q{SELECT streamproc.stop_pipeline('old')}), qr/is of version 9\.9, the library of version $of_now\nHINT:  Install the library of version 9\.9 and restart the server\./, 'a newer extension: refused, with what to do');
 $node->restart;
 exact('postgres', 'here', 'a newer extension: other databases go on');
-ok(wait_until(sub { log_since($log) =~ /pipelines of database "old" do not run.*is of version 1\.2.*\n.*HINT:  Install the library/ }, 20), 'a newer extension: the log says so');
-is(q1('postgres', "$workers 'old'"), 0, 'a newer extension: nothing runs');
+ok(wait_until(sub { log_since($log) =~ /pipelines of database "old11" do not run.*is of version 9\.9.*\n.*HINT:  Install the library/ }, 20), 'a newer extension: the log says so');
+is(q1('postgres', "$workers 'old11'"), 0, 'a newer extension: nothing runs');
 send_rows(10);
-q1('old', q{UPDATE pg_extension SET extversion = '1.1' WHERE extname = 'streamproc'; ALTER EXTENSION streamproc UPDATE});
-exact('old', 'old', 'and all goes on with the right one');
-q1('postgres', 'DROP DATABASE old');
-q1('fresh', "DROP EXTENSION streamproc; CREATE EXTENSION streamproc VERSION '1.0'; DROP EXTENSION streamproc CASCADE");
-pass('DROP EXTENSION of version 1.0');
+q1('old11', "UPDATE pg_extension SET extversion = '$now' WHERE extname = 'streamproc'; ALTER EXTENSION streamproc UPDATE");
+exact('old11', 'old', 'and all goes on with the right one');
+q1('postgres', 'DROP DATABASE old11');
+for my $version ('1.0', '1.1')
+{
+	q1('fresh', "DROP EXTENSION IF EXISTS streamproc; CREATE EXTENSION streamproc VERSION '$version'; DROP EXTENSION streamproc CASCADE");
+	pass("DROP EXTENSION of version $version");
+}
 q1('postgres', 'DROP DATABASE fresh');
 
 # ---------------------------------------------------------------- commands that need a database without workers

@@ -1,0 +1,248 @@
+# The oracle suite: each query runs as a pipeline with stop => 'latest', several at once, and must give what the same text
+# gives as a batch over the same rows (test/oracle).  Then random queries, many statements in a pipeline.
+#
+# By the seed: data, order of the queries, tasks of each pipeline (1, 2 or 4), and the rounds (a quarter) in which a task,
+# a launcher or the server is killed in the middle.  Environment:
+#   ORACLE_SEED       by default from the time; it is printed
+#   ORACLE_ALL=1      each query with 1, 2 and 4 tasks, with and without a kill (make oracle)
+#   ORACLE_ONLY       regular expression of names
+#   ORACLE_KILL       1: a kill in each round, 0: in none
+#   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (20)
+#   ORACLE_CHECK=1    no pipelines: do the queries give the same whatever the order of the rows?
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl", "$FindBin::Bin/../oracle";
+use Oracle;
+use PostgreSQL::Test::Utils;
+use Streamproc::Kafka;
+use Streamproc::Node;
+use Test::More;
+use Time::HiRes qw(time);
+
+require "$FindBin::Bin/../oracle/queries.pl";
+require "$FindBin::Bin/../oracle/generate.pl";
+
+my $begun = time;
+my $seed = $ENV{ORACLE_SEED} // int(time * 1000) % 1_000_000;
+my $all = $ENV{ORACLE_ALL} ? 1 : 0;
+my $only = $ENV{ORACLE_ONLY};
+my $at_once = 8;
+diag("ORACLE_SEED=$seed");
+
+my $kafka = Streamproc::Kafka->new;
+my $node = create_node('oracle', conf => <<'CONF');
+restart_after_crash = on
+log_statement = none
+log_connections = off
+log_disconnections = off
+log_min_messages = log
+streamproc.restart_backoff_max = 400ms
+max_wal_size = 4GB
+CONF
+my $oracle = Oracle->new($node, $kafka, $seed);
+$oracle->test_diff;
+note(sprintf('data: %.1f s', time - $begun));
+
+# ---- what is to be run ----
+
+my @queries = grep { !defined $only || $_->{name} =~ /$only/ } oracle_queries();
+my @generated = generated_queries($seed, $ENV{ORACLE_GENERATED} // ($all ? 1000 : 200));
+@generated = grep { $_->{name} =~ /$only/ } @generated if defined $only;
+for my $q (@queries)
+{
+	my $reason = $oracle->skip_reason($q) // next;
+	diag("$q->{name} does not run: $reason");
+	$q->{skip} = 1;
+}
+@queries = grep { !$_->{skip} } @queries;
+
+if ($ENV{ORACLE_CHECK})
+{
+	for my $q (@queries, @generated)
+	{
+		next if $q->{must_refuse};
+		my $bad = eval { $oracle->prepare($q); $oracle->run_batch($q); $oracle->check_query($q) } // "$@";
+		ok($bad eq '', "$q->{name} is good SQL, and the order of rows does not matter") or diag($bad, $q->{text} // $q->{select});
+	}
+	done_testing();
+	exit;
+}
+
+srand($seed);
+
+sub shuffle
+{
+	my @list = @_;
+	for my $i (reverse 1 .. $#list) { my $j = int(rand($i + 1)); @list[ $i, $j ] = @list[ $j, $i ] }
+	return @list;
+}
+
+# ---- a round: some pipelines at once ----
+
+my (%hit, %missed, %refused, $killed);
+my $runs = 0;
+
+# what is killed, in turn
+my @kinds = shuffle('task', 'launcher', 'postmaster');
+my $next_kind = 0;
+
+sub strike
+{
+	my ($kind, @queries) = @_;
+	my $s = $oracle->session;
+	my ($share, $pick) = (0.05 + rand(0.7), rand());
+	my $names = join(', ', map { "'$_->{name}'" } @queries);
+	my $role = $kind eq 'launcher' ? 'launcher' : 'task';
+	my ($middle, $pid) = split /\|/, $s->must("SELECT middle, pid FROM oracle.wait_middle(ARRAY[$names], $share, '$role', $pick)");
+	my %middle = map { $_ => 1 } ($middle // '') =~ /\w+/g;
+	if (%middle && $kind eq 'postmaster')
+	{
+		$s->finish;
+		crash_postmaster($node);
+		$node->start;
+	}
+	elsif (%middle && $pid)
+	{
+		kill9($pid);
+		wait_gone($pid);
+	}
+	else
+	{
+		%middle = ();
+	}
+	$s->wait_ready;
+	$killed++ if %middle;
+	$hit{$kind} += keys %middle;
+	$missed{$kind} += @queries - keys %middle;
+	return %middle;
+}
+
+# A pipeline that is to stop: one test, for a pipeline of parts one for each.
+sub judge
+{
+	my ($q, $how) = @_;
+	my $s = $oracle->session;
+	my ($ok, $out) = $s->run("SELECT streamproc.wait_until_stopped('$q->{name}', '90 s')");
+	my $state = ($s->run("SELECT state FROM streamproc.stat_pipeline WHERE pipeline = '$q->{name}'"))[1];
+	my @verdicts;
+	if (!$ok || $state ne 'stopped')
+	{
+		@verdicts = ([ $q->{name}, "its state is $state\n$out\n", $q->{text} ]);
+	}
+	else
+	{
+		@verdicts = eval { $oracle->verdicts($q) };
+		@verdicts = ([ $q->{name}, "$@", $q->{text} ]) if $@;
+	}
+	for (@verdicts)
+	{
+		my ($name, $bad, $text) = @$_;
+		next if ok($bad eq '', "$name ($how)");
+		diag("catches: $q->{catches}\nORACLE_SEED=$seed ORACLE_ONLY='^$name\$', $how\n$bad" . $oracle->state_of($q) . "$text\n");
+	}
+	return;
+}
+
+# A pipeline that the server refuses; true if some of its parts are left and it was made of them.
+sub refused
+{
+	my ($q, $error, %options) = @_;
+	if ($q->{parts})
+	{
+		for ($oracle->remove_refused($q))
+		{
+			my ($part, $why) = @$_;
+			fail("$part->{name} is accepted");
+			diag("$why\n$part->{text}\n");
+		}
+		return 0 if !@{ $q->{parts} };
+		$error = $oracle->create($q, %options) // return 1;
+		fail("$q->{name}: what is accepted alone is accepted together");
+		diag($error eq 'refused' ? $q->{refusal} : $error);
+		return 0;
+	}
+	my $right = $error eq 'refused' && ($q->{may_refuse} || $q->{must_refuse});
+	$refused{ $q->{name} } = 1 if $right && !$q->{must_refuse};
+	ok($right, "$q->{name} " . ($right ? 'is refused' : 'is accepted')) or diag("$q->{refusal}\n$q->{text}\n");
+	return 0;
+}
+
+sub round
+{
+	my ($kind, $parallelism, @queries) = @_;
+	my @running;
+	for my $q (@queries)
+	{
+		if (!eval { $oracle->prepare($q) unless $q->{must_refuse}; 1 })
+		{
+			fail("$q->{name}: the query is no good");
+			diag("$@");
+			next;
+		}
+		$oracle->run_batch($q) if $kind && !$q->{must_refuse};
+		$oracle->make_sinks($q, $kind ? 'slow' : 'stream');
+		my $p = $parallelism // (1, 2, 4)[ int(rand(3)) ];
+		my %options = (parallelism => $p, checkpoint_interval => $kind ? '10 ms' : '100 ms');
+		$runs++;
+		my $error = $oracle->create($q, %options);
+		if ($error ? refused($q, $error, %options) : !$q->{must_refuse})
+		{
+			push @running, [ $q, $p ];
+			next;
+		}
+		if (!$error)
+		{
+			fail("$q->{name} is refused");
+			diag("$q->{text}\n");
+		}
+		$oracle->drop($q);
+	}
+	return unless @running;
+	if (!$kind) { $oracle->run_batch($_->[0]) for @running }
+	my %middle = $kind ? strike($kind, map { $_->[0] } @running) : ();
+	for (@running)
+	{
+		my ($q, $p) = @$_;
+		judge($q, "$p tasks" . ($kind ? ", kill -9 of a $kind" . ($middle{ $q->{name} } ? '' : ', not in the middle') : ''));
+		my $error = $oracle->drop($q);
+		fail("$q->{name} can be dropped: $error") if $error;
+	}
+	return;
+}
+
+sub rounds
+{
+	my ($kill, $parallelism, @queries) = @_;
+	while (my @some = splice(@queries, 0, $at_once))
+	{
+		my $kind = ($ENV{ORACLE_KILL} // ($kill // rand() < 0.25)) ? $kinds[ $next_kind++ % @kinds ] : undef;
+		my $t = time;
+		round($kind, $parallelism, @some);
+		note(sprintf('round of %d%s: %.1f s', scalar @some, $kind ? ", $kind killed" : '', time - $t));
+	}
+	return;
+}
+
+if ($all)
+{
+	for my $parallelism (1, 2, 4)
+	{
+		rounds($_, $parallelism, shuffle(@queries)) for 0, 1;
+	}
+}
+else
+{
+	rounds(undef, undef, shuffle(@queries));
+}
+my $listed = time - $begun;
+
+# ---- random queries ----
+
+rounds(undef, undef, bundles($ENV{ORACLE_BUNDLE} // 20, @generated));
+
+diag(sprintf('%d queries, %d random ones, %d pipelines; killed in the middle of: %s; refused as they may be: %s; %.0f + %.0f s',
+		scalar @queries, scalar @generated, $runs,
+		join(', ', map { "a $_ $hit{$_} pipelines ($missed{$_} not)" } sort keys %missed) || 'none',
+		join(', ', sort keys %refused) || 'none', $listed, time - $begun - $listed));
+done_testing();

@@ -250,7 +250,7 @@ typedef struct SegmentRow
 extern void catalog_segment_insert(const char *pipeline, const SegmentRow *segment);
 /*
  * In the order of (epoch, number), one at a time, in the memory context of the
- * caller; row and data are gone when "each" returns.
+ * caller; row and data (MAXALIGNed) are gone when "each" returns.
  */
 extern void catalog_segments_read(const char *pipeline, bool with_data,
 								  void (*each) (const SegmentRow *segment, void *arg), void *arg);

@@ -147,10 +147,10 @@ segment_from_tuple(SegmentRow *segment, Relation rel, HeapTuple tuple, bool with
 	segment->data = NULL;
 	if (with_data)
 	{
-		/* the copy is aligned, whatever the tuple is */
-		bytea	   *data = DatumGetByteaPCopy(values[COL_DATA - 1]);
+		/* a copy, moved to the beginning of its memory, so that it is MAXALIGNed */
+		char	   *data = (char *) DatumGetByteaPCopy(values[COL_DATA - 1]);
 
-		segment->data = VARDATA(data);
+		segment->data = memmove(data, VARDATA(data), segment->len);
 	}
 }
 
@@ -192,7 +192,7 @@ catalog_segment_delete(const char *pipeline, int64 epoch, int32 number)
 		heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("segment " INT64_FORMAT ".%d of the state of pipeline \"%s\" was deleted by somebody else",
+				 errmsg("segment " INT64_FORMAT ".%d of the state of pipeline \"%s\" is not there any more",
 						epoch, number, pipeline)));
 	scan_end(&scan);
 }

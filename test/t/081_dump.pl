@@ -55,7 +55,7 @@ exact('postgres', 'here', 'a pipeline in a first database');
 q1('postgres', 'CREATE ROLE ada LOGIN; CREATE ROLE root2 LOGIN SUPERUSER');
 q1('postgres', 'CREATE DATABASE own OWNER ada');
 q1('own', "CREATE EXTENSION streamproc; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA streamproc TO ada; $objects SET SESSION AUTHORIZATION ada;"
-	  . pipeline('a', ', parallelism => 1') . pipeline('b', q{, on_error => 'fail'}));
+	  . pipeline('a', q{, parallelism => 1, emit => 'every 5 s', late => 'drop', allowed_lateness => '36 h', state_memory => '2MB', max_skew => '90 s'}) . pipeline('b', q{, on_error => 'fail'}));
 my $load = $kafka->load_start('tx', count => 0, rate => 1000, seed => 5);
 # While rows come, in one snapshot: each record below the positions once, and no other.
 my $right = join(' AND ', map { "(SELECT count(*) FROM ${_}_sink) = (SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = '$_') AND (SELECT count(DISTINCT (p, o)) = count(*) FROM ${_}_sink)" } qw(a b));
@@ -89,17 +89,23 @@ goes_on('two pipelines under load, of a role that is no superuser');
 my $letters = q{FROM streamproc.stored_dead_letter};
 q1('own', q{INSERT INTO streamproc.stored_dead_letter (pipeline, id, kind, topic, partition, "offset", value, sqlstate, message, attempts, at)
   VALUES ('a', nextval('streamproc.stored_id'), 'input', 'tx', 0, 3, '\x00ff', '22P02', 'bad', 1, now());
-  INSERT INTO streamproc.stored_data_loss VALUES ('a', nextval('streamproc.stored_id'), 'tx', 0, 3, 4, 'test', 'c', now())});
+  INSERT INTO streamproc.stored_data_loss VALUES ('a', nextval('streamproc.stored_id'), 'tx', 0, 3, 4, 'test', 'c', now());
+  INSERT INTO streamproc.stored_late_row VALUES ('a', nextval('streamproc.stored_id'), 1, 'tx', 0, 3, now(), now(), NULL, NULL, '{"id": 1}', now());
+  INSERT INTO streamproc.state_segment VALUES ('nobody', 7, 1, 6, 'infinity', decode(repeat('00ff', 50000), 'hex'))});
 sub run_ok { my ($name, @command) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; $node->command_ok(\@command, $name) }
 run_ok('pg_dump, custom', 'pg_dump', '-Fc', '-f', "$temp/custom", $node->connstr('own'));
 run_ok('pg_dump, plain', 'pg_dump', '-f', "$temp/plain", $node->connstr('own'));
-my $kept = q{SELECT count(*), min(id), max(value::text), (SELECT min(id) FROM streamproc.stored_data_loss), nextval('streamproc.stored_id') > 2 FROM streamproc.stored_dead_letter};
+my $kept = q{SELECT count(*), min(id), max(value::text), (SELECT min(id) FROM streamproc.stored_data_loss), nextval('streamproc.stored_id') > 3,
+  (SELECT string_agg(id || ' ' || "row", ',') FROM streamproc.stored_late_row), (SELECT string_agg(epoch || '.' || number || ' ' || first_epoch || ' ' || md5(data), ',') FROM streamproc.state_segment),
+  (SELECT concat_ws(' ', emit, late, allowed_lateness, state_memory, max_skew) FROM streamproc.pipeline WHERE name = 'a')
+  FROM streamproc.stored_dead_letter};
+my $kept_is = '1|1|\x00ff|2|t|3 {"id": 1}|7.1 6 ' . q1('own', q{SELECT md5(decode(repeat('00ff', 50000), 'hex'))}) . '|every 5 s drop 36:00:00 2097152 00:01:30';
 sub restored
 {
 	my ($db, $what, $kept_too) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is(q1($db, 'SELECT pipeline, state FROM streamproc.stat_pipeline ORDER BY 1'), "a|restored\nb|restored", "$what: restored");
-	is(q1($db, $kept), '1|1|\x00ff|2|t', "$what: dead letters, losses and their ids");
+	is(q1($db, $kept), $kept_is, "$what: dead letters, losses, late rows and their ids, state, options");
 	is(q1($db, "SELECT $right"), 't', "$what: results and positions are of one moment");
 	is(q1('postgres', "$workers '$db'"), 0, "$what: nothing runs");
 	like(error_of($db, q{SELECT streamproc.start_pipeline('a')}), qr/restored or copied here/, "$what: not by an ordinary start");
@@ -148,7 +154,7 @@ $new->start;
 is(q1('own', 'SELECT pipeline, state FROM streamproc.stat_pipeline ORDER BY 1', $new), "a|restored\nb|restored", 'pg_upgrade: restored');
 is(q1('postgres', 'SELECT pipeline, state FROM streamproc.stat_pipeline ORDER BY 1', $new), 'here|restored', 'pg_upgrade: in each database');
 is(q1('own', "SELECT $right", $new), 't', 'pg_upgrade: with results and positions');
-is(q1('own', $kept =~ s/> 2/> 3/r, $new), '1|1|\x00ff|2|t', 'pg_upgrade: dead letters, losses and their ids');
+is(q1('own', $kept =~ s/> 3/> 4/r, $new), $kept_is, 'pg_upgrade: dead letters, losses, late rows and their ids, state, options');
 is(q1('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^streamproc (launcher|task)'}, $new), 0, 'pg_upgrade: nothing runs');
 is(q1('own', $members, $new), $whole, 'pg_upgrade: the extension is whole');
 $kafka->produce('tx', map { { partition => $_ % 2, value => qq({"id": $_}) } } 1 .. 100);

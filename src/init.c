@@ -12,6 +12,7 @@
 #include "catalog/catalog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "plan/keyed.h"
 #include "plan/plan.h"
 #include "shmem/shmem.h"
 #include "worker/worker.h"
@@ -33,6 +34,7 @@ _PG_init(void)
 		return;
 	guc_define();
 	upsert_init();
+	keyed_init();
 	shmem_install_hooks();
 	catalog_install_callbacks();
 	api_install_hooks();

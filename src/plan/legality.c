@@ -29,7 +29,10 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "plan/keyed.h"
+#include "plan/legality.h"
 #include "plan/parse.h"
 #include "plan/plan.h"
 #include "utils/builtins.h"
@@ -42,6 +45,7 @@ typedef struct CheckContext
 	Oid			view;			/* whose text is walked: locations are places in it, not in ours */
 	StatementInfo *info;
 	List	   *sinks;			/* of all statements; known when reads are checked */
+	bool		grouped_above;	/* a query around puts what this one gives into groups */
 } CheckContext;
 
 static bool contains_stream_query(Query *query, List *outer);
@@ -108,8 +112,8 @@ inherits_stream(RangeTblEntry *rte)
 	return false;
 }
 
-static CommonTableExpr *
-find_cte(RangeTblEntry *rte, Query *query, List *outer, Query **home, List **home_outer)
+CommonTableExpr *
+legality_find_cte(RangeTblEntry *rte, Query *query, List *outer, Query **home, List **home_outer)
 {
 	Query	   *q = query;
 	List	   *rest = outer;
@@ -195,12 +199,24 @@ contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer)
 		case RTE_CTE:
 			if (rte->self_reference)
 				return false;
-			cte = find_cte(rte, query, outer, &home, &home_outer);
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			return cte != NULL &&
 				contains_stream_query(castNode(Query, cte->ctequery), lcons(home, home_outer));
 		default:
 			return false;
 	}
+}
+
+bool
+legality_rte_reads_topic(RangeTblEntry *rte, Query *query, List *outer)
+{
+	return contains_stream_rte(rte, query, outer);
+}
+
+bool
+legality_is_grouped(Query *query)
+{
+	return query->hasAggs || query->groupClause != NIL || query->groupingSets != NIL || query->havingQual != NULL;
 }
 
 /* Does the query read a topic anywhere?  "outer" are the queries around it, innermost first. */
@@ -529,6 +545,117 @@ command_name(Query *query)
 	}
 }
 
+/* ---- groups ---- */
+
+static bool is_event_time(Node *node, Query *query, List *outer);
+
+/* Is this column of the query's result the event time of its topic, unmodified? */
+static bool
+column_is_event_time(Query *query, AttrNumber column, List *outer)
+{
+	TargetEntry *tle = get_tle_by_resno(query->targetList, column);
+	ListCell   *lc;
+
+	check_stack_depth();
+	if (query->setOperations == NULL)
+		return tle != NULL && is_event_time((Node *) tle->expr, query, outer);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_SUBQUERY && !column_is_event_time(rte->subquery, column, lcons(query, outer)))
+			return false;
+	}
+	return true;
+}
+
+static bool
+is_event_time(Node *node, Query *query, List *outer)
+{
+	Var		   *var = (Var *) node;
+	RangeTblEntry *rte;
+	Query	   *home;
+	List	   *home_outer;
+	CommonTableExpr *cte;
+
+	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+		return false;
+	rte = rt_fetch(var->varno, query->rtable);
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			if (rte->relkind == RELKIND_VIEW)
+				return column_is_event_time(view_query(rte->relid), var->varattno, NIL);
+			return relation_is_stream(rte->relid) && stream_source_load(rte->relid)->event_time == var->varattno;
+		case RTE_SUBQUERY:
+			return column_is_event_time(rte->subquery, var->varattno, lcons(query, outer));
+		case RTE_JOIN:
+			return is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
+		case RTE_CTE:
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, lcons(home, home_outer));
+		default:
+			return false;
+	}
+}
+
+/* The call of tumble(), hop() or cumulate() whose column is grouped by, NULL: it is no window. */
+static FuncExpr *
+window_of_group(Node *node, Query *query)
+{
+	RangeTblEntry *rte;
+	FuncExpr   *call = (FuncExpr *) node;
+
+	if (IsA(node, FuncExpr) && window_function(call->funcid) >= FUNCTION_TUMBLE_START)
+		return call;
+	if (!IsA(node, Var) || ((Var *) node)->varlevelsup != 0)
+		return NULL;
+	rte = rt_fetch(((Var *) node)->varno, query->rtable);
+	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
+		return NULL;
+	call = (FuncExpr *) ((RangeTblFunction *) linitial(rte->functions))->funcexpr;
+	return IsA(call, FuncExpr) && window_function(call->funcid) != WINDOW_FUNCTION_NONE ? call : NULL;
+}
+
+/* A query that puts rows of the topic into groups. */
+static void
+check_grouped(Query *query, CheckContext *cxt, List *outer)
+{
+	FuncExpr   *window = NULL;
+	ListCell   *lc;
+	int			location = sort_clause_location(query, query->groupClause);
+
+	if (query->hasAggs && query->groupClause == NIL)
+		(void) query_tree_walker(query, first_agg_location, &location,
+								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
+	if (cxt->grouped_above)
+		refuse(cxt, location, "Write the groups into a table and aggregate there.",
+			   "aggregation over groups of a topic is not supported");
+	if (query->groupingSets != NIL)
+		refuse(cxt, location, "Write one statement for each grouping set.",
+			   "GROUPING SETS, ROLLUP and CUBE over a topic are not supported");
+	foreach(lc, query->groupClause)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+		FuncExpr   *call = window_of_group(expr, query);
+
+		if (call == NULL)
+			continue;
+		window = call;
+		if (!is_event_time(linitial(call->args), query, outer))
+			refuse(cxt, exprLocation(linitial(call->args)) >= 0 ? exprLocation(linitial(call->args)) : location,
+				   "Give it the column of the foreign table that option event_time names, as it is.",
+				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
+	}
+	if (window == NULL)
+		cxt->info->windowed = false;
+	else if (!cxt->info->grouped)
+		cxt->info->windowed = true;
+	cxt->info->grouped = true;
+	if (query->havingQual != NULL)
+		cxt->info->having = true;
+}
+
 /*
  * A query that holds the topic.  "outer": queries around it.
  */
@@ -537,6 +664,7 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 {
 	ListCell   *lc;
 	int			location = -1;
+	bool		grouped_above = cxt->grouped_above;
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
@@ -570,21 +698,8 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 		check_query(sub, cxt, around, false);
 	}
 
-	if (query->hasAggs)
-	{
-		(void) query_tree_walker(query, first_agg_location, &location,
-								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
-		refuse(cxt, location >= 0 ? location : query_location(query),
-			   "Write the rows into a table, with ON CONFLICT DO UPDATE for running totals, and aggregate there.",
-			   "aggregates over a topic are not supported");
-	}
-	if (query->groupClause != NIL || query->groupingSets != NIL)
-		refuse(cxt, sort_clause_location(query, query->groupClause),
-			   "Write the rows into a table, with ON CONFLICT DO UPDATE for running totals, and aggregate there.",
-			   "GROUP BY over a topic is not supported");
-	if (query->havingQual != NULL)
-		refuse(cxt, exprLocation(query->havingQual), "Use WHERE.",
-			   "HAVING over a topic is not supported");
+	if (legality_is_grouped(query))
+		check_grouped(query, cxt, outer);
 	if (query->distinctClause != NIL)
 		refuse(cxt, sort_clause_location(query, query->distinctClause),
 			   "Use a unique index on the target and ON CONFLICT DO NOTHING.",
@@ -615,10 +730,12 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 		refuse(cxt, location, "Read the topic in FROM.",
 			   "a subquery over a topic in an expression (IN, EXISTS, scalar subquery) is not supported");
 
+	cxt->grouped_above |= legality_is_grouped(query);
 	if (query->setOperations != NULL)
 		check_setop(query->setOperations, query, cxt, outer);
 	else
 		(void) check_jointree((Node *) query->jointree, query, cxt, outer);
+	cxt->grouped_above = grouped_above;
 }
 
 /* ---- what else is used ---- */
@@ -792,6 +909,37 @@ check_statement(Query *query, const char *text)
 	return cxt.info;
 }
 
+/* Groups and single rows are committed by different processes, groups of windows and running ones at different times. */
+static void
+check_kinds(List *queries, List *infos, CheckContext *cxt)
+{
+	StatementInfo *first = linitial(infos);
+	ListCell   *lc,
+			   *lq;
+
+	forboth(lc, infos, lq, queries)
+	{
+		StatementInfo *info = lfirst(lc);
+
+		if (info->grouped != first->grouped)
+			refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
+				   "a pipeline of statements with and without GROUP BY is not supported");
+		if (info->grouped && info->windowed != first->windowed)
+			refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
+				   "a pipeline of statements with and without windows is not supported");
+		if (!info->grouped || info->windowed)
+			continue;
+		if (!info->has_on_conflict)
+			refuse(cxt, lfirst_node(Query, lq)->stmt_location,
+				   "Write ON CONFLICT (group columns) DO UPDATE SET ..., or group by a window.",
+				   "GROUP BY without a window gives each group again whenever it changes: the INSERT needs ON CONFLICT");
+		if (info->having)
+			refuse(cxt, lfirst_node(Query, lq)->stmt_location,
+				   "Filter when you read the table, or group by a window.",
+				   "HAVING without a window is not supported: a group that does not fulfil it any more would stay in the table");
+	}
+}
+
 List *
 plan_check(List *queries, const char *text, Oid *server)
 {
@@ -830,6 +978,7 @@ plan_check(List *queries, const char *text, Oid *server)
 		infos = lappend(infos, info);
 		cxt.sinks = list_concat_unique_oid(cxt.sinks, info->sinks);
 	}
+	check_kinds(queries, infos, &cxt);
 	/* what the statements read besides: none may read what one of them writes */
 	forboth(lc, queries, li, infos)
 	{

@@ -16,6 +16,7 @@
 
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
+#include "operator/operator.h"
 #include "stream/stream.h"
 #include "tcop/dest.h"
 #include "utils/rel.h"
@@ -41,6 +42,9 @@ typedef struct StatementInfo
 	bool		lookups;		/* reads other tables */
 	bool		stable_only;	/* uses stable functions or other tables: a replay may differ */
 	List	   *volatile_functions; /* names, palloc'd */
+	bool		grouped;		/* puts the topic's rows into groups */
+	bool		windowed;		/* ... of windows, all of them */
+	bool		having;			/* some of the groups are not given out */
 } StatementInfo;
 
 /* ---- parse.c, legality.c ---- */
@@ -98,6 +102,14 @@ typedef struct ProgramSource
 	Bitmapset  *needed;			/* attnums */
 } ProgramSource;
 
+/* A grouped aggregation: the plan of its input, and its rows. */
+typedef struct KeyedNode
+{
+	OperatorSpec *spec;			/* NULL: not there */
+	OperatorRows *rows;			/* of the present transaction */
+	PlannedStmt *query[PROGRAM_PLANS];	/* the row query, for batches of different sizes */
+} KeyedNode;
+
 typedef struct Program
 {
 	MemoryContext cxt;
@@ -121,6 +133,9 @@ typedef struct Program
 	int64		upsert_most;	/* most rows of one key in the last flush */
 	int64		unchecked;		/* messages run whose deferred constraints are not checked */
 	double		checks_per_message; /* of deferred constraints */
+	bool		is_keyed;		/* statements run by program_fire(), their row queries by program_run() */
+	int			nkeyed;
+	KeyedNode	keyed[STATE_MAX_OPERATORS];	/* by number of the operator */
 } Program;
 
 /* Loads, checks, plans the statements of a procedure; throws what is wrong with them. */
@@ -148,6 +163,8 @@ extern void program_run_empty(Program *program);
  */
 extern void program_defer(Program *program);
 extern bool program_may_defer(Program *program);
+/* A keyed program in the launcher: runs the statements on what operator_fire_sets give out. */
+extern void program_fire(Program *program);
 /* Before the commit: rows held back are written, deferred constraints are checked. */
 extern void program_finish(Program *program);
 /*

@@ -33,6 +33,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
+#include "plan/keyed.h"
 #include "plan/plan.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
@@ -140,6 +141,7 @@ plan_one(Query *query, int rows)
 	PlannedStmt *plan = NULL;
 
 	stream_plan_feed_rows = rows;
+	keyed_planning = true;
 	random_page_cost = Min(random_page_cost, LOOKUP_RANDOM_PAGE_COST);
 	PG_TRY();
 	{
@@ -149,6 +151,7 @@ plan_one(Query *query, int rows)
 	{
 		random_page_cost = save_random_page_cost;
 		stream_plan_feed_rows = save_feed_rows;
+		keyed_planning = false;
 	}
 	PG_END_TRY();
 	return plan;
@@ -308,6 +311,8 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 		trust_check(rewritten, info, &program->relations, &program->functions);
 	statement->info = info;
 	statement->number = number;
+	if (info->grouped)
+		keyed_prepare(rewritten, NIL, &program->nkeyed);
 	for (i = 0; i < PROGRAM_PLANS; i++)
 		statement->plan[i] = plan_one(rewritten, i < PROGRAM_PLANS - 1 ? plan_rows[i] : program->max_rows);
 	top = castNode(ModifyTable, statement->plan[0]->planTree);
@@ -348,7 +353,11 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 			statement->upsert = upsert_create(statement, program->cxt);
 			break;
 		case STATEMENT_ROW_BY_ROW:
-			program->needs_one_task = true;
+			/* the launcher alone writes what groups give: all of an epoch in one command */
+			if (info->grouped)
+				statement->mode = STATEMENT_WHOLE;
+			else
+				program->needs_one_task = true;
 			break;
 	}
 	program->statements = lappend(program->statements, statement);
@@ -358,6 +367,8 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 		PlannedStmt *plan = statement->plan[i];
 
 		find_feeds(program, plan);
+		if (info->grouped)
+			keyed_collect(program, statement, plan, i);
 		program->relations = list_concat_unique_oid(program->relations, plan->relationOids);
 		foreach(lc, plan->rtable)
 		{
@@ -395,6 +406,9 @@ program_make(List *queries, bool trust_owners)
 		foreach(li, infos)
 			if (((StatementInfo *) lfirst(li))->lookups)
 				program->max_rows = PROGRAM_ROWS_LOOKUP;
+		foreach(li, infos)
+			if (((StatementInfo *) lfirst(li))->grouped)
+				program->is_keyed = true;
 		forboth(lq, queries, li, infos)
 			make_statement(program, lfirst_node(Query, lq), lfirst(li), ++number);
 	}
@@ -529,12 +543,80 @@ run_row_by_row(Program *program, Statement *statement)
 	pfree(last);
 }
 
+static void
+run_statement(Program *program, Statement *statement, int size)
+{
+	if (statement->mode == STATEMENT_ROW_BY_ROW)
+	{
+		/* a snapshot for each row */
+		run_row_by_row(program, statement);
+		return;
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	switch (statement->mode)
+	{
+		case STATEMENT_WHOLE:
+			program->rows_out += plan_execute(statement->plan[size], None_Receiver);
+			break;
+		case STATEMENT_MULTI_INSERT:
+			program->rows_out += multi_insert_run(statement, statement->child[size]);
+			break;
+		case STATEMENT_UPSERT:
+			upsert_collect(statement, statement->child[size]);
+			break;
+		case STATEMENT_ROW_BY_ROW:
+			break;
+	}
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+/* The row queries of a keyed program: into KeyedNode.rows. */
+static void
+run_row_queries(Program *program, int size)
+{
+	int			i;
+
+	for (i = 0; i < program->nkeyed; i++)
+	{
+		KeyedNode  *node = &program->keyed[i];
+
+		program->running = node->spec->statement;
+		stream_place.feed = NULL;
+		checks_forget();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		(void) plan_execute(node->query[size], &node->rows->pub);
+		PopActiveSnapshot();
+	}
+}
+
+void
+program_fire(Program *program)
+{
+	ListCell   *lc;
+
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		program->running = statement->number;
+		stream_place.feed = NULL;
+		checks_forget();
+		run_statement(program, statement, 1);
+	}
+}
+
 void
 program_run(Program *program, int nrows)
 {
 	int			size = nrows < MEDIUM_BATCH ? 0 : nrows < LARGE_BATCH ? 1 : 2;
 	ListCell   *lc;
 
+	if (program->is_keyed)
+	{
+		run_row_queries(program, size);
+		return;
+	}
 	program->unchecked += nrows;
 	foreach(lc, program->statements)
 	{
@@ -543,29 +625,9 @@ program_run(Program *program, int nrows)
 		program->running = statement->number;
 		stream_place.feed = NULL;
 		checks_forget();
-		if (statement->mode == STATEMENT_ROW_BY_ROW)
-		{
-			run_row_by_row(program, statement);
-			continue;
-		}
-		PushActiveSnapshot(GetTransactionSnapshot());
-		switch (statement->mode)
-		{
-			case STATEMENT_WHOLE:
-				program->rows_out += plan_execute(statement->plan[size], None_Receiver);
-				checks_end(&statement->checks_per_message, nrows);
-				break;
-			case STATEMENT_MULTI_INSERT:
-				program->rows_out += multi_insert_run(statement, statement->child[size]);
-				break;
-			case STATEMENT_UPSERT:
-				upsert_collect(statement, statement->child[size]);
-				break;
-			case STATEMENT_ROW_BY_ROW:
-				break;
-		}
-		PopActiveSnapshot();
-		CommandCounterIncrement();
+		run_statement(program, statement, size);
+		if (statement->mode == STATEMENT_WHOLE)
+			checks_end(&statement->checks_per_message, nrows);
 	}
 }
 
@@ -621,6 +683,11 @@ program_run_empty(Program *program)
 {
 	ListCell   *lc;
 
+	if (program->is_keyed)
+	{
+		run_row_queries(program, 0);
+		return;
+	}
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);
@@ -652,7 +719,16 @@ void
 program_finish(Program *program)
 {
 	ListCell   *lc;
+	int			i;
 
+	/* in a task nothing is written yet; in the launcher these rows are none */
+	for (i = 0; i < program->nkeyed; i++)
+		rows_mark(program->keyed[i].rows);
+	if (program->is_keyed && operator_fire_sets == NULL)
+	{
+		program->running = 0;
+		return;
+	}
 	program->upsert_most = 0;
 	/* an error from here on says nothing about the place of the scan */
 	program->running = 0;
@@ -711,6 +787,7 @@ program_held_bytes(Program *program)
 {
 	Size		bytes = 0;
 	ListCell   *lc;
+	int			i;
 
 	foreach(lc, program->statements)
 	{
@@ -719,20 +796,29 @@ program_held_bytes(Program *program)
 		if (statement->upsert != NULL)
 			bytes += upsert_bytes(statement->upsert);
 	}
+	for (i = 0; i < program->nkeyed; i++)
+		bytes += program->keyed[i].rows->bytes;
 	return bytes;
 }
 
 void
 program_reset(Program *program)
 {
+	int			i;
+
 	program_forget(program, 0);
+	for (i = 0; i < program->nkeyed; i++)
+		rows_reset(program->keyed[i].rows);
 }
 
 void
 program_forget(Program *program, uint64 rows_out)
 {
 	ListCell   *lc;
+	int			i;
 
+	for (i = 0; i < program->nkeyed; i++)
+		rows_forget(program->keyed[i].rows);
 	program->rows_out = rows_out;
 	program->unchecked = 0;
 	foreach(lc, program->statements)

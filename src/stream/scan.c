@@ -97,6 +97,8 @@ feed_next(FeedScan *scan, TupleTableSlot *slot)
 
 	stream_place.feed = feed;
 	stream_place.row = scan->next;
+	/* the place of the message, for operators: see plan/keyed_query.c */
+	ItemPointerSet(&slot->tts_tid, scan->next, (OffsetNumber) (feed - stream_feeds + 1));
 	row = (Size) scan->next++ * feed->natts;
 	values = feed->values + row;
 	isnull = feed->isnull + row;

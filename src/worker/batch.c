@@ -70,6 +70,9 @@ batch_create(Program *program, PipelineRow *row, PositionRow *position, int pipe
 	batch->max_bad_run = row->max_consecutive_errors;
 	batch->limit_part = -1;
 	batch->max_rows = rows_that_fit(program);
+	for (i = 0; i < program->nkeyed; i++)
+		if (program->keyed[i].spec->window != OPERATOR_NO_WINDOW)
+			batch->needs_event_time = true;
 	batch->messages = palloc(sizeof(BatchMessage) * batch->max_rows);
 	batch->nsources = program->nsources;
 	batch->sources = palloc0(sizeof(BatchSource) * Max(batch->nsources, 1));
@@ -387,6 +390,12 @@ decode_message(Batch *batch, const KafkaMessage *message, int partition, const i
 		{
 			int			att = bs->source->event_time - 1;
 
+			if (unlikely(isnull[att] && batch->needs_event_time))
+			{
+				*bad = (BadMessage) {s, bs->source->event_time, ERRCODE_NULL_VALUE_NOT_ALLOWED,
+					"event time is null", "The query groups by a window of it.", true};
+				return false;
+			}
 			if (!isnull[att])
 			{
 				TimestampTz event_time = DatumGetTimestampTz(values[att]);

@@ -40,6 +40,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "worker/keyed.h"
 #include "worker/launcher.h"
 
 #define QUESTION_TIMEOUT 10000	/* ms, for one question to the cluster */
@@ -218,7 +219,10 @@ load(void)
 	}
 	my_launcher->conf = stream_server_conf(my_launcher->server, GetUserId());
 	MemoryContextSwitchTo(old);
-	program_free(program);
+	if (program->is_keyed)
+		my_launcher->program = program;
+	else
+		program_free(program);
 	checkpoint_commit();
 }
 
@@ -457,8 +461,8 @@ answer_ends(void)
 	LWLockRelease(shmem->lock);
 }
 
-static void
-leave(void)
+void
+launcher_leave(void)
 {
 	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
 
@@ -493,11 +497,40 @@ pause_after_looks(void)
 		launcher_wait_for(error.sqlstate, error.message, "The pipeline goes on by itself.");
 }
 
+bool
+launcher_tick(void)
+{
+	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
+
+	worker_check();
+	if (!slot->wanted || slot->dropped || slot->version != my_launcher->version || slot->reload || worker_clock_set_back())
+		return false;
+	launcher_show_state();
+	if (slot->ends_done != slot->ends_wanted && launcher_tasks_ready())
+		answer_ends();
+	return true;
+}
+
+/* A run of a keyed pipeline cannot go on with one task less: all start anew, from the last commit. */
+static void
+give_up_run(void)
+{
+	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
+
+	launcher_stop_tasks(true);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	if (slot->wanted && slot->state != PIPELINE_FAILED)
+		pipeline_set_state_locked(slot, PIPELINE_STARTING, NULL);
+	LWLockRelease(shmem->lock);
+	/* not expected: the supervisor waits a little, longer each time */
+	proc_exit(1);
+}
+
 static void
 watch(void)
 {
 	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
-
+	long		timeout;
 	int64		started_us = monotonic_us();
 
 	worker_set_state(WORKER_RUNNING, NULL);
@@ -505,20 +538,35 @@ watch(void)
 	for (;;)
 	{
 		worker_check();
+		timeout = Min(streamproc_metadata_interval, 500);
+		if (my_launcher->keyed != NULL && launcher_task_ended())
+			give_up_run();
 		if (!slot->wanted || slot->dropped || slot->version != my_launcher->version)
 		{
+			if (my_launcher->keyed != NULL)
+				keyed_launcher_stop();
 			launcher_stop_tasks(false);
-			leave();
+			launcher_leave();
 		}
-		if (launcher_watch_tasks())
+		if (my_launcher->keyed != NULL)
 		{
+			timeout = Min(timeout, keyed_launcher_step());
+			if (timeout < 0)
+				continue;
+		}
+		if (my_launcher->keyed != NULL ? keyed_launcher_finished() : launcher_watch_tasks())
+		{
+			if (my_launcher->keyed != NULL)
+				launcher_stop_tasks(false);
 			worker_finish_pipeline(my_launcher->row->drain ? "drained" : "finished");
-			leave();
+			launcher_leave();
 		}
 		if (slot->reload || worker_clock_set_back() || objects_changed())
 		{
+			if (my_launcher->keyed != NULL)
+				keyed_launcher_stop();
 			launcher_stop_tasks(true);
-			leave();
+			launcher_leave();
 		}
 		launcher_show_state();
 		launcher_first_marks(my_launcher->row, my_launcher->pipeline);
@@ -533,13 +581,15 @@ watch(void)
 			if (slot->state != PIPELINE_WAITING &&
 				(partitions_changed() || !launcher_look(my_launcher->row, my_launcher->conf, WATCH_TIMEOUT)))
 			{
+				if (my_launcher->keyed != NULL)
+					keyed_launcher_stop();
 				launcher_stop_tasks(true);
-				leave();
+				launcher_leave();
 			}
 			my_launcher->next_metadata_us = monotonic_us() + (int64) streamproc_metadata_interval * 1000;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Min(streamproc_metadata_interval, 500), PG_WAIT_EXTENSION);
+						 timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }
@@ -573,11 +623,14 @@ streamproc_launcher_main(Datum arg)
 		set_looks(0);
 	partition_slots_free(my_launcher->pipeline);
 	FAULT_POINT("launcher-before-settle");
-	my_launcher->ntasks = launcher_settle(my_launcher->row, my_launcher->topics, my_launcher->cluster_id, my_launcher->needs_one_task, old, losses);
+	my_launcher->ntasks = launcher_settle(my_launcher->row, my_launcher->topics, my_launcher->cluster_id, my_launcher->needs_one_task,
+										  my_launcher->program != NULL, old, losses);
 	FAULT_POINT("launcher-settled");
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	shmem->pipelines[my_launcher->pipeline].ntasks = my_launcher->ntasks;
 	LWLockRelease(shmem->lock);
+	if (my_launcher->program != NULL)
+		keyed_launcher_prepare(my_launcher->ntasks);
 	launcher_start_tasks();
 	FAULT_POINT("launcher-started");
 	watch();

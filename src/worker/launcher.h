@@ -47,6 +47,8 @@ typedef struct Launcher
 	TaskHandle	tasks[SHMEM_MAX_TASKS];
 	int64		next_metadata_us;
 	int64		next_objects_us;	/* see objects_changed() */
+	struct KeyedLauncher *keyed;	/* of a keyed pipeline, else NULL */
+	Program    *program;		/* of a keyed pipeline: it runs the statements */
 } Launcher;
 
 extern Launcher *my_launcher;
@@ -59,6 +61,8 @@ extern void launcher_clear_workers(void);
 extern void launcher_start_tasks(void);
 /* tells them to commit and leave, and waits */
 extern void launcher_stop_tasks(bool restart);
+/* has a task ended that was started? of keyed pipelines, where none is started again alone */
+extern bool launcher_task_ended(void);
 /* starts again what has ended; true: all have finished */
 extern bool launcher_watch_tasks(void);
 extern void launcher_show_state(void);
@@ -70,6 +74,9 @@ extern bool launcher_tasks_ready(void);
 /* something that passes: shown as "waiting" for a moment; leaves where the pipeline is not wanted any more */
 extern void launcher_wait_for(const char *sqlstate, const char *message, const char *hint);
 /* waits for the cluster as long as it takes; leaves, for another launcher to ask again, where topic or partition are gone */
+/* what has to be done now and then, also while the launcher waits for its tasks; false: it is to stop or start anew */
+extern bool launcher_tick(void);
+extern void launcher_leave(void) pg_attribute_noreturn();
 extern void launcher_offsets(const char *topic, const int32 *partitions, int n, KafkaSeek seek,
 							 int64 timestamp_ms, int64 *offsets);
 
@@ -132,7 +139,7 @@ extern LauncherLoss *launcher_loss_of(List *losses, const char *topic, int32 par
 /* ---- settle.c ---- */
 
 /* writes the position rows of this run; returns the number of tasks */
-extern int	launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task,
+extern int	launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task, bool one_row,
 							List *old, List *losses);
 
 #endif							/* STREAMPROC_LAUNCHER_H */

@@ -225,6 +225,22 @@ task_ended(int task)
 	LWLockRelease(shmem->lock);
 }
 
+bool
+launcher_task_ended(void)
+{
+	int			i;
+
+	for (i = 0; i < my_launcher->ntasks; i++)
+	{
+		pid_t		pid;
+
+		if (my_launcher->tasks[i].handle == NULL ||
+			GetBackgroundWorkerPid(my_launcher->tasks[i].handle, &pid) == BGWH_STOPPED)
+			return true;
+	}
+	return false;
+}
+
 /* Restarts what died; returns whether all tasks have finished. */
 bool
 launcher_watch_tasks(void)

@@ -328,7 +328,7 @@ marks_of_run(List *marks, List *old, List *losses)
 }
 
 int
-launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task,
+launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one_task, bool one_row,
 				List *old, List *losses)
 {
 	MemoryContext cxt = CurrentMemoryContext;
@@ -338,8 +338,10 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	ListCell   *lc;
 	int			total = 0;
 	int			ntasks;
+	int			nrows;
 	int64		epoch = 0;
 	int64		generation = 0;
+	TimestampTz watermark = DT_NOBEGIN;
 	PositionRow *rows;
 	int			next = 0;
 
@@ -360,6 +362,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 
 		epoch = Max(epoch, o->epoch);
 		generation = Max(generation, o->generation);
+		watermark = Max(watermark, o->stream_watermark);
 	}
 
 	ntasks = row->parallelism > 0 ? row->parallelism : streamproc_default_parallelism;
@@ -367,7 +370,9 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	if (one_task)
 		ntasks = 1;
 
-	rows = palloc0(sizeof(PositionRow) * ntasks);
+	/* what tasks of a keyed pipeline have read is committed together */
+	nrows = one_row ? 1 : ntasks;
+	rows = palloc0(sizeof(PositionRow) * nrows);
 	foreach(lc, all)
 	{
 		PartitionPosition *parts = lfirst(lc);
@@ -376,10 +381,10 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 
 		for (i = 0; i < topic->npartitions; i++)
 		{
-			PositionRow *r = &rows[next++ % ntasks];
+			PositionRow *r = &rows[next++ % nrows];
 
 			if (r->parts == NULL)
-				r->parts = palloc(sizeof(PartitionPosition) * (total / ntasks + 1));
+				r->parts = palloc(sizeof(PartitionPosition) * (total / nrows + 1));
 			r->parts[r->nparts++] = parts[i];
 		}
 	}
@@ -393,7 +398,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("positions of pipeline \"%s\" were changed by somebody else", row->name)));
-	for (next = 0; next < ntasks; next++)
+	for (next = 0; next < nrows; next++)
 	{
 		PositionRow *r = &rows[next];
 
@@ -402,6 +407,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		r->generation = generation + 1;
 		r->epoch = epoch;
 		r->cluster_id = pstrdup(cluster_id);
+		r->stream_watermark = one_row ? watermark : DT_NOBEGIN;
 		catalog_position_insert(r);
 	}
 	foreach(lc, losses)

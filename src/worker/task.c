@@ -33,6 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "worker/keyed.h"
 #include "worker/task.h"
 
 /* A transaction ends at this much input, and at this many bytes of rows held for the commit. */
@@ -134,7 +135,7 @@ load(void)
 	PopActiveSnapshot();
 
 	old = MemoryContextSwitchTo(my_task->cxt);
-	my_task->position = my_position(my_task->slot->task);
+	my_task->position = my_task->program->is_keyed ? keyed_task_attach(my_position(0)) : my_position(my_task->slot->task);
 	my_task->conf = stream_server_conf(my_task->program->server, GetUserId());
 	my_task->was = palloc(sizeof(int64) * Max(my_task->position->nparts, 1));
 	for (i = 0; i < my_task->position->nparts; i++)
@@ -215,6 +216,8 @@ should_commit(CheckpointReason *reason)
 
 	if (worker_stop_requested())
 		*reason = CHECKPOINT_STOP;
+	else if (my_task->keyed != NULL)
+		*reason = CHECKPOINT_INTERVAL;	/* each batch is applied at once; when it is committed is not ours to say */
 	else if (batch->bad || !batch->full)
 		*reason = CHECKPOINT_CAUGHT_UP;
 	else if (my_task->bytes >= TRANSACTION_BYTES || program_held_bytes(my_task->program) >= HELD_BYTES ||
@@ -412,17 +415,29 @@ task_loop(void)
 		worker_check();
 		if (worker_stop_requested())
 		{
-			save_position_only(true);
+			if (my_task->keyed == NULL)
+				save_position_only(true);
 			return;
 		}
+		if (my_task->keyed != NULL)
+			keyed_task_meet();
 		retry_letters();
 		if (all_finished())
 		{
-			worker_set_state(WORKER_FINISHED, NULL);
-			return;
+			if (my_task->keyed == NULL)
+			{
+				worker_set_state(WORKER_FINISHED, NULL);
+				return;
+			}
+			/* the barriers of the others need it */
+			save_position_only(true);
+			keyed_task_finished();
+			batch_reset(my_task->batch);
+			idle();
+			continue;
 		}
 		task_check_partitions();
-		if (!my_task->batch->full)
+		if (!my_task->batch->full && my_task->keyed == NULL)
 			space_commits();
 		MemoryContextSwitchTo(my_task->transaction_cxt);
 		if (!batch_take(my_task->batch, my_task->consumer))
@@ -516,6 +531,8 @@ streamproc_task_main(Datum arg)
 	task_loop();
 	FAULT_POINT("task-leave");
 
+	if (my_task->keyed != NULL)
+		keyed_task_leave();
 	/* all messages are given back: the handle can be closed */
 	batch_release(my_task->batch);
 	kafka_consumer_close(my_task->consumer);

@@ -18,6 +18,7 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "worker/keyed.h"
 #include "worker/task.h"
 
 /* Bad rows are logged again when there were none for so long. */
@@ -84,6 +85,8 @@ task_begin(void)
 		my_task->check_misses = 0;
 		my_task->in_transaction = true;
 	}
+	if (my_task->keyed != NULL)
+		keyed_task_begin();
 }
 
 /* Runs the statements on messages from..to-1 of the batch; those that are bad give no rows. */
@@ -126,12 +129,17 @@ task_passed(int from, int to)
 	{
 		int			letter = batch->messages[i].letter;
 
-		if (batch->retried != NULL)
+		if (batch->retried != NULL && my_task->keyed != NULL)
+			shipped_letter_done(&my_task->keyed->shipped, batch->retried[i]->id);
+		else if (batch->retried != NULL)
 			catalog_dead_letter_delete(my_task->row->name, batch->retried[i]->id);
 		if (letter < 0)
 			continue;
 		FAULT_POINT("task-before-letter");
-		catalog_dead_letter_insert(my_task->row->name, &batch->letters[letter]);
+		if (my_task->keyed != NULL)
+			shipped_letter(&my_task->keyed->shipped, &batch->letters[letter]);
+		else
+			catalog_dead_letter_insert(my_task->row->name, &batch->letters[letter]);
 		FAULT_POINT("task-after-letter");
 		my_task->bad_rows++;
 		my_task->last_letter = batch->letters[letter];
@@ -173,6 +181,11 @@ task_commit(CheckpointReason reason)
 	int64		rows_out;
 	int			i;
 
+	if (my_task->keyed != NULL)
+	{
+		keyed_task_commit(reason);
+		return;
+	}
 	FAULT_POINT("task-before-finish");
 	program_finish(my_task->program);
 	/* a hot key makes a transaction quadratic: take less, or again more */
@@ -243,6 +256,8 @@ task_abort(void)
 	MemoryContextSwitchTo(my_task->cxt);
 	my_task->in_transaction = false;
 	program_reset(my_task->program);
+	if (my_task->keyed != NULL)
+		keyed_task_abort();
 	for (i = 0; i < my_task->batch->nparts; i++)
 	{
 		TaskPartition *tp = &my_task->batch->parts[i];

@@ -153,6 +153,7 @@ typedef struct Batch
 
 	/* messages that are bad and kept, with what they were */
 	bool		keep_bad;
+	bool		needs_event_time;	/* a message without one is bad */
 	int			nletters;
 	int			max_letters;
 	DeadLetter *letters;

@@ -1,0 +1,181 @@
+/*-------------------------------------------------------------------------
+ *
+ * barrier.h
+ *	  Epochs of a keyed pipeline: tasks stop together, the state is cut, they
+ *	  go on; what the cut gave is committed by the launcher.
+ *
+ * THE PROTOCOL, for epoch n
+ *	  run		tasks take batches and apply them.  W(n-1) rules lateness
+ *	  stop		the launcher asks.  Each task ends its batch, publishes its
+ *				positions and watermarks, and waits
+ *	  cut		all stand.  The launcher sets W(n), marks the panes that it
+ *				closes; each task copies the changed entries of its share of the
+ *				key groups (group % ntasks) into blocks
+ *	  run		all have copied: epoch n + 1 is open, while the launcher gives
+ *				out the closed panes and commits
+ *
+ *	  Nobody goes on before all have copied, or a later copy would hold rows of the
+ *	  next epoch.  A task that does not arrive, because it has failed or died, leaves
+ *	  the cut undone: the run is abandoned, and everybody reads the state from the
+ *	  last commit.
+ *
+ * LOCKING
+ *	  Barrier.lock guards phase, epoch, watermark and the fields of the tasks.  A task
+ *	  writes its own partitions without it while it runs; the launcher reads them
+ *	  while all stand, or as a hint.  Blocks belong to the task until it has arrived, then to the launcher.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_BARRIER_H
+#define STREAMPROC_BARRIER_H
+
+#include "postgres.h"
+
+#include "catalog/catalog.h"
+#include "operator/operator.h"
+#include "state/state.h"
+
+typedef enum BarrierPhase
+{
+	BARRIER_RUN,
+	BARRIER_STOP,
+	BARRIER_CUT
+} BarrierPhase;
+
+/* Bytes that a task has written, linked; grows by blocks. */
+typedef struct BarrierBlock
+{
+	dsa_pointer next;
+	uint32		size;			/* of bytes[] */
+	uint32		used;
+	char		bytes[FLEXIBLE_ARRAY_MEMBER];
+} BarrierBlock;
+
+typedef struct BarrierLog
+{
+	dsa_pointer first;
+	dsa_pointer last;
+	uint64		bytes;
+} BarrierLog;
+
+typedef struct BarrierPartition
+{
+	int64		next_offset;
+	TimestampTz watermark;
+	bool		idle;
+	bool		finished;
+	RecordMark	record;
+} BarrierPartition;
+
+/* how many entries of which epoch's segments were written anew */
+typedef struct BarrierReplaced
+{
+	uint32		epoch;
+	uint32		count;
+} BarrierReplaced;
+
+typedef struct BarrierTask
+{
+	bool		attached;
+	int64		arrived;		/* epoch at whose end it stands or stood last */
+	int64		copied;
+	int64		begun_us;		/* monotonic: first row or movement of the epoch, 0: none */
+	bool		behind;			/* its last batch was full */
+	bool		wants_stop;		/* cannot go on: see worker/keyed_task.c */
+	int64		rows_in;		/* of the epoch */
+	int64		bytes_in;
+	int64		late_rows;
+	int64		bad_rows;
+	BarrierLog	cut;
+	BarrierLog	log;
+	dsa_pointer replaced;
+	int			nreplaced;
+} BarrierTask;
+
+typedef struct Barrier
+{
+	LWLock		lock;
+	ConditionVariable changed;
+	int			ntasks;
+	int			nparts;
+	BarrierPhase phase;
+	int64		epoch;			/* open, or at its end */
+	TimestampTz watermark;		/* rules lateness in this epoch */
+	/* rewriting of old entries in the next cut */
+	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */
+	int			rewrite_from;	/* group */
+	int			rewrite_groups;
+	bool		committing;		/* the launcher is at the commit of the epoch before */
+	BarrierTask task[SHMEM_MAX_TASKS];
+	BarrierPartition part[FLEXIBLE_ARRAY_MEMBER];
+} Barrier;
+
+/* ---- barrier.c ---- */
+
+extern Barrier *barrier_create(StateArea *area, int ntasks, int nparts, int64 epoch, TimestampTz watermark);
+extern Barrier *barrier_attach(StateArea *area);
+extern void barrier_log_append(StateArea *area, BarrierLog *log, const char *bytes, Size len);
+/* contiguous room in the log, for a run of the cut */
+extern char *barrier_log_reserve(StateArea *area, BarrierLog *log, Size len);
+extern void barrier_log_free(StateArea *area, BarrierLog *log);
+
+/* a task: copies its share */
+extern void barrier_cut(StateArea *area, Barrier *barrier, int task);
+
+/* ---- what tasks ship besides the state (shipped.c) ---- */
+
+typedef enum ShippedKind
+{
+	SHIPPED_LETTER,
+	SHIPPED_LETTER_DONE,		/* it has run again */
+	SHIPPED_LATE_ROW
+} ShippedKind;
+
+extern void shipped_letter(StringInfo into, const DeadLetter *letter);
+extern void shipped_letter_done(StringInfo into, int64 id);
+extern void shipped_late_row(StringInfo into, const LateRow *row, const char *json);
+/* writes all of a log into the catalog; in the launcher's transaction */
+extern void shipped_write(StateArea *area, const char *pipeline, const BarrierLog *log);
+
+/* ---- saved.c: segments in the catalog ---- */
+
+/* The segments of an epoch that are stored. */
+typedef struct SavedEpoch
+{
+	int64		epoch;
+	int			nsegments;
+	int64		bytes;
+	int64		live;			/* entries that no later segment holds */
+} SavedEpoch;
+
+typedef struct Saved
+{
+	MemoryContext cxt;
+	int			n;
+	int			size;
+	SavedEpoch *epochs;			/* ascending */
+	int64		bytes;			/* of all */
+	int64		last_bytes;		/* of the last epoch */
+	int			hand;			/* the group where rewriting goes on */
+	uint64		signature;
+	StateShape	shapes[STATE_MAX_OPERATORS];
+	int			nshapes;
+} Saved;
+
+extern Saved *saved_create(MemoryContext cxt);
+/* reads all segments into the area; throws XX001 where one cannot be used */
+extern void saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs, TimestampTz watermark);
+/*
+ * In the checkpoint's transaction: writes the cut of all tasks as segments of
+ * "epoch", deletes segments that hold nothing alive.  Nothing in memory changes
+ * before saved_committed().
+ */
+extern void saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const char *pipeline, int64 epoch);
+extern void saved_committed(Saved *saved);
+/* an entry that a segment of that epoch holds is gone with its pane */
+extern void saved_entry_gone(Saved *saved, uint32 epoch);
+/* what the next cut has to write anew, so that old segments can go */
+extern void saved_plan_rewriting(Saved *saved, StateArea *area, Barrier *barrier);
+extern int64 saved_entries_bytes(StateArea *area);
+
+#endif							/* STREAMPROC_BARRIER_H */

@@ -1,0 +1,330 @@
+/*-------------------------------------------------------------------------
+ *
+ * saved.c
+ *	  The state in the catalog: segments, by epoch.
+ *
+ * Segments are a log.  Each checkpoint appends the entries that changed; an
+ * entry is what the last segment that holds it says.  So an old segment is needed
+ * as long as some entry stands in no later one.  How many such entries each
+ * epoch's segments hold is counted: an entry that is written anew, or whose
+ * pane is closed, is one less (StateEntry.written says of which epoch).  At
+ * zero the segments are deleted, in the transaction that made it zero.
+ *
+ * So that this happens in the end, entries of the oldest segments are written anew
+ * before they have changed.  A hand goes round over the key groups and takes
+ * those from before a certain epoch along, the epoch from which on there are
+ * REWRITE_KEEP bytes for each byte of state.  It moves on in proportion to what changes, so the log stays
+ * below about twice the state, recovery reads no more than that, and what is written
+ * beyond the changes is least where much changes, since then few old entries are left.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <xxhash.h>
+
+#include "checkpoint/barrier.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+
+/* bytes of log per byte of state */
+#define REWRITE_KEEP	2.0
+/* bytes looked at per byte written: a sixteenth of the state changes while the hand goes round */
+#define HAND_SPEED		16
+/* below this nobody minds */
+#define REWRITE_LEAST	(1024 * 1024)
+
+Saved *
+saved_create(MemoryContext cxt)
+{
+	Saved	   *saved = MemoryContextAllocZero(cxt, sizeof(Saved));
+
+	saved->cxt = cxt;
+	return saved;
+}
+
+static SavedEpoch *
+find_epoch(Saved *saved, uint32 epoch)
+{
+	int			low = 0;
+	int			high = saved->n;
+
+	while (low < high)
+	{
+		int			mid = low + (high - low) / 2;
+
+		if ((uint32) saved->epochs[mid].epoch == epoch)
+			return &saved->epochs[mid];
+		if ((int32) ((uint32) saved->epochs[mid].epoch - epoch) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+static SavedEpoch *
+add_epoch(Saved *saved, int64 epoch)
+{
+	if (saved->n > 0 && saved->epochs[saved->n - 1].epoch == epoch)
+		return &saved->epochs[saved->n - 1];
+	if (saved->n == saved->size)
+	{
+		saved->size = Max(64, saved->size * 2);
+		saved->epochs = saved->epochs == NULL ?
+			MemoryContextAlloc(saved->cxt, sizeof(SavedEpoch) * saved->size) :
+			repalloc_huge(saved->epochs, sizeof(SavedEpoch) * saved->size);
+	}
+	saved->epochs[saved->n] = (SavedEpoch) {epoch, 0, 0, 0};
+	return &saved->epochs[saved->n++];
+}
+
+void
+saved_entry_gone(Saved *saved, uint32 epoch)
+{
+	SavedEpoch *e = epoch != 0 ? find_epoch(saved, epoch) : NULL;
+
+	if (e != NULL)
+		e->live--;
+}
+
+/* ---- recovery ---- */
+
+typedef struct LoadContext
+{
+	Saved	   *saved;
+	StateArea  *area;
+	OperatorSpec **specs;
+	TimestampTz watermark;
+	const char *pipeline;
+	SavedEpoch *epoch;
+	int			op;				/* of the last record, with its pane: is it needed? */
+	int64		pane;
+	bool		needed;
+} LoadContext;
+
+/* Are some windows of the pane not given out yet? */
+static bool
+pane_needed(LoadContext *cxt, const StateRun *run)
+{
+	const OperatorSpec *spec = cxt->specs[run->op];
+
+	if (spec->window == OPERATOR_NO_WINDOW)
+		return true;
+	return !operator_is_late(spec, window_instant(&spec->scale, operator_last_end(spec, run->pane)), cxt->watermark);
+}
+
+static void
+load_record(const StateRun *run, const StateRecord *record, void *arg)
+{
+	LoadContext *cxt = arg;
+	uint32		replaced;
+
+	if (cxt->op != run->op || cxt->pane != run->pane)
+	{
+		CHECK_FOR_INTERRUPTS();
+		cxt->op = run->op;
+		cxt->pane = run->pane;
+		cxt->needed = pane_needed(cxt, run);
+	}
+	if (!cxt->needed)
+		return;
+	state_record_load(cxt->area, run, record, (uint32) cxt->epoch->epoch, &replaced);
+	cxt->epoch->live++;
+	saved_entry_gone(cxt->saved, replaced);
+}
+
+static void
+load_segment(const SegmentRow *segment, void *arg)
+{
+	LoadContext *cxt = arg;
+	Saved	   *saved = cxt->saved;
+	const char *wrong;
+
+	FAULT_POINT("recover-segment");
+	cxt->epoch = add_epoch(saved, segment->epoch);
+	cxt->epoch->nsegments = Max(cxt->epoch->nsegments, segment->number + 1);
+	cxt->epoch->bytes += segment->len;
+	saved->bytes += segment->len;
+	cxt->op = -1;
+	wrong = state_segment_read(segment->data, segment->len, saved->signature, segment->epoch,
+							   saved->shapes, saved->nshapes, load_record, cxt);
+	if (wrong != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("saved state of pipeline \"%s\" cannot be used", cxt->pipeline),
+				 errdetail("Segment %d of epoch " INT64_FORMAT ": %s.", segment->number, segment->epoch, wrong),
+				 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
+}
+
+void
+saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs, TimestampTz watermark)
+{
+	LoadContext cxt = {saved, area, specs, watermark, pipeline, NULL, -1, 0, false};
+	StringInfoData signature;
+	int			i;
+
+	initStringInfo(&signature);
+	saved->nshapes = area->root->noperators;
+	for (i = 0; i < saved->nshapes; i++)
+	{
+		operator_signature(specs[i], &signature);
+		saved->shapes[i] = (StateShape) {specs[i]->fixed_size, (uint32) specs[i]->nblobs, specs[i]->blob};
+	}
+	saved->signature = XXH3_64bits(signature.data, signature.len);
+	pfree(signature.data);
+	catalog_segments_read(pipeline, true, load_segment, &cxt);
+}
+
+/* ---- writing ---- */
+
+static void
+write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes)
+{
+	SegmentRow	row = {0};
+
+	state_segment_finish(segment, bytes, saved->signature, epoch->epoch);
+	row.epoch = epoch->epoch;
+	row.number = epoch->nsegments;
+	row.first_epoch = epoch->epoch;
+	row.horizon = DT_NOEND;
+	row.data = segment;
+	row.len = bytes;
+	FAULT_POINT("save-segment");
+	catalog_segment_insert(pipeline, &row);
+	epoch->nsegments++;
+	epoch->bytes += bytes;
+}
+
+static void
+count_runs(const char *p, const char *end, SavedEpoch *epoch)
+{
+	while (p < end)
+	{
+		const StateRun *run = (const StateRun *) p;
+
+		epoch->live += run->nrecords;
+		p += sizeof(StateRun) + run->bytes;
+	}
+}
+
+/* May run again for the same epoch after its transaction was rolled back. */
+void
+saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const char *pipeline, int64 epoch)
+{
+	SavedEpoch	fresh = {epoch, 0, 0, 0};
+	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
+	Size		size = STATE_SEGMENT_BYTES;
+	Size		bytes = sizeof(StateSegmentHeader);
+	SavedEpoch *e;
+	int			t;
+	int			i;
+
+	for (t = 0; t < n; t++)
+	{
+		dsa_pointer p;
+
+		for (p = cuts[t].first; DsaPointerIsValid(p);)
+		{
+			BarrierBlock *block = dsa_get_address(area->dsa, p);
+
+			if (bytes + block->used > STATE_SEGMENT_BYTES && bytes > sizeof(StateSegmentHeader))
+			{
+				write_segment(saved, &fresh, pipeline, segment, bytes);
+				bytes = sizeof(StateSegmentHeader);
+			}
+			if (bytes + block->used > size)
+			{
+				size = bytes + block->used;
+				segment = repalloc_huge(segment, size);
+			}
+			memcpy(segment + bytes, block->bytes, block->used);
+			count_runs(block->bytes, block->bytes + block->used, &fresh);
+			bytes += block->used;
+			p = block->next;
+		}
+	}
+	if (bytes > sizeof(StateSegmentHeader))
+		write_segment(saved, &fresh, pipeline, segment, bytes);
+	pfree(segment);
+
+	/* counts of older epochs were brought up to date when the cut was taken over */
+	for (i = 0; i < saved->n; i++)
+	{
+		int			k;
+
+		if (saved->epochs[i].live > 0 || saved->epochs[i].epoch == epoch)
+			continue;
+		for (k = 0; k < saved->epochs[i].nsegments; k++)
+			catalog_segment_delete(pipeline, saved->epochs[i].epoch, k);
+	}
+	if (fresh.nsegments > 0)
+	{
+		e = add_epoch(saved, epoch);
+		*e = fresh;
+	}
+	saved->last_bytes = fresh.bytes;
+}
+
+/* The transaction is committed: what it deleted is gone. */
+void
+saved_committed(Saved *saved)
+{
+	int			n = 0;
+	int			i;
+
+	saved->bytes = 0;
+	for (i = 0; i < saved->n; i++)
+		if (saved->epochs[i].live > 0)
+		{
+			saved->bytes += saved->epochs[i].bytes;
+			saved->epochs[n++] = saved->epochs[i];
+		}
+	saved->n = n;
+}
+
+/* ---- rewriting ---- */
+
+int64
+saved_entries_bytes(StateArea *area)
+{
+	int64		bytes = 0;
+	int			op;
+
+	for (op = 0; op < area->root->noperators; op++)
+	{
+		int			n;
+		StatePane **panes = state_panes(area, op, &n);
+		int			p,
+					g;
+
+		for (p = 0; p < n; p++)
+			for (g = 0; g < STATE_GROUPS && !panes[p]->closed; g++)
+				bytes += ((int64) panes[p]->chunk[g].used - panes[p]->chunk[g].garbage) * 8;
+		pfree(panes);
+	}
+	return bytes;
+}
+
+/* All tasks stand. */
+void
+saved_plan_rewriting(Saved *saved, StateArea *area, Barrier *barrier)
+{
+	int64		state;
+	double		kept = 0;
+	int			i;
+
+	barrier->rewrite_groups = 0;
+	if (saved->bytes < REWRITE_LEAST || saved->n < 2)
+		return;
+	state = Max(saved_entries_bytes(area), 1);
+	if (saved->bytes <= REWRITE_KEEP * state)
+		return;
+	for (i = saved->n; i > 1 && kept + saved->epochs[i - 1].bytes <= REWRITE_KEEP * state; i--)
+		kept += saved->epochs[i - 1].bytes;
+	barrier->rewrite_before = (uint32) saved->epochs[Min(i, saved->n - 1)].epoch;
+	barrier->rewrite_from = saved->hand;
+	barrier->rewrite_groups = (int) Min((double) STATE_GROUPS, 1 + STATE_GROUPS * HAND_SPEED * ((double) saved->last_bytes / state));
+	saved->hand = (saved->hand + barrier->rewrite_groups) % STATE_GROUPS;
+}

@@ -1,0 +1,261 @@
+/*-------------------------------------------------------------------------
+ *
+ * fire.c
+ *	  Groups given out at the end of an epoch, as rows of the output plan.
+ *
+ * Nobody changes what is read here: panes whose windows are all closed by the
+ * watermark, windows put together from slices in chunks of our own, or the
+ * records that the cut of the epoch copied.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "operator/aggregate.h"
+
+FireSet    *operator_fire_sets = NULL;
+
+/* ---- windows from slices ---- */
+
+static StateEntry *
+merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, const char *fixed, const char *base)
+{
+	int			i;
+
+	if (fresh && !spec->exact_keys)
+	{
+		const StateBlob *blob = (const StateBlob *) (fixed + spec->originals_at);
+
+		entry = state_blob_set(to, entry, spec->originals_at, state_blob_bytes(base, blob), blob->len);
+	}
+	for (i = 0; i < spec->naggs; i++)
+	{
+		AggregateSpec *agg = &spec->aggs[i];
+
+		switch (agg->kind)
+		{
+			case AGGREGATE_NATIVE:
+				native_combine(agg, STATE_ENTRY_FIXED(entry) + agg->at, fixed + agg->at);
+				break;
+			case AGGREGATE_TRANSITION:
+				entry = transition_combine(spec, agg, to, entry, fixed, base);
+				ReScanExprContext(spec->group_context);
+				break;
+			case AGGREGATE_BUFFERED:
+				{
+					const StateBlob *blob = (const StateBlob *) (fixed + agg->at);
+
+					if (blob->offset != 0)
+						entry = state_blob_append(to, entry, agg->at, state_blob_bytes(base, blob), blob->len);
+					break;
+				}
+		}
+	}
+	return entry;
+}
+
+StateChunk *
+fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n)
+{
+	StateChunk *merged = palloc0(sizeof(StateChunk) * STATE_GROUPS);
+	StateOperator *op = &area->root->op[spec->number];
+	int			g,
+				i;
+
+	for (g = 0; g < STATE_GROUPS; g++)
+	{
+		StateCursor to;
+
+		state_cursor_open(&to, area, spec->number, &merged[g]);
+		for (i = 0; i < n; i++)
+		{
+			StateCursor from;
+			StateEntry *source;
+			uint32		at = 0;
+
+			CHECK_FOR_INTERRUPTS();
+			state_cursor_open(&from, area, spec->number, &slices[i]->chunk[g]);
+			while ((source = state_entry_next(&from, &at)) != NULL)
+			{
+				const char *key = state_entry_key(op, source);
+				bool		found;
+				StateEntry *entry = state_entry_make(&to, from.slots[at - 1].hash, key, source->key_meta, &found);
+
+				(void) merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
+			}
+		}
+	}
+	return merged;
+}
+
+void
+fire_merged_free(StateArea *area, StateChunk *merged)
+{
+	int			g;
+
+	for (g = 0; g < STATE_GROUPS; g++)
+	{
+		state_free(area, merged[g].slots, sizeof(StateSlot) * merged[g].nslots);
+		state_free(area, merged[g].data, (Size) merged[g].size * 8);
+		state_free(area, merged[g].dirty, sizeof(uint32) * merged[g].dirty_size);
+	}
+	pfree(merged);
+}
+
+/* ---- scan ---- */
+
+void
+fire_scan_begin(FireScan *scan, FireSet *set)
+{
+	memset(scan, 0, sizeof(*scan));
+	scan->set = set;
+	set->rows = 0;
+}
+
+static void
+output_row(OperatorSpec *spec, const FireUnit *unit, const char *fixed, const char *key, uint16 meta, const char *base,
+		   Datum *values, bool *isnull)
+{
+	Datum		keys[OPERATOR_MAX_COLUMNS];
+	bool		key_nulls[OPERATOR_MAX_COLUMNS];
+	MemoryContext old;
+	int			i;
+
+	ReScanExprContext(spec->group_context);
+	old = MemoryContextSwitchTo(spec->group_context->ecxt_per_tuple_memory);
+	if (spec->exact_keys)
+		state_key_decode(spec->keys, spec->nkeys, key, meta, keys, key_nulls);
+	else
+	{
+		const char *p = state_blob_bytes(base, (const StateBlob *) (fixed + spec->originals_at));
+
+		for (i = 0; i < spec->nkeys; i++)
+			p = state_datum_read(p, &keys[i], &key_nulls[i], spec->column_len[i], spec->column_byval[i], spec->column_align[i]);
+	}
+	for (i = 0; i < spec->noutput; i++)
+	{
+		OutputColumn *column = &spec->output[i];
+		AggregateSpec *agg;
+
+		isnull[i] = false;
+		switch (column->kind)
+		{
+			case OUTPUT_KEY:
+				values[i] = keys[column->number];
+				isnull[i] = key_nulls[column->number];
+				break;
+			case OUTPUT_WINDOW_START:
+				values[i] = TimestampTzGetDatum(unit->window_start);
+				break;
+			case OUTPUT_WINDOW_END:
+				values[i] = TimestampTzGetDatum(unit->window_end);
+				break;
+			case OUTPUT_AGGREGATE:
+				agg = &spec->aggs[column->number];
+				switch (agg->kind)
+				{
+					case AGGREGATE_NATIVE:
+						values[i] = native_final(agg, fixed + agg->at, &isnull[i]);
+						break;
+					case AGGREGATE_TRANSITION:
+						values[i] = transition_final(spec, agg, fixed, base, &isnull[i]);
+						break;
+					case AGGREGATE_BUFFERED:
+						values[i] = buffered_final(spec, agg, fixed, base, &isnull[i]);
+						break;
+				}
+				break;
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* The next record of the blocks that belongs to the operator. */
+static const StateRecord *
+next_record(FireScan *scan, const FireUnit *unit)
+{
+	const StateRecord *record;
+
+	for (;;)
+	{
+		if (scan->left > 0)
+		{
+			record = (const StateRecord *) scan->p;
+			scan->p += record->size;
+			scan->left--;
+			return record;
+		}
+		if (scan->p == scan->end)
+		{
+			FireBlock  *block;
+
+			if (scan->block == list_length(unit->blocks))
+				return NULL;
+			block = list_nth(unit->blocks, scan->block++);
+			scan->p = block->runs;
+			scan->end = block->runs + block->bytes;
+			continue;
+		}
+		scan->run = (const StateRun *) scan->p;
+		scan->p += sizeof(StateRun);
+		if (scan->run->op == scan->set->spec->number)
+			scan->left = scan->run->nrecords;
+		else
+			scan->p += scan->run->bytes;
+	}
+}
+
+bool
+fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
+{
+	FireSet    *set = scan->set;
+	OperatorSpec *spec = set->spec;
+	StateOperator *op = &set->area->root->op[spec->number];
+
+	for (; scan->unit < list_length(set->units); scan->unit++)
+	{
+		FireUnit   *unit = list_nth(set->units, scan->unit);
+
+		if (unit->blocks != NIL)
+		{
+			const StateRecord *record = next_record(scan, unit);
+
+			if (record != NULL)
+			{
+				const char *fixed = STATE_RECORD_FIXED(record);
+
+				output_row(spec, unit, fixed, fixed + op->fixed_size, record->key_meta, (const char *) record, values, isnull);
+				set->rows++;
+				return true;
+			}
+			scan->p = scan->end = NULL;
+			scan->block = 0;
+			continue;
+		}
+		for (; scan->group < STATE_GROUPS; scan->group++)
+		{
+			StateEntry *entry;
+
+			if (!scan->open)
+			{
+				state_cursor_open(&scan->cursor, set->area, spec->number,
+								  unit->pane != NULL ? &unit->pane->chunk[scan->group] : &unit->merged[scan->group]);
+				scan->open = true;
+				scan->at = 0;
+			}
+			entry = state_entry_next(&scan->cursor, &scan->at);
+			if (entry != NULL)
+			{
+				output_row(spec, unit, STATE_ENTRY_FIXED(entry), state_entry_key(op, entry), entry->key_meta,
+						   scan->cursor.data, values, isnull);
+				set->rows++;
+				return true;
+			}
+			scan->open = false;
+		}
+		scan->group = 0;
+	}
+	return false;
+}

@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * operator.h
+ *	  The stateful operators: grouped aggregation.
+ *
+ *	  task:		rows of the row query --> OperatorRows --> operator_apply() --> state
+ *	  launcher:	state --> FireSet --> rows for the output plan
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef STREAMPROC_OPERATOR_H
+#define STREAMPROC_OPERATOR_H
+
+#include "postgres.h"
+
+#include "base/base.h"
+#include "executor/execdesc.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/execnodes.h"
+#include "nodes/primnodes.h"
+#include "state/state.h"
+#include "time/window.h"
+
+/* columns of a row of the row query */
+#define OPERATOR_MAX_COLUMNS	64
+
+typedef enum AggregateKind
+{
+	AGGREGATE_NATIVE,			/* our own code */
+	AGGREGATE_TRANSITION,		/* PostgreSQL's transition function, its state kept as bytes */
+	AGGREGATE_BUFFERED			/* arguments are kept and aggregated when the group is given out */
+} AggregateKind;
+
+struct Transition;
+
+typedef struct AggregateSpec
+{
+	Aggref	   *aggref;
+	char	   *name;
+	AggregateKind kind;
+	int			kernel;			/* native.c */
+	int			nargs;			/* columns of the row: aggregated arguments, then direct ones */
+	int			ndirect;
+	int		   *args;
+	int			filter;			/* column, -1: none */
+	uint32		at;				/* its state in the fixed part */
+	uint32		size;
+	struct Transition *transition;
+} AggregateSpec;
+
+/* What a column of the operator's output is. */
+typedef enum OutputKind
+{
+	OUTPUT_KEY,
+	OUTPUT_WINDOW_START,
+	OUTPUT_WINDOW_END,
+	OUTPUT_AGGREGATE
+} OutputKind;
+
+typedef struct OutputColumn
+{
+	OutputKind	kind;
+	int			number;			/* of the key or aggregate */
+} OutputColumn;
+
+typedef enum OperatorWindow
+{
+	OPERATOR_NO_WINDOW,
+	OPERATOR_TUMBLE,
+	OPERATOR_HOP,
+	OPERATOR_CUMULATE
+} OperatorWindow;
+
+typedef struct OperatorSpec
+{
+	MemoryContext cxt;
+	int			number;			/* in the pipeline */
+	int			statement;
+	OperatorWindow window;
+	WindowScale scale;
+
+	int			ncolumns;		/* of the row query: keys, event time, place, arguments */
+	int			nkeys;
+	int			at_column;		/* -1: none */
+	int			place_column;
+	StateKeyColumn *keys;
+	int16	   *column_len;
+	bool	   *column_byval;
+	char	   *column_align;
+
+	int			noutput;
+	OutputColumn *output;
+	int			naggs;
+	AggregateSpec *aggs;
+	bool		exact_keys;		/* no originals are kept */
+	uint32		originals_at;	/* blob in the fixed part */
+	uint32		fixed_size;
+	int			nblobs;
+	uint16		blob[STATE_MAX_BLOBS];
+	bool		user_code;		/* some aggregate runs functions */
+
+	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
+	ExprContext *temp_context;	/* of one call */
+	int64		allowed_lateness;	/* us */
+} OperatorSpec;
+
+/* ---- spec.c ---- */
+
+/* What the plan says; see plan/keyed.c. */
+typedef struct OperatorPlan
+{
+	int			number;
+	int			statement;
+	OperatorWindow window;
+	WindowScale scale;
+	List	   *key_exprs;		/* expressions of the key columns, in the row's order */
+	List	   *key_eqops;		/* OIDs */
+	List	   *columns;		/* expressions of all columns of the row */
+	int			at_column;
+	int			place_column;
+	List	   *output;			/* IntList: OutputKind, number, ... */
+	List	   *aggrefs;
+	List	   *agg_args;		/* IntList each: columns of arguments, then direct ones */
+	List	   *agg_filters;	/* IntList: column or -1 */
+} OperatorPlan;
+
+extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext cxt);
+/* an error text where the type of a key cannot be one, else NULL */
+extern const char *operator_kind_name(const AggregateSpec *agg);
+/* describes keys, types, aggregates and window: the same for states that fit each other */
+extern void operator_signature(const OperatorSpec *spec, StringInfo into);
+
+/* ---- native.c ---- */
+
+extern bool native_choose(AggregateSpec *agg);
+extern void native_update(const AggregateSpec *agg, char *state, Datum value);
+extern void native_combine(const AggregateSpec *agg, char *state, const char *other);
+extern Datum native_final(const AggregateSpec *agg, const char *state, bool *isnull);
+
+/* ---- transition.c ---- */
+
+extern void transition_init(OperatorSpec *spec, AggregateSpec *agg);
+/* can states of two slices be put together? */
+extern bool transition_combines(const AggregateSpec *agg);
+extern void transition_begin(OperatorSpec *spec, AggregateSpec *agg, const char *fixed, const char *base);
+extern void transition_step(OperatorSpec *spec, AggregateSpec *agg, const Datum *values, const bool *isnull);
+extern StateEntry *transition_store(OperatorSpec *spec, AggregateSpec *agg, StateCursor *cursor, StateEntry *entry);
+extern StateEntry *transition_combine(OperatorSpec *spec, AggregateSpec *agg, StateCursor *cursor, StateEntry *entry,
+									  const char *fixed, const char *base);
+extern Datum transition_final(OperatorSpec *spec, AggregateSpec *agg, const char *fixed, const char *base, bool *isnull);
+
+/* ---- buffered.c ---- */
+
+extern void buffered_init(OperatorSpec *spec, AggregateSpec *agg);
+extern void buffered_write(const OperatorSpec *spec, const AggregateSpec *agg, const Datum *values, const bool *isnull, StringInfo into);
+extern Datum buffered_final(OperatorSpec *spec, AggregateSpec *agg, const char *fixed, const char *base, bool *isnull);
+
+/* ---- rows.c ---- */
+
+typedef struct OperatorRow
+{
+	struct OperatorRow *next;	/* of the same key group */
+	uint32		hash;
+	uint16		key_meta;
+	bool		late;			/* for all of its windows */
+	int64		slice;
+	uint64		place;			/* tid as a number: row of the feed, source */
+	uint64		nulls;
+	const char *key;
+	Datum		values[FLEXIBLE_ARRAY_MEMBER];
+} OperatorRow;
+
+/* Rows of the row query that wait for being applied. */
+typedef struct OperatorRows
+{
+	DestReceiver pub;
+	OperatorSpec *spec;
+	Arena		arena;
+	StringInfoData key;
+	OperatorRow *first[STATE_GROUPS];
+	OperatorRow **last[STATE_GROUPS];
+	OperatorRow *late_first;	/* rows that some window is too late for, linked by "next" */
+	OperatorRow **late_last;
+	int64		nrows;
+	int64		nlate;
+	Size		bytes;
+	TimestampTz watermark;		/* rules lateness; WATERMARK_NONE: nothing is late */
+
+	/* the slice that the last row lay in, and its borders */
+	int64		last_slice;
+	TimestampTz slice_begin;
+	TimestampTz slice_end;
+	bool		slice_late;		/* for all windows */
+	bool		slice_partly;	/* for some */
+
+	/* what stood here at the last rows_mark() */
+	OperatorRow **marked_last[STATE_GROUPS];
+	OperatorRow **marked_late_last;
+	int64		marked_rows;
+	int64		marked_late;
+} OperatorRows;
+
+extern OperatorRows *rows_create(OperatorSpec *spec, MemoryContext cxt);
+extern void rows_reset(OperatorRows *rows);
+/* what came since the last mark is forgotten; resetting sets a mark */
+extern void rows_mark(OperatorRows *rows);
+extern void rows_forget(OperatorRows *rows);
+/* before a batch: the watermark that rules */
+extern void rows_watermark(OperatorRows *rows, TimestampTz watermark);
+/*
+ * Windows that a slice is part of, by the slice that they end before: from
+ * slice + 1 to the last one.  Where they begin: operator_window_begin().
+ */
+extern int64 operator_last_end(const OperatorSpec *spec, int64 slice);
+extern int64 operator_window_begin(const OperatorSpec *spec, int64 end);
+/* is it too late for the window that ends there? */
+extern bool operator_is_late(const OperatorSpec *spec, TimestampTz window_end, TimestampTz watermark);
+
+/* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
+extern void operator_apply(OperatorRows *rows, StateArea *area);
+/* panes may be gone: forget what is remembered of them */
+extern void operator_epoch_ended(void);
+
+/* ---- fire.c ---- */
+
+typedef struct FireUnit
+{
+	TimestampTz window_start;
+	TimestampTz window_end;
+	StatePane  *pane;			/* all of its entries, or */
+	StateChunk *merged;			/* STATE_GROUPS chunks of our own, or */
+	List	   *blocks;			/* of FireBlock: records of a cut */
+} FireUnit;
+
+typedef struct FireBlock
+{
+	const char *runs;
+	Size		bytes;
+} FireBlock;
+
+/* What an operator gives out at the end of an epoch. */
+typedef struct FireSet
+{
+	OperatorSpec *spec;
+	StateArea  *area;
+	List	   *units;			/* of FireUnit */
+	int64		rows;			/* given out by the last scan */
+} FireSet;
+
+typedef struct FireScan
+{
+	FireSet    *set;
+	int			unit;			/* present */
+	int			group;
+	uint32		at;
+	bool		open;
+	StateCursor cursor;
+	const char *p;				/* in a block */
+	const char *end;
+	const StateRun *run;
+	uint32		left;			/* records of the run */
+	int			block;
+} FireScan;
+
+/* by operator number, while the launcher runs the output plan; NULL: nobody does */
+extern FireSet *operator_fire_sets;
+
+extern void fire_scan_begin(FireScan *scan, FireSet *set);
+/* the next group as values of the output columns, in group_cxt; false: no more */
+extern bool fire_scan_next(FireScan *scan, Datum *values, bool *isnull);
+/* one window from its slices */
+extern StateChunk *fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n);
+extern void fire_merged_free(StateArea *area, StateChunk *merged);
+
+#endif							/* STREAMPROC_OPERATOR_H */

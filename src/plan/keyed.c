@@ -1,0 +1,606 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed.c
+ *	  The grouped aggregation of a topic as a node of PostgreSQL's plans.
+ *
+ * The planner plans the whole statement.  At the place of Agg a hook puts a
+ * CustomScan whose child is the input of the aggregation, projected to
+ *
+ *		keys, event time, place of the message, arguments and filters
+ *
+ * The child is the row query that each task runs for each batch.  What stands above
+ * is the output plan, which the launcher runs at the end of an epoch; there
+ * the node gives out the groups of operator_fire_sets, and has no child.
+ *
+ * custom_private holds what both sides need: see enum KeyedItem.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "commands/explain.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/extensible.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/planner.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "plan/keyed.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+bool		keyed_planning = false;
+
+static create_upper_paths_hook_type prev_upper_paths_hook = NULL;
+
+typedef enum KeyedItem
+{
+	KEYED_NUMBER,				/* Integer */
+	KEYED_WINDOW,				/* FuncExpr of a window function, or NULL */
+	KEYED_COLUMNS,				/* IntList: number of keys, event time, place */
+	KEYED_EQOPS,				/* OidList, by key */
+	KEYED_OUTPUT,				/* IntList: kind, number, ... */
+	KEYED_ARGS,					/* List of IntList, by aggregate */
+	KEYED_FILTERS				/* IntList, by aggregate */
+} KeyedItem;
+
+static Node *keyed_create_state(CustomScan *scan);
+static void keyed_begin(CustomScanState *node, EState *estate, int eflags);
+static TupleTableSlot *keyed_exec(CustomScanState *node);
+static void keyed_end(CustomScanState *node);
+static void keyed_rescan(CustomScanState *node);
+static void keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es);
+static Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
+							 List *tlist, List *clauses, List *custom_plans);
+
+static const CustomPathMethods keyed_path_methods = {
+	.CustomName = "Streamproc Aggregate",
+	.PlanCustomPath = keyed_plan_path,
+};
+
+static const CustomScanMethods keyed_scan_methods = {
+	.CustomName = "Streamproc Aggregate",
+	.CreateCustomScanState = keyed_create_state,
+};
+
+static const CustomExecMethods keyed_exec_methods = {
+	.CustomName = "Streamproc Aggregate",
+	.BeginCustomScan = keyed_begin,
+	.ExecCustomScan = keyed_exec,
+	.EndCustomScan = keyed_end,
+	.ReScanCustomScan = keyed_rescan,
+	.ExplainCustomScan = keyed_explain,
+};
+
+typedef struct KeyedState
+{
+	CustomScanState css;
+	FireScan	scan;
+	bool		firing;
+} KeyedState;
+
+/* ---- planning ---- */
+
+static bool
+is_marker(Node *node, Oid place)
+{
+	return IsA(node, Aggref) && ((Aggref *) node)->aggfnoid == place;
+}
+
+/* The marker of keyed_prepare() in HAVING; *rest: the other conditions. */
+static Aggref *
+take_marker(PlannerInfo *root, List **rest)
+{
+	List	   *quals = (List *) root->parse->havingQual;
+	Oid			place;
+	Aggref	   *marker = NULL;
+	ListCell   *lc;
+
+	*rest = NIL;
+	if (quals == NIL)
+		return NULL;
+	place = keyed_place_aggregate();
+	foreach(lc, quals)
+	{
+		if (is_marker(lfirst(lc), place))
+			marker = lfirst(lc);
+		else
+			*rest = lappend(*rest, lfirst(lc));
+	}
+	return marker;
+}
+
+typedef struct OutputUse
+{
+	List	   *keys;			/* expressions that are grouped by */
+	List	   *aggs;			/* distinct Aggrefs */
+	List	   *others;			/* what depends on keys by a primary key */
+	bool		grouping;
+} OutputUse;
+
+static bool
+output_walker(Node *node, OutputUse *use)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		use->aggs = list_append_unique(use->aggs, node);
+		return false;
+	}
+	if (IsA(node, GroupingFunc))
+		use->grouping = true;
+	if (list_member(use->keys, node))
+		return false;
+	if (IsA(node, Var) || IsA(node, PlaceHolderVar))
+	{
+		use->others = list_append_unique(use->others, node);
+		return false;
+	}
+	return expression_tree_walker(node, output_walker, use);
+}
+
+static bool
+is_window_border(Node *node, bool *is_end)
+{
+	WindowFunction function = IsA(node, FuncExpr) ? window_function(((FuncExpr *) node)->funcid) : WINDOW_FUNCTION_NONE;
+
+	*is_end = function == FUNCTION_TUMBLE_END || function == FUNCTION_HOP_END || function == FUNCTION_CUMULATE_END;
+	return function >= FUNCTION_TUMBLE_START;
+}
+
+/* Number of the column that the expression is, added where it is new. */
+static int
+target_column(PathTarget *target, Expr *expr)
+{
+	ListCell   *lc;
+
+	foreach(lc, target->exprs)
+		if (equal(lfirst(lc), expr))
+			return foreach_current_index(lc);
+	add_column_to_pathtarget(target, expr, 0);
+	if (list_length(target->exprs) > OPERATOR_MAX_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("too many keys and arguments in one SELECT of a pipeline"),
+				 errdetail("At most %d are possible.", OPERATOR_MAX_COLUMNS)));
+	return list_length(target->exprs) - 1;
+}
+
+static void
+upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOptInfo *output, void *extra)
+{
+	Query	   *parse = root->parse;
+	List	   *having;
+	Aggref	   *marker;
+	OutputUse	use = {0};
+	FuncExpr   *window = NULL;
+	PathTarget *target;
+	List	   *eqops = NIL;
+	List	   *out = NIL;
+	List	   *tlist = NIL;
+	List	   *args = NIL;
+	List	   *filters = NIL;
+	int			nkeys = 0;
+	int			at_column = -1;
+	int			place_column;
+	CustomPath *path;
+	ListCell   *lc;
+
+	if (prev_upper_paths_hook)
+		prev_upper_paths_hook(root, stage, input, output, extra);
+	if (!keyed_planning || stage != UPPERREL_GROUP_AGG)
+		return;
+	marker = take_marker(root, &having);
+	if (marker == NULL)
+		return;
+
+	target = create_empty_pathtarget();
+	foreach(lc, parse->groupClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		Expr	   *expr = (Expr *) get_sortgroupclause_expr(clause, root->processed_tlist);
+		bool		is_end;
+
+		use.keys = lappend(use.keys, expr);
+		if (is_window_border((Node *) expr, &is_end))
+		{
+			FuncExpr   *call = (FuncExpr *) expr;
+
+			if (window != NULL && !equal(window->args, call->args))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("grouping by two different windows is not supported in a pipeline"),
+						 errhint("Write two statements, one for each window.")));
+			window = call;
+			out = lappend_int(lappend_int(out, is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START), 0);
+		}
+		else
+		{
+			add_column_to_pathtarget(target, expr, clause->tleSortGroupRef);
+			eqops = lappend_oid(eqops, clause->eqop);
+			out = lappend_int(lappend_int(out, OUTPUT_KEY), nkeys++);
+		}
+		tlist = lappend(tlist, makeTargetEntry(copyObject(expr), list_length(tlist) + 1, NULL, false));
+	}
+	(void) output_walker((Node *) root->processed_tlist, &use);
+	(void) output_walker((Node *) having, &use);
+	/* columns that hang on a primary key: part of the key, so that they are there */
+	foreach(lc, use.others)
+	{
+		Expr	   *expr = lfirst(lc);
+
+		add_column_to_pathtarget(target, expr, 0);
+		eqops = lappend_oid(eqops, InvalidOid);
+		out = lappend_int(lappend_int(out, OUTPUT_KEY), nkeys++);
+		tlist = lappend(tlist, makeTargetEntry(copyObject(expr), list_length(tlist) + 1, NULL, false));
+	}
+	if (nkeys >= OPERATOR_MAX_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("too many columns to group by in a pipeline")));
+	if (window != NULL)
+		at_column = target_column(target, linitial(window->args));
+	place_column = target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
+	foreach(lc, use.aggs)
+	{
+		Aggref	   *aggref = lfirst_node(Aggref, lc);
+		List	   *columns = NIL;
+		ListCell   *la;
+
+		foreach(la, aggref->args)
+			columns = lappend_int(columns, target_column(target, ((TargetEntry *) lfirst(la))->expr));
+		foreach(la, aggref->aggdirectargs)
+			columns = lappend_int(columns, target_column(target, lfirst(la)));
+		/* a list of nothing has no type of its own */
+		args = lappend(args, columns != NIL ? (Node *) columns : (Node *) list_make1_int(-1));
+		filters = lappend_int(filters, aggref->aggfilter != NULL ? target_column(target, aggref->aggfilter) : -1);
+		out = lappend_int(lappend_int(out, OUTPUT_AGGREGATE), foreach_current_index(lc));
+		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(aggref), list_length(tlist) + 1, NULL, false));
+	}
+
+	path = makeNode(CustomPath);
+	path->path.pathtype = T_CustomScan;
+	path->path.parent = output;
+	path->path.pathtarget = output->reltarget;
+	path->path.rows = Max(input->cheapest_total_path->rows / 10, 1);
+	path->path.startup_cost = path->path.total_cost = input->cheapest_total_path->total_cost;
+	path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
+	path->custom_paths = list_make1(create_projection_path(root, input, input->cheapest_total_path, target));
+	path->custom_private = list_make1(list_make2(
+												 lappend(lappend(list_make5(makeInteger(DatumGetInt32(((Const *) ((TargetEntry *) linitial(marker->args))->expr)->constvalue)),
+																			copyObject(window),
+																			list_make3_int(nkeys, at_column, place_column),
+																			eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
+																			out != NIL ? (Node *) out : (Node *) list_make1_int(-1)),
+																 args),
+														 filters),
+												 list_make2(tlist, having)));
+	path->methods = &keyed_path_methods;
+	output->pathlist = list_make1(path);
+	output->partial_pathlist = NIL;
+}
+
+static Plan *
+keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
+				List *tlist, List *clauses, List *custom_plans)
+{
+	CustomScan *scan = makeNode(CustomScan);
+	List	   *private = linitial(best_path->custom_private);
+	List	   *others = lsecond(private);
+
+	scan->scan.plan.targetlist = tlist;
+	scan->scan.plan.qual = lsecond(others);
+	scan->custom_plans = custom_plans;
+	scan->custom_scan_tlist = linitial(others);
+	scan->custom_private = linitial(private);
+	scan->flags = best_path->flags;
+	scan->methods = &keyed_scan_methods;
+	return (Plan *) scan;
+}
+
+/* ---- execution ---- */
+
+static Node *
+keyed_create_state(CustomScan *scan)
+{
+	KeyedState *state = (KeyedState *) newNode(sizeof(KeyedState), T_CustomScanState);
+
+	state->css.methods = &keyed_exec_methods;
+	return (Node *) state;
+}
+
+static int
+scan_number(CustomScan *scan)
+{
+	return intVal(list_nth(scan->custom_private, KEYED_NUMBER));
+}
+
+static void
+keyed_begin(CustomScanState *node, EState *estate, int eflags)
+{
+	KeyedState *state = (KeyedState *) node;
+	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+	{
+		node->custom_ps = list_make1(ExecInitNode(linitial(scan->custom_plans), estate, eflags));
+		return;
+	}
+	if (operator_fire_sets == NULL)
+		elog(ERROR, "an aggregation of a pipeline was run outside of its launcher");
+	state->firing = true;
+	fire_scan_begin(&state->scan, &operator_fire_sets[scan_number(scan)]);
+}
+
+static TupleTableSlot *
+keyed_next(ScanState *node)
+{
+	KeyedState *state = (KeyedState *) node;
+	TupleTableSlot *slot = node->ss_ScanTupleSlot;
+
+	CHECK_FOR_INTERRUPTS();
+	ExecClearTuple(slot);
+	if (!fire_scan_next(&state->scan, slot->tts_values, slot->tts_isnull))
+		return slot;
+	return ExecStoreVirtualTuple(slot);
+}
+
+static bool
+keyed_recheck(ScanState *node, TupleTableSlot *slot)
+{
+	return true;
+}
+
+static TupleTableSlot *
+keyed_exec(CustomScanState *node)
+{
+	return ExecScan(&node->ss, keyed_next, keyed_recheck);
+}
+
+static void
+keyed_end(CustomScanState *node)
+{
+	if (node->custom_ps != NIL)
+		ExecEndNode(linitial(node->custom_ps));
+}
+
+static void
+keyed_rescan(CustomScanState *node)
+{
+	KeyedState *state = (KeyedState *) node;
+	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+
+	if (state->firing)
+		fire_scan_begin(&state->scan, &operator_fire_sets[scan_number(scan)]);
+	ExecScanReScan(&node->ss);
+}
+
+/* ---- what the plan says ---- */
+
+static Const *
+window_argument(FuncExpr *call, int n, const char *name)
+{
+	Node	   *arg = list_nth(call->args, n);
+
+	if (!IsA(arg, Const))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("argument \"%s\" of a window in a pipeline must be a constant", name)));
+	return (Const *) arg;
+}
+
+static void
+read_window(FuncExpr *call, OperatorPlan *plan)
+{
+	WindowFunction function = window_function(call->funcid);
+	bool		tumble = function == FUNCTION_TUMBLE_START || function == FUNCTION_TUMBLE_END;
+	bool		hop = function == FUNCTION_HOP_START || function == FUNCTION_HOP_END;
+	int			n = 1;
+	Const	   *step = window_argument(call, n, tumble ? "size" : hop ? "slide" : "step");
+	Const	   *size = tumble ? step : window_argument(call, ++n, "size");
+	Const	   *zone = window_argument(call, ++n, "zone");
+	Const	   *origin = window_argument(call, ++n, "origin");
+	TimestampTz origin_value = 0;
+
+	if (step->constisnull || size->constisnull || zone->constisnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("size and zone of a window in a pipeline must not be null")));
+	if (!origin->constisnull)
+		origin_value = DatumGetTimestampTz(origin->constvalue);
+	plan->window = tumble ? OPERATOR_TUMBLE : hop ? OPERATOR_HOP : OPERATOR_CUMULATE;
+	window_scale_init(&plan->scale, tumble ? WINDOW_TUMBLE : hop ? WINDOW_HOP : WINDOW_CUMULATE,
+					  DatumGetIntervalP(step->constvalue), DatumGetIntervalP(size->constvalue),
+					  TextDatumGetCString(zone->constvalue), origin->constisnull ? NULL : &origin_value);
+}
+
+static OperatorSpec *
+read_spec(CustomScan *scan, int statement, MemoryContext cxt)
+{
+	OperatorPlan plan = {0};
+	List	   *columns = list_nth(scan->custom_private, KEYED_COLUMNS);
+	FuncExpr   *window = list_nth(scan->custom_private, KEYED_WINDOW);
+	List	   *child_tlist = ((Plan *) linitial(scan->custom_plans))->targetlist;
+	int			nkeys = linitial_int(columns);
+	ListCell   *lc;
+
+	plan.number = scan_number(scan);
+	plan.statement = statement;
+	plan.at_column = lsecond_int(columns);
+	plan.place_column = lthird_int(columns);
+	plan.output = list_nth(scan->custom_private, KEYED_OUTPUT);
+	if (linitial_int(plan.output) < 0)
+		plan.output = NIL;
+	plan.agg_args = NIL;
+	foreach(lc, (List *) list_nth(scan->custom_private, KEYED_ARGS))
+	{
+		List	   *args = lfirst(lc);
+
+		plan.agg_args = lappend(plan.agg_args, linitial_int(args) < 0 ? NIL : args);
+	}
+	plan.agg_filters = list_nth(scan->custom_private, KEYED_FILTERS);
+	foreach(lc, child_tlist)
+	{
+		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+
+		plan.columns = lappend(plan.columns, expr);
+		if (foreach_current_index(lc) < nkeys)
+		{
+			plan.key_exprs = lappend(plan.key_exprs, expr);
+			plan.key_eqops = lappend_oid(plan.key_eqops, list_nth_oid(list_nth(scan->custom_private, KEYED_EQOPS), foreach_current_index(lc)));
+		}
+	}
+	foreach(lc, scan->custom_scan_tlist)
+	{
+		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+
+		if (IsA(expr, Aggref))
+			plan.aggrefs = lappend(plan.aggrefs, expr);
+	}
+	if (window != NULL)
+		read_window(window, &plan);
+	return operator_spec_make(&plan, cxt);
+}
+
+/* ---- collecting ---- */
+
+typedef struct CollectContext
+{
+	Program    *program;
+	Statement  *statement;
+	PlannedStmt *plan;
+	int			size;
+	List	   *init_plans;		/* of the nodes above */
+	List	   *output_subplans;	/* IntList: indexes of those that hold an operator or ModifyTable */
+	int			subplan;		/* index of the one that is walked, -1: the main plan */
+} CollectContext;
+
+static PlannedStmt *
+row_query(CollectContext *cxt, CustomScan *scan)
+{
+	PlannedStmt *whole = cxt->plan;
+	PlannedStmt *rows = makeNode(PlannedStmt);
+	Plan	   *child = copyObject((Plan *) linitial(scan->custom_plans));
+	ListCell   *lc;
+
+	*rows = *whole;
+	/* init plans of the operator and above must hang where they are used; a copy for this plan */
+	child->initPlan = list_concat(copyObject(cxt->init_plans), child->initPlan);
+	rows->planTree = child;
+	rows->commandType = CMD_SELECT;
+	rows->hasReturning = false;
+	rows->hasModifyingCTE = false;
+	rows->resultRelations = NIL;
+	rows->rowMarks = NIL;
+	rows->canSetTag = true;
+	/* rights on the sink are not asked for a query that only reads: it runs in a read-only transaction */
+	rows->rtable = copyObject(whole->rtable);
+	foreach(lc, rows->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->requiredPerms & ~ACL_SELECT)
+			rte->requiredPerms = 0;
+	}
+	return rows;
+}
+
+static bool
+collect_walker(PlanState *state, CollectContext *cxt)
+{
+	int			above;
+
+	if (state == NULL)
+		return false;
+	above = list_length(cxt->init_plans);
+	cxt->init_plans = list_concat(cxt->init_plans, state->plan->initPlan);
+	if (cxt->subplan >= 0 && (IsA(state->plan, ModifyTable) ||
+							  (IsA(state->plan, CustomScan) && ((CustomScan *) state->plan)->methods == &keyed_scan_methods)))
+		cxt->output_subplans = list_append_unique_int(cxt->output_subplans, cxt->subplan);
+	if (IsA(state->plan, CustomScan) && ((CustomScan *) state->plan)->methods == &keyed_scan_methods)
+	{
+		CustomScan *scan = (CustomScan *) state->plan;
+		MemoryContext old = MemoryContextSwitchTo(cxt->program->cxt);
+		int			number = scan_number(scan);
+		KeyedNode  *node = &cxt->program->keyed[number];
+
+		if (node->spec == NULL)
+		{
+			node->spec = read_spec(scan, cxt->statement->number, cxt->program->cxt);
+			node->rows = rows_create(node->spec, cxt->program->cxt);
+			cxt->program->nkeyed = Max(cxt->program->nkeyed, number + 1);
+		}
+		node->query[cxt->size] = row_query(cxt, scan);
+		MemoryContextSwitchTo(old);
+	}
+	(void) planstate_tree_walker(state, collect_walker, cxt);
+	cxt->init_plans = list_truncate(cxt->init_plans, above);
+	return false;
+}
+
+void
+keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size)
+{
+	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1};
+	QueryDesc  *desc;
+	ListCell   *lc;
+	int			i;
+
+	desc = CreateQueryDesc(plan, "", GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
+	ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);
+	(void) collect_walker(desc->planstate, &cxt);
+	foreach(lc, desc->estate->es_subplanstates)
+	{
+		cxt.subplan = foreach_current_index(lc);
+		(void) collect_walker(lfirst(lc), &cxt);
+	}
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+
+	/* a row query must not start what belongs to the output */
+	for (i = 0; i < program->nkeyed; i++)
+	{
+		KeyedNode  *node = &program->keyed[i];
+		ListCell   *ls;
+
+		if (node->spec == NULL || node->spec->statement != statement->number || node->query[size] == NULL)
+			continue;
+		node->query[size]->subplans = list_copy(node->query[size]->subplans);
+		foreach(ls, cxt.output_subplans)
+			lfirst(list_nth_cell(node->query[size]->subplans, lfirst_int(ls))) = NULL;
+	}
+}
+
+/* ---- EXPLAIN ---- */
+
+static void
+keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
+{
+	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+	OperatorSpec *spec = read_spec(scan, 0, CurrentMemoryContext);
+	static const char *const windows[] = {"none", "tumble", "hop", "cumulate"};
+	int			i;
+
+	ExplainPropertyInteger("Operator", NULL, spec->number, es);
+	ExplainPropertyText("Windows", windows[spec->window], es);
+	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
+		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
+	for (i = 0; i < spec->naggs; i++)
+		ExplainPropertyText(spec->aggs[i].name, operator_kind_name(&spec->aggs[i]), es);
+}
+
+void
+keyed_init(void)
+{
+	RegisterCustomScanMethods(&keyed_scan_methods);
+	prev_upper_paths_hook = create_upper_paths_hook;
+	create_upper_paths_hook = upper_paths;
+}

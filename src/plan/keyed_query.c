@@ -1,0 +1,367 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed_query.c
+ *	  A statement is prepared for the planner: what the operator will need is
+ *	  made part of the Query, so that the planner carries it through whatever
+ *	  joins and subqueries there are.
+ *
+ * Each SELECT that groups the rows of a topic gets one more condition in
+ * HAVING: the aggregate streamproc.place(number, ctid of the topic's row).  It
+ * names the operator, and its argument is what errors and late rows are traced
+ * back to their message by.  The hook (keyed.c) takes it out again.
+ *
+ * hop() and cumulate() give several rows for each message.  Where their
+ * windows are grouped by, they are exchanged for functions that give one, the
+ * slice; the operator makes windows of slices.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "plan/keyed.h"
+#include "plan/legality.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#define PLACE_NAME "streamproc_place"
+
+static Oid
+extension_function(const char *name, int nargs, const Oid *types)
+{
+	oidvector  *args = buildoidvector(types, nargs);
+	Oid			schema = get_namespace_oid("streamproc", false);
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+										   PointerGetDatum(args), ObjectIdGetDatum(schema));
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function streamproc.%s does not exist", name),
+				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
+	return function;
+}
+
+Oid
+keyed_place_aggregate(void)
+{
+	return extension_function("place", 2, (Oid[]) {INT4OID, TIDOID});
+}
+
+WindowFunction
+window_function(Oid function)
+{
+	static const struct
+	{
+		const char *name;
+		WindowFunction function;
+	}			names[] =
+	{
+		{"tumble", FUNCTION_TUMBLE},
+		{"hop", FUNCTION_HOP},
+		{"cumulate", FUNCTION_CUMULATE},
+		{"tumble_start", FUNCTION_TUMBLE_START},
+		{"tumble_end", FUNCTION_TUMBLE_END},
+		{"hop_slice_start", FUNCTION_HOP_START},
+		{"hop_slice_end", FUNCTION_HOP_END},
+		{"cumulate_slice_start", FUNCTION_CUMULATE_START},
+		{"cumulate_slice_end", FUNCTION_CUMULATE_END},
+	};
+	char	   *name;
+	int			i;
+
+	/* functions of PostgreSQL itself are most of those that are asked for */
+	if (function < FirstNormalObjectId || get_func_namespace(function) != get_namespace_oid("streamproc", true))
+		return WINDOW_FUNCTION_NONE;
+	name = get_func_name(function);
+	for (i = 0; i < (int) lengthof(names); i++)
+		if (strcmp(name, names[i].name) == 0)
+			return names[i].function;
+	return WINDOW_FUNCTION_NONE;
+}
+
+/* ---- the place of the message ---- */
+
+static Var *expose_place(Query *query, List *outer);
+
+/* One more column of the query's result; its number. */
+static AttrNumber
+add_column(Query *query, Var *var)
+{
+	AttrNumber	resno = list_length(query->targetList) + 1;
+
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) var, resno, pstrdup(PLACE_NAME), false));
+	return resno;
+}
+
+static AttrNumber
+place_column_of(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resname != NULL && strcmp(tle->resname, PLACE_NAME) == 0)
+			return tle->resno;
+	}
+	return InvalidAttrNumber;
+}
+
+static void
+add_setop_column(Node *node)
+{
+	SetOperationStmt *op = (SetOperationStmt *) node;
+
+	if (!IsA(node, SetOperationStmt))
+		return;
+	op->colTypes = lappend_oid(op->colTypes, TIDOID);
+	op->colTypmods = lappend_int(op->colTypmods, -1);
+	op->colCollations = lappend_oid(op->colCollations, InvalidOid);
+	add_setop_column(op->larg);
+	add_setop_column(op->rarg);
+}
+
+/* The query gives out the place of the message too; the column. */
+static AttrNumber
+place_as_column(Query *query, List *outer)
+{
+	AttrNumber	column = place_column_of(query);
+	ListCell   *lc;
+	int			first = 0;
+
+	check_stack_depth();
+	if (column != InvalidAttrNumber)
+		return column;
+	if (query->setOperations == NULL)
+		return add_column(query, expose_place(query, outer));
+	/* UNION ALL: each branch reads a topic; its branches are its whole range table */
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind != RTE_SUBQUERY || !legality_rte_reads_topic(rte, query, outer))
+			continue;
+		column = place_as_column(rte->subquery, lcons(query, outer));
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
+		if (first == 0)
+			first = foreach_current_index(lc) + 1;
+	}
+	add_setop_column(query->setOperations);
+	return add_column(query, makeVar(first, column, TIDOID, -1, InvalidOid, 0));
+}
+
+/* The place as an expression of the query itself. */
+static Var *
+expose_place(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		Index		varno = foreach_current_index(lc) + 1;
+		AttrNumber	column;
+
+		if ((int) varno == query->resultRelation || !legality_rte_reads_topic(rte, query, outer))
+			continue;
+		if (rte->rtekind == RTE_RELATION)
+			return makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
+		if (rte->rtekind == RTE_SUBQUERY)
+		{
+			column = place_as_column(rte->subquery, lcons(query, outer));
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
+			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
+		}
+		if (rte->rtekind == RTE_CTE)
+		{
+			Query	   *home;
+			List	   *home_outer;
+			CommonTableExpr *cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			Query	   *sub = castNode(Query, cte->ctequery);
+			bool		fresh = place_column_of(sub) == InvalidAttrNumber;
+
+			column = place_as_column(sub, lcons(home, home_outer));
+			if (fresh)
+			{
+				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(PLACE_NAME)));
+				cte->ctecoltypes = lappend_oid(cte->ctecoltypes, TIDOID);
+				cte->ctecoltypmods = lappend_int(cte->ctecoltypmods, -1);
+				cte->ctecolcollations = lappend_oid(cte->ctecolcollations, InvalidOid);
+			}
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
+			rte->coltypes = lappend_oid(rte->coltypes, TIDOID);
+			rte->coltypmods = lappend_int(rte->coltypmods, -1);
+			rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
+			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
+		}
+	}
+	elog(ERROR, "a query that groups a topic does not read one");
+}
+
+static void
+add_marker(Query *query, List *outer, int number)
+{
+	Aggref	   *marker = makeNode(Aggref);
+	Const	   *op = makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(number), false, true);
+
+	marker->aggfnoid = keyed_place_aggregate();
+	marker->aggtype = BOOLOID;
+	marker->aggargtypes = list_make2_oid(INT4OID, TIDOID);
+	marker->args = list_make2(makeTargetEntry((Expr *) op, 1, NULL, false),
+							  makeTargetEntry((Expr *) expose_place(query, outer), 2, NULL, false));
+	marker->aggkind = AGGKIND_NORMAL;
+	marker->aggsplit = AGGSPLIT_SIMPLE;
+	marker->aggno = marker->aggtransno = -1;
+	marker->location = -1;
+	query->havingQual = make_and_qual(query->havingQual, (Node *) marker);
+	query->hasAggs = true;
+}
+
+/* ---- slices ---- */
+
+typedef struct WindowUse
+{
+	int			varno;
+	bool		in_aggregate;
+	bool		elsewhere;
+} WindowUse;
+
+static bool
+window_use_walker(Node *node, WindowUse *use)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if (var->varno == use->varno && var->varlevelsup == 0)
+			use->elsewhere = true;
+		return false;
+	}
+	return expression_tree_walker(node, window_use_walker, use);
+}
+
+static bool
+aggregate_use_walker(Node *node, WindowUse *use)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		WindowUse	inner = {use->varno};
+
+		(void) expression_tree_walker(node, window_use_walker, &inner);
+		use->in_aggregate |= inner.elsewhere;
+		return false;
+	}
+	return expression_tree_walker(node, aggregate_use_walker, use);
+}
+
+/* Is column "attno" of the FROM item grouped by? */
+static bool
+grouped_by(Query *query, int varno, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+
+		if (IsA(expr, Var) && ((Var *) expr)->varno == varno && ((Var *) expr)->varattno == attno &&
+			((Var *) expr)->varlevelsup == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+exchange_slices(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		int			varno = foreach_current_index(lc) + 1;
+		WindowUse	use = {varno};
+		FuncExpr   *call;
+		WindowFunction function;
+		const char *name;
+
+		if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
+			continue;
+		call = (FuncExpr *) ((RangeTblFunction *) linitial(rte->functions))->funcexpr;
+		function = IsA(call, FuncExpr) ? window_function(call->funcid) : WINDOW_FUNCTION_NONE;
+		if (function != FUNCTION_HOP && function != FUNCTION_CUMULATE)
+			continue;
+		/* only filtered or counted, a window is a row like any other */
+		if (!grouped_by(query, varno, 1) && !grouped_by(query, varno, 2))
+			continue;
+		name = function == FUNCTION_HOP ? "hop" : "cumulate";
+		if (function == FUNCTION_CUMULATE && !grouped_by(query, varno, 2))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("windows of cumulate() that are grouped only by window_start are not supported in a pipeline"),
+					 errhint("GROUP BY window_start, window_end.")));
+		(void) window_use_walker((Node *) query->jointree, &use);
+		(void) aggregate_use_walker((Node *) query->targetList, &use);
+		(void) aggregate_use_walker(query->havingQual, &use);
+		if (use.elsewhere || use.in_aggregate)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("window_start and window_end of %s() in WHERE, JOIN or in an aggregate are not supported in a pipeline", name),
+					 errhint("Use them in GROUP BY, HAVING and the select list.")));
+		call->funcid = extension_function(function == FUNCTION_HOP ? "hop_slice" : "cumulate_slice", 5,
+										  (Oid[]) {TIMESTAMPTZOID, INTERVALOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID});
+	}
+}
+
+/* ---- the walk ---- */
+
+void
+keyed_prepare(Query *query, List *outer, int *next)
+{
+	ListCell   *lc;
+	List	   *around = lcons(query, outer);
+	bool		reads_topic = false;
+
+	check_stack_depth();
+	foreach(lc, query->cteList)
+	{
+		CommonTableExpr *cte = lfirst(lc);
+
+		keyed_prepare(castNode(Query, cte->ctequery), around, next);
+	}
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_SUBQUERY)
+			keyed_prepare(rte->subquery, around, next);
+		if (foreach_current_index(lc) + 1 != query->resultRelation && legality_rte_reads_topic(rte, query, outer))
+			reads_topic = true;
+	}
+	if (!reads_topic || !legality_is_grouped(query))
+		return;
+	if (*next == STATE_MAX_OPERATORS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
+				 errhint("Make several pipelines of it.")));
+	exchange_slices(query);
+	add_marker(query, outer, (*next)++);
+}

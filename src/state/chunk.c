@@ -1,0 +1,351 @@
+/*-------------------------------------------------------------------------
+ *
+ * chunk.c
+ *	  One chunk: a table of slots (hash, offset) over a region of bytes.
+ *
+ *	  region:	8 bytes that nobody uses (offset 0 is "none"), then entries
+ *				and the blobs of entries, in the order in which they were made
+ *	  entry:	StateEntry, fixed part, key, filled up to 8 bytes
+ *	  blob:		uint32 capacity, then so many bytes, filled up to 8
+ *
+ * To walk over the entries, blobs must be told from them: each thing in the
+ * region is reached from a slot, so a walk goes over the slots.
+ *
+ * The region grows by an eighth, with at least 256 bytes: at a million keys what is
+ * allocated but not used is seen in the memory per key, and copying an entry
+ * eight times in its life is cheap.  Blobs that were given up are thrown out
+ * when the region grows.  Entries are never deleted alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <xxhash.h>
+
+#include "state/state.h"
+#include "utils/memutils.h"
+
+#define FIRST_SLOTS		8
+/* full to three quarters */
+#define SLOTS_FULL(n)	((n) / 4 * 3)
+#define REGION_STEP		32		/* units */
+#define REGION_MAX		PG_UINT32_MAX
+
+uint32
+state_hash(const char *key, uint16 meta)
+{
+	uint64		h = XXH3_64bits_withSeed(key, STATE_KEY_LEN(meta), meta & STATE_KEY_NULLS);
+
+	return (uint32) (h ^ (h >> 32));
+}
+
+void
+state_cursor_open(StateCursor *cursor, StateArea *area, int op, StateChunk *chunk)
+{
+	cursor->area = area;
+	cursor->op = &area->root->op[op];
+	cursor->chunk = chunk;
+	cursor->slots = chunk->nslots > 0 ? dsa_get_address(area->dsa, chunk->slots) : NULL;
+	cursor->data = chunk->size > 0 ? dsa_get_address(area->dsa, chunk->data) : NULL;
+	cursor->dirty = chunk->dirty_size > 0 ? dsa_get_address(area->dsa, chunk->dirty) : NULL;
+}
+
+static inline StateEntry *
+entry_at(const char *data, uint32 offset)
+{
+	return (StateEntry *) (data + (Size) offset * 8);
+}
+
+static inline uint32
+entry_units(const StateOperator *op, uint16 meta)
+{
+	return (sizeof(StateEntry) + op->fixed_size + STATE_KEY_LEN(meta) + 7) / 8;
+}
+
+/* ---- the region ---- */
+
+/* Capacity of a blob's place in units, its header included. */
+static inline uint32
+blob_units(const char *data, uint32 offset)
+{
+	return (uint32) ((sizeof(uint32) + *(uint32 *) (data + (Size) offset * 8) + 7) / 8);
+}
+
+/* Copies what is alive into a new region; offsets in slots, entries and the list of changes follow. */
+static void
+compact_into(StateCursor *cursor, char *to)
+{
+	StateChunk *chunk = cursor->chunk;
+	uint32		used = 1;
+	uint32		i;
+	uint32		d = 0;
+	int			b;
+
+	for (i = 0; i < chunk->nslots; i++)
+	{
+		StateEntry *from;
+		StateEntry *entry;
+		uint32		units;
+
+		if (cursor->slots[i].offset == 0)
+			continue;
+		from = entry_at(cursor->data, cursor->slots[i].offset);
+		units = entry_units(cursor->op, from->key_meta);
+		entry = entry_at(to, used);
+		memcpy(entry, from, (Size) units * 8);
+		cursor->slots[i].offset = used;
+		/* the list is made anew, in another order */
+		if (entry->dirty)
+			cursor->dirty[d++] = used;
+		used += units;
+		for (b = 0; b < (int) cursor->op->nblobs; b++)
+		{
+			StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + cursor->op->blob[b]);
+
+			if (blob->offset == 0)
+				continue;
+			units = blob_units(cursor->data, blob->offset);
+			memcpy(to + (Size) used * 8, cursor->data + (Size) blob->offset * 8, (Size) units * 8);
+			blob->offset = used;
+			used += units;
+		}
+	}
+	Assert(d == chunk->ndirty);
+	chunk->used = used;
+	chunk->garbage = 0;
+}
+
+/* Room for so many units more; entries may move. */
+static void
+make_room(StateCursor *cursor, uint32 units)
+{
+	StateChunk *chunk = cursor->chunk;
+	uint64		live;
+	uint64		size;
+	dsa_pointer fresh;
+	char	   *to;
+
+	if (chunk->size > 0 && units <= chunk->size - chunk->used)
+		return;
+	live = chunk->size > 0 ? chunk->used - chunk->garbage : 1;
+	size = live + units;
+	size += Max(size / 8, REGION_STEP);
+	if (size > REGION_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("state of a key group is too large")));
+	fresh = state_alloc(cursor->area, size * 8);
+	to = dsa_get_address(cursor->area->dsa, fresh);
+	if (chunk->size == 0)
+		chunk->used = 1;
+	else if (chunk->garbage == 0)
+		memcpy(to, cursor->data, (Size) chunk->used * 8);
+	else
+		compact_into(cursor, to);
+	state_free(cursor->area, chunk->data, (Size) chunk->size * 8);
+	chunk->data = fresh;
+	chunk->size = (uint32) size;
+	cursor->data = to;
+}
+
+static void
+grow_slots(StateCursor *cursor)
+{
+	StateChunk *chunk = cursor->chunk;
+	uint32		n = Max(FIRST_SLOTS, chunk->nslots * 2);
+	dsa_pointer fresh = state_alloc0(cursor->area, sizeof(StateSlot) * n);
+	StateSlot  *to = dsa_get_address(cursor->area->dsa, fresh);
+	uint32		i;
+
+	for (i = 0; i < chunk->nslots; i++)
+	{
+		uint32		at;
+
+		if (cursor->slots[i].offset == 0)
+			continue;
+		at = cursor->slots[i].hash & (n - 1);
+		while (to[at].offset != 0)
+			at = (at + 1) & (n - 1);
+		to[at] = cursor->slots[i];
+	}
+	state_free(cursor->area, chunk->slots, sizeof(StateSlot) * chunk->nslots);
+	chunk->slots = fresh;
+	chunk->nslots = n;
+	cursor->slots = to;
+}
+
+/* ---- entries ---- */
+
+static inline bool
+same_key(const StateOperator *op, const StateEntry *entry, const char *key, uint16 meta)
+{
+	return entry->key_meta == meta && memcmp(state_entry_key(op, entry), key, STATE_KEY_LEN(meta)) == 0;
+}
+
+StateEntry *
+state_entry_find(StateCursor *cursor, uint32 hash, const char *key, uint16 meta)
+{
+	uint32		mask = cursor->chunk->nslots - 1;
+	uint32		at = hash & mask;
+
+	if (cursor->chunk->nslots == 0)
+		return NULL;
+	for (; cursor->slots[at].offset != 0; at = (at + 1) & mask)
+	{
+		StateEntry *entry;
+
+		if (cursor->slots[at].hash != hash)
+			continue;
+		entry = entry_at(cursor->data, cursor->slots[at].offset);
+		if (likely(same_key(cursor->op, entry, key, meta)))
+			return entry;
+	}
+	return NULL;
+}
+
+StateEntry *
+state_entry_make(StateCursor *cursor, uint32 hash, const char *key, uint16 meta, bool *found)
+{
+	StateChunk *chunk = cursor->chunk;
+	StateEntry *entry = state_entry_find(cursor, hash, key, meta);
+	uint32		units;
+	uint32		at;
+
+	*found = entry != NULL;
+	if (entry != NULL)
+		return entry;
+
+	if (chunk->nentries >= SLOTS_FULL(chunk->nslots))
+		grow_slots(cursor);
+	units = entry_units(cursor->op, meta);
+	make_room(cursor, units);
+	entry = entry_at(cursor->data, chunk->used);
+	memset(entry, 0, sizeof(StateEntry) + cursor->op->fixed_size);
+	entry->key_meta = meta;
+	memcpy(state_entry_key(cursor->op, entry), key, STATE_KEY_LEN(meta));
+	for (at = hash & (chunk->nslots - 1); cursor->slots[at].offset != 0;)
+		at = (at + 1) & (chunk->nslots - 1);
+	cursor->slots[at].hash = hash;
+	cursor->slots[at].offset = chunk->used;
+	chunk->used += units;
+	chunk->nentries++;
+	state_entry_mark_slow(cursor, entry);
+	return entry;
+}
+
+void
+state_entry_mark_slow(StateCursor *cursor, StateEntry *entry)
+{
+	StateChunk *chunk = cursor->chunk;
+
+	if (chunk->ndirty == chunk->dirty_size)
+	{
+		uint32		size = Max(8, chunk->dirty_size + chunk->dirty_size / 2);
+		dsa_pointer fresh = state_alloc(cursor->area, sizeof(uint32) * size);
+		uint32	   *to = dsa_get_address(cursor->area->dsa, fresh);
+
+		if (chunk->ndirty > 0)
+			memcpy(to, cursor->dirty, sizeof(uint32) * chunk->ndirty);
+		state_free(cursor->area, chunk->dirty, sizeof(uint32) * chunk->dirty_size);
+		chunk->dirty = fresh;
+		chunk->dirty_size = size;
+		cursor->dirty = to;
+	}
+	entry->dirty = 1;
+	cursor->dirty[chunk->ndirty++] = (uint32) (((char *) entry - cursor->data) / 8);
+}
+
+StateEntry *
+state_entry_next(StateCursor *cursor, uint32 *at)
+{
+	while (*at < cursor->chunk->nslots)
+	{
+		StateSlot  *slot = &cursor->slots[(*at)++];
+
+		if (slot->offset != 0)
+			return entry_at(cursor->data, slot->offset);
+	}
+	return NULL;
+}
+
+/* ---- blobs ---- */
+
+/* A place of this capacity for the blob at "at" of the entry; its old bytes are kept where "keep". */
+static StateEntry *
+move_blob(StateCursor *cursor, StateEntry *entry, uint32 at, Size capacity, bool keep)
+{
+	StateChunk *chunk = cursor->chunk;
+	uint32		units;
+	StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+	char	   *to;
+
+	if (capacity > MaxAllocSize)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("state of a key is too large")));
+	units = (uint32) ((sizeof(uint32) + capacity + 7) / 8);
+	if (chunk->size == 0 || units > chunk->size - chunk->used)
+	{
+		/* where the entry is after the move is known by its key: its offset changes when garbage is thrown out */
+		uint16		meta = entry->key_meta;
+		uint32		hash = state_hash(state_entry_key(cursor->op, entry), meta);
+		uint32		offset = (uint32) (((char *) entry - cursor->data) / 8);
+		uint32		mask = chunk->nslots - 1;
+		uint32		slot = hash & mask;
+
+		while (cursor->slots[slot].offset != offset)
+			slot = (slot + 1) & mask;
+		make_room(cursor, units);
+		entry = entry_at(cursor->data, cursor->slots[slot].offset);
+		blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+	}
+	to = cursor->data + (Size) chunk->used * 8;
+	*(uint32 *) to = (uint32) (units * 8 - sizeof(uint32));
+	if (blob->offset != 0)
+	{
+		if (keep)
+			memcpy(to + sizeof(uint32), state_blob_bytes(cursor->data, blob), blob->len);
+		chunk->garbage += blob_units(cursor->data, blob->offset);
+	}
+	blob->offset = chunk->used;
+	chunk->used += units;
+	return entry;
+}
+
+static inline Size
+blob_capacity(StateCursor *cursor, const StateBlob *blob)
+{
+	return blob->offset == 0 ? 0 : *(uint32 *) (cursor->data + (Size) blob->offset * 8);
+}
+
+StateEntry *
+state_blob_set(StateCursor *cursor, StateEntry *entry, uint32 at, const char *bytes, Size len)
+{
+	StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+
+	if (blob->offset == 0 || len > blob_capacity(cursor, blob))
+	{
+		/* one that has grown once will grow again */
+		entry = move_blob(cursor, entry, at, blob->offset == 0 ? len : len + len / 8, false);
+		blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+	}
+	memcpy(unconstify(char *, state_blob_bytes(cursor->data, blob)), bytes, len);
+	blob->len = (uint32) len;
+	return entry;
+}
+
+StateEntry *
+state_blob_append(StateCursor *cursor, StateEntry *entry, uint32 at, const char *bytes, Size len)
+{
+	StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+	Size		need = (Size) blob->len + len;
+
+	if (blob->offset == 0 || need > blob_capacity(cursor, blob))
+	{
+		entry = move_blob(cursor, entry, at, blob->offset == 0 ? need : need + need / 2, true);
+		blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+	}
+	memcpy(unconstify(char *, state_blob_bytes(cursor->data, blob)) + blob->len, bytes, len);
+	blob->len = (uint32) need;
+	return entry;
+}

@@ -1,0 +1,1093 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed_launcher.c
+ *	  The launcher of a keyed pipeline: when an epoch ends, what it gives out,
+ *	  and its commit.
+ *
+ * WHEN
+ *	  No task is behind (its last batch was not full): streamproc.min_commit_interval
+ *	  after the first row of the epoch.  Else after four times what the last stop
+ *	  and commit took, at least that, at most checkpoint_interval.  Also where
+ *	  silence lets the watermark close a window, and before a stop.
+ *
+ * THE COMMIT
+ *	  One transaction: the statements on the groups that the epoch gives out,
+ *	  dead letters and late rows, segments of the state, the position of all
+ *	  partitions.  If it fails for a reason that passes it is run again from the
+ *	  same cut; the tasks go on meanwhile.  No lock is held while the launcher
+ *	  waits for tasks: stop and cut are over before the transaction begins.
+ *
+ * What is read while tasks work on the next epoch they cannot reach: closed
+ * panes, and copies.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "checkpoint/checkpoint.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker/keyed.h"
+
+/* A lock on a sink is waited for in pieces, so that the launcher sees a stop. */
+#define LOCK_TIMEOUT	"1s"
+/* Sleep while nothing happens: windows may be closed by the wall clock. */
+#define QUIET_MS		100
+#define SHOW_US			(1000 * 1000)
+
+typedef struct KeyedLauncher
+{
+	MemoryContext cxt;
+	MemoryContext epoch_cxt;	/* of the epoch that is given out */
+	StateArea  *area;
+	Barrier    *barrier;
+	Saved	   *saved;
+	PositionRow *position;
+	int64	   *was;
+	int		   *slots;			/* PartitionSlot by partition, -1: none */
+	int64		last_cost_us;	/* stop and commit of the last epoch */
+	int64		last_commit_us; /* when it was done */
+	int64		all_idle_us;	/* since when all partitions are silent, 0: they are not */
+	TimestampTz idle_watermark; /* where the watermark stood then */
+	bool		finished;
+	int64		next_show_us;
+	int64		fired_windows[STATE_MAX_OPERATORS];
+	int64		rows_out[STATE_MAX_OPERATORS];
+	int64		failures;		/* of the commit, in a row */
+} KeyedLauncher;
+
+/* What an epoch gives out. */
+typedef struct Epoch
+{
+	int64		number;
+	TimestampTz watermark;		/* W of its end */
+	TimestampTz saved_watermark;	/* at the end of a run not "infinity", but what has been given out */
+	FireSet    *sets;			/* by operator */
+	BarrierLog *cuts;			/* by task */
+	BarrierLog *logs;
+	CheckpointReason reason;
+	int64		begun_us;
+	int64		align_us;
+	int64		cut_us;
+	int64		output_us;
+	int64		write_us;
+	int64		rows_in;
+	int64		bytes_in;
+	int64		late_rows;
+	int64		bad_rows;
+	uint64		rows_out;
+} Epoch;
+
+#define my_keyed		(my_launcher->keyed)
+
+static PipelineSlot *
+my_slot(void)
+{
+	return &shmem->pipelines[my_launcher->pipeline];
+}
+
+static void
+on_exit_abandon(int code, Datum arg)
+{
+	if (my_keyed == NULL || my_keyed->barrier == NULL)
+		return;
+	state_abandon(my_keyed->area);
+	ConditionVariableBroadcast(&my_keyed->barrier->changed);
+}
+
+/* ---- preparing ---- */
+
+static char *
+program_state_signature(Program *program)
+{
+	StringInfoData text;
+	int			i;
+
+	initStringInfo(&text);
+	for (i = 0; i < program->nkeyed; i++)
+		operator_signature(program->keyed[i].spec, &text);
+	return text.data;
+}
+
+static OperatorSpec **
+program_specs(Program *program)
+{
+	OperatorSpec **specs = palloc(sizeof(OperatorSpec *) * Max(program->nkeyed, 1));
+	int			i;
+
+	for (i = 0; i < program->nkeyed; i++)
+	{
+		specs[i] = program->keyed[i].spec;
+		specs[i]->allowed_lateness = my_launcher->row->allowed_lateness;
+	}
+	return specs;
+}
+
+/* The row says what the state was made by; written once. */
+static void
+check_signature(void)
+{
+	char	   *signature = program_state_signature(my_launcher->program);
+	PipelineRow *row;
+
+	catalog_pipeline_lock(my_launcher->row->name);
+	row = worker_load_pipeline(CurrentMemoryContext);
+	if (row->state_signature != NULL && strcmp(row->state_signature, signature) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("saved state of pipeline \"%s\" was made by another query", row->name),
+				 errdetail("It was made by:\n%sThe query now is:\n%s", row->state_signature, signature),
+				 errhint("Give it the old query back, or drop the pipeline and create it anew.")));
+	if (row->state_signature == NULL)
+	{
+		row->state_signature = signature;
+		catalog_pipeline_update(row);
+	}
+}
+
+static void
+prepare(int ntasks)
+{
+	KeyedLauncher *keyed = my_keyed;
+	Program    *program = my_launcher->program;
+	List	   *rows;
+	uint64		limit;
+	int			i;
+
+	limit = my_launcher->row->state_memory > 0 ? (uint64) my_launcher->row->state_memory : (uint64) streamproc_state_memory * 1024;
+	keyed->area = state_area_create(limit);
+	for (i = 0; i < program->nkeyed; i++)
+		state_operator_init(keyed->area, i, program->keyed[i].spec->fixed_size, program->keyed[i].spec->blob, program->keyed[i].spec->nblobs);
+	keyed->saved = saved_create(keyed->cxt);
+
+	checkpoint_begin();
+	check_signature();
+	rows = catalog_positions(my_launcher->row->name);
+	if (list_length(rows) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("pipeline \"%s\" has %d positions where one is expected", my_launcher->row->name, list_length(rows))));
+	keyed->position = linitial(rows);
+	FAULT_POINT("keyed-before-recovery");
+	saved_load(keyed->saved, keyed->area, my_launcher->row->name, program_specs(program), keyed->position->stream_watermark);
+	checkpoint_commit();
+	FAULT_POINT("keyed-recovered");
+
+	keyed->was = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
+	keyed->slots = palloc(sizeof(int) * Max(keyed->position->nparts, 1));
+	keyed->barrier = barrier_create(keyed->area, ntasks, keyed->position->nparts, keyed->position->epoch + 1,
+									keyed->position->stream_watermark);
+	for (i = 0; i < keyed->position->nparts; i++)
+	{
+		BarrierPartition *part = &keyed->barrier->part[i];
+		PartitionPosition *p = &keyed->position->parts[i];
+
+		keyed->was[i] = p->next_offset;
+		keyed->slots[i] = -1;
+		part->next_offset = p->next_offset;
+		part->watermark = p->watermark;
+		part->record = p->record;
+		part->finished = p->stop_offset >= 0 && p->next_offset >= p->stop_offset;
+	}
+	before_shmem_exit(on_exit_abandon, (Datum) 0);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_slot()->state_handle = state_area_handle(keyed->area);
+	my_slot()->state_root = keyed->area->root_pointer;
+	my_slot()->stream_watermark = keyed->position->stream_watermark;
+	LWLockRelease(shmem->lock);
+	keyed->last_commit_us = monotonic_us();
+}
+
+/* Errors that pass end the launcher, and the next one tries again; others fail the pipeline. */
+void
+keyed_launcher_prepare(int ntasks)
+{
+	MemoryContext old;
+	ErrorData  *edata;
+	Reason		reason;
+
+	my_keyed = MemoryContextAllocZero(my_launcher->cxt, sizeof(KeyedLauncher));
+	my_keyed->cxt = AllocSetContextCreate(my_launcher->cxt, "streamproc keyed launcher", ALLOCSET_DEFAULT_SIZES);
+	my_keyed->epoch_cxt = AllocSetContextCreate(my_keyed->cxt, "streamproc epoch", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(my_keyed->cxt);
+	PG_TRY();
+	{
+		prepare(ntasks);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(my_launcher->cxt);
+		edata = CopyErrorData();
+		if (worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED &&
+			edata->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+			PG_RE_THROW();
+		FlushErrorState();
+		checkpoint_abort();
+		worker_reason_from_error(&reason, edata);
+		worker_fail_pipeline(&reason);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- the watermark ---- */
+
+/* The last instant at which something is still to be given out; DT_NOBEGIN: nothing is. */
+static TimestampTz
+last_deadline(void)
+{
+	TimestampTz last = DT_NOBEGIN;
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+
+		if (spec->window == OPERATOR_NO_WINDOW)
+			continue;
+		panes = state_panes(my_keyed->area, op, &n);
+		if (n > 0)
+			last = Max(last, window_instant(&spec->scale, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
+		pfree(panes);
+	}
+	return last;
+}
+
+/* What the partitions say now; DT_NOEND: all have reached their ends. */
+static TimestampTz
+present_watermark(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	TimestampTz low = DT_NOEND;
+	TimestampTz high = WATERMARK_NONE;
+	bool		any_active = false;
+	bool		any_idle = false;
+	int			i;
+
+	for (i = 0; i < barrier->nparts; i++)
+	{
+		BarrierPartition *part = &barrier->part[i];
+
+		high = Max(high, part->watermark);
+		if (part->finished)
+			continue;
+		if (part->idle)
+		{
+			any_idle = true;
+			continue;
+		}
+		any_active = true;
+		low = Min(low, part->watermark);
+	}
+	if (any_active || !any_idle)
+	{
+		my_keyed->all_idle_us = 0;
+		return Max(any_active ? low : DT_NOEND, barrier->watermark);
+	}
+	/* all are silent: time goes on by the clock, as far as something waits for it */
+	if (high == WATERMARK_NONE)
+		return barrier->watermark;
+	if (my_keyed->all_idle_us == 0)
+	{
+		my_keyed->all_idle_us = monotonic_us();
+		my_keyed->idle_watermark = Max(high, barrier->watermark);
+	}
+	{
+		TimestampTz now = my_keyed->idle_watermark + (monotonic_us() - my_keyed->all_idle_us);
+
+		return Max(barrier->watermark, Min(now, last_deadline()));
+	}
+}
+
+/* Would this watermark give something out? */
+static bool
+closes_something(TimestampTz watermark)
+{
+	int			op;
+	bool		closes = false;
+
+	if (watermark == WATERMARK_NONE || watermark == my_keyed->barrier->watermark)
+		return false;
+	for (op = 0; op < my_launcher->program->nkeyed && !closes; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+		int			i;
+
+		if (spec->window == OPERATOR_NO_WINDOW)
+			continue;
+		panes = state_panes(my_keyed->area, op, &n);
+		for (i = 0; i < n && !closes; i++)
+		{
+			int64		end;
+			int64		last = operator_last_end(spec, panes[i]->id);
+
+			for (end = panes[i]->id + 1; end <= last && !closes; end++)
+			{
+				TimestampTz at = window_instant(&spec->scale, end);
+
+				if (!operator_is_late(spec, at, watermark))
+					break;
+				closes = !operator_is_late(spec, at, my_keyed->barrier->watermark);
+			}
+		}
+		pfree(panes);
+	}
+	return closes;
+}
+
+/* ---- the stop ---- */
+
+static void
+wake_tasks(void)
+{
+	ConditionVariableBroadcast(&my_keyed->barrier->changed);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	pipeline_wake_tasks_locked(my_launcher->pipeline);
+	LWLockRelease(shmem->lock);
+}
+
+/*
+ * Waits until all tasks have come so far.  false: the run cannot go on, or, where
+ * "until" is not 0, it has taken too long.
+ */
+static bool
+wait_for_tasks(bool copied, int64 epoch, int64 until_us)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	bool		all = false;
+
+	ConditionVariablePrepareToSleep(&barrier->changed);
+	for (;;)
+	{
+		int			i;
+
+		LWLockAcquire(&barrier->lock, LW_SHARED);
+		for (i = 0; i < barrier->ntasks; i++)
+			if ((copied ? barrier->task[i].copied : barrier->task[i].arrived) < epoch)
+				break;
+		all = i == barrier->ntasks;
+		LWLockRelease(&barrier->lock);
+		if (all || state_abandoned(my_keyed->area))
+			break;
+		if (until_us != 0 && monotonic_us() > until_us)
+			break;
+		/* a task wakes us by our latch, and by that it dies */
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, QUIET_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (all || launcher_task_ended())
+			break;
+		if (until_us == 0 && !launcher_tick())
+			break;
+	}
+	ConditionVariableCancelSleep();
+	return all && !state_abandoned(my_keyed->area);
+}
+
+static FireUnit *
+add_unit(FireSet *set)
+{
+	FireUnit   *unit = palloc0(sizeof(FireUnit));
+
+	set->units = lappend(set->units, unit);
+	return unit;
+}
+
+/* Entries of a closed pane are in no segment any more. */
+static void
+pane_gone(int op, StatePane *pane)
+{
+	int			g;
+
+	for (g = 0; g < STATE_GROUPS; g++)
+	{
+		StateCursor cursor;
+		StateEntry *entry;
+		uint32		at = 0;
+
+		state_cursor_open(&cursor, my_keyed->area, op, &pane->chunk[g]);
+		while ((entry = state_entry_next(&cursor, &at)) != NULL)
+			saved_entry_gone(my_keyed->saved, entry->written);
+	}
+}
+
+static int
+compare_int64(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Windows of slices that end now, put together from their slices while nobody changes them. */
+static void
+fire_sliced(FireSet *set, StatePane **panes, int n, TimestampTz before, TimestampTz now)
+{
+	OperatorSpec *spec = set->spec;
+	int64	   *ends = NULL;
+	int			nends = 0;
+	int			size = 0;
+	int			i,
+				k;
+
+	for (i = 0; i < n; i++)
+	{
+		int64		end;
+		int64		last = operator_last_end(spec, panes[i]->id);
+
+		for (end = panes[i]->id + 1; end <= last; end++)
+		{
+			TimestampTz at = window_instant(&spec->scale, end);
+
+			if (!operator_is_late(spec, at, now))
+				break;
+			if (operator_is_late(spec, at, before))
+				continue;
+			if (nends == size)
+			{
+				size = Max(64, size * 2);
+				ends = ends == NULL ? palloc(sizeof(int64) * size) : repalloc(ends, sizeof(int64) * size);
+			}
+			ends[nends++] = end;
+		}
+	}
+	if (nends > 1)
+		qsort(ends, nends, sizeof(int64), compare_int64);
+	for (i = 0; i < nends; i++)
+	{
+		StatePane **slices;
+		int			nslices = 0;
+		FireUnit   *unit;
+
+		if (i > 0 && ends[i] == ends[i - 1])
+			continue;
+		slices = palloc(sizeof(StatePane *) * n);
+		for (k = 0; k < n; k++)
+			if (panes[k]->id >= operator_window_begin(spec, ends[i]) && panes[k]->id < ends[i])
+				slices[nslices++] = panes[k];
+		unit = add_unit(set);
+		unit->window_start = window_instant(&spec->scale, operator_window_begin(spec, ends[i]));
+		unit->window_end = window_instant(&spec->scale, ends[i]);
+		unit->merged = fire_merge(spec, my_keyed->area, slices, nslices);
+		pfree(slices);
+	}
+}
+
+/* All tasks stand: which panes does W close, which windows end? */
+static void
+close_panes(Epoch *epoch)
+{
+	Program    *program = my_launcher->program;
+	TimestampTz before = my_keyed->barrier->watermark;
+	int			op;
+
+	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));
+	for (op = 0; op < program->nkeyed; op++)
+	{
+		FireSet    *set = &epoch->sets[op];
+		OperatorSpec *spec = program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+		int			i;
+
+		set->spec = spec;
+		set->area = my_keyed->area;
+		if (spec->window == OPERATOR_NO_WINDOW)
+			continue;
+		panes = state_panes(my_keyed->area, op, &n);
+		if (spec->window != OPERATOR_TUMBLE)
+			fire_sliced(set, panes, n, before, epoch->watermark);
+		for (i = 0; i < n; i++)
+		{
+			TimestampTz end = window_instant(&spec->scale, operator_last_end(spec, panes[i]->id));
+
+			if (!operator_is_late(spec, end, epoch->watermark))
+				continue;
+			panes[i]->closed = true;
+			if (spec->window == OPERATOR_TUMBLE)
+			{
+				FireUnit   *unit = add_unit(set);
+
+				unit->window_start = window_instant(&spec->scale, panes[i]->id);
+				unit->window_end = end;
+				unit->pane = panes[i];
+			}
+			/* a run that ends has closed what it has given out, not time itself */
+			if (epoch->watermark == DT_NOEND)
+				epoch->saved_watermark = Max(epoch->saved_watermark, end + spec->allowed_lateness);
+		}
+		pfree(panes);
+	}
+}
+
+/* After the cut: what was copied is what has changed, for operators that give out changes. */
+static void
+add_changes(Epoch *epoch)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int			op;
+	int			t;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		FireSet    *set = &epoch->sets[op];
+		FireUnit   *unit = NULL;
+
+		if (set->spec->window != OPERATOR_NO_WINDOW)
+			continue;
+		for (t = 0; t < barrier->ntasks; t++)
+		{
+			dsa_pointer p;
+
+			for (p = epoch->cuts[t].first; DsaPointerIsValid(p);)
+			{
+				BarrierBlock *block = dsa_get_address(my_keyed->area->dsa, p);
+				FireBlock  *fire = palloc(sizeof(FireBlock));
+
+				fire->runs = block->bytes;
+				fire->bytes = block->used;
+				if (unit == NULL)
+					unit = add_unit(set);
+				unit->blocks = lappend(unit->blocks, fire);
+				p = block->next;
+			}
+		}
+	}
+}
+
+/* What the tasks give away is ours now; counts of older segments follow what was cut and closed. */
+static void
+take_over(Epoch *epoch)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int			op;
+	int			t;
+	int			i;
+
+	epoch->cuts = palloc(sizeof(BarrierLog) * barrier->ntasks);
+	epoch->logs = palloc(sizeof(BarrierLog) * barrier->ntasks);
+	for (t = 0; t < barrier->ntasks; t++)
+	{
+		BarrierTask *task = &barrier->task[t];
+		BarrierReplaced *replaced = task->nreplaced > 0 ? dsa_get_address(my_keyed->area->dsa, task->replaced) : NULL;
+
+		for (i = 0; i < task->nreplaced; i++)
+			for (uint32 k = 0; k < replaced[i].count; k++)
+				saved_entry_gone(my_keyed->saved, replaced[i].epoch);
+		if (task->nreplaced > 0)
+			state_free(my_keyed->area, task->replaced, sizeof(BarrierReplaced) * task->nreplaced);
+		task->nreplaced = 0;
+		epoch->rows_in += task->rows_in;
+		epoch->bytes_in += task->bytes_in;
+		epoch->late_rows += task->late_rows;
+		epoch->bad_rows += task->bad_rows;
+		task->rows_in = task->bytes_in = task->late_rows = task->bad_rows = 0;
+		epoch->cuts[t] = task->cut;
+		epoch->logs[t] = task->log;
+		memset(&task->cut, 0, sizeof(BarrierLog));
+		memset(&task->log, 0, sizeof(BarrierLog));
+	}
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		int			n;
+		StatePane **panes = state_panes(my_keyed->area, op, &n);
+
+		for (i = 0; i < n; i++)
+			if (panes[i]->closed)
+				pane_gone(op, panes[i]);
+		pfree(panes);
+	}
+	for (i = 0; i < my_keyed->position->nparts; i++)
+	{
+		BarrierPartition *part = &barrier->part[i];
+		PartitionPosition *p = &my_keyed->position->parts[i];
+
+		p->next_offset = part->next_offset;
+		p->watermark = part->watermark;
+		p->record = part->record;
+	}
+}
+
+/* ---- the commit ---- */
+
+/* The plans are made again where something changed. */
+static void
+lock_program(Epoch *epoch)
+{
+	int			tries = 0;
+	int			op;
+
+	while (!program_lock(my_launcher->program))
+	{
+		Program    *fresh;
+		PipelineRow *row;
+		char	   *was;
+
+		if (++tries > 10)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("the objects of pipeline \"%s\" keep changing", my_launcher->row->name)));
+		row = worker_load_pipeline(CurrentMemoryContext);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		was = program_state_signature(my_launcher->program);
+		fresh = program_load(row->procedure, row->trust_owners);
+		program_check_rights(fresh);
+		PopActiveSnapshot();
+		if (fresh->nkeyed != my_launcher->program->nkeyed || strcmp(was, program_state_signature(fresh)) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("pipeline \"%s\" was changed while an epoch was committed", my_launcher->row->name)));
+		program_free(my_launcher->program);
+		my_launcher->program = fresh;
+		(void) program_specs(fresh);
+	}
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+		epoch->sets[op].spec = my_launcher->program->keyed[op].spec;
+}
+
+static void
+write_epoch(Epoch *epoch)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	const char *name = my_launcher->row->name;
+	int64		begun;
+	int			t;
+
+	checkpoint_begin();
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION);
+	lock_program(epoch);
+	FAULT_POINT("keyed-before-output");
+	begun = monotonic_us();
+	multi_insert_rows = MULTI_INSERT_ROWS;
+	operator_fire_sets = epoch->sets;
+	my_launcher->program->rows_out = 0;
+	program_fire(my_launcher->program);
+	program_finish(my_launcher->program);
+	operator_fire_sets = NULL;
+	epoch->rows_out = my_launcher->program->rows_out;
+	epoch->output_us = monotonic_us() - begun;
+
+	FAULT_POINT("keyed-before-write");
+	begun = monotonic_us();
+	for (t = 0; t < barrier->ntasks; t++)
+		shipped_write(my_keyed->area, name, &epoch->logs[t]);
+	saved_write(my_keyed->saved, my_keyed->area, epoch->cuts, barrier->ntasks, name, epoch->number);
+	epoch->write_us = monotonic_us() - begun;
+	FAULT_POINT("keyed-before-commit");
+	my_keyed->position->epoch = epoch->number;
+	my_keyed->position->stream_watermark = epoch->saved_watermark;
+	checkpoint_commit_position(my_keyed->position, my_keyed->was);
+	FAULT_POINT("keyed-committed");
+}
+
+static void
+show_operators(void)
+{
+	PipelineSlot *slot = my_slot();
+	Program    *program = my_launcher->program;
+	OperatorStat stats[SHMEM_MAX_OPERATORS];
+	int			op;
+
+	memset(stats, 0, sizeof(stats));
+	for (op = 0; op < program->nkeyed; op++)
+	{
+		OperatorStat *stat = &stats[op];
+		OperatorSpec *spec = program->keyed[op].spec;
+		int			n;
+		StatePane **panes = state_panes(my_keyed->area, op, &n);
+		int64		group[STATE_GROUPS] = {0};
+		StringInfoData kinds;
+		int			i,
+					g;
+
+		stat->in_use = true;
+		stat->statement = spec->statement;
+		stat->number = op;
+		strlcpy(stat->kind, "aggregate", sizeof(stat->kind));
+		initStringInfo(&kinds);
+		for (i = 0; i < spec->naggs; i++)
+			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
+							 operator_kind_name(&spec->aggs[i]));
+		strlcpy(stat->aggregates, kinds.data, sizeof(stat->aggregates));
+		stat->panes = n;
+		for (i = 0; i < n; i++)
+		{
+			stat->bytes += sizeof(StatePane);
+			for (g = 0; g < STATE_GROUPS; g++)
+			{
+				stat->keys += panes[i]->chunk[g].nentries;
+				stat->bytes += state_chunk_bytes(&panes[i]->chunk[g]);
+				group[g] += panes[i]->chunk[g].nentries;
+			}
+		}
+		for (g = 0; g < STATE_GROUPS; g++)
+			stat->largest_group = Max(stat->largest_group, group[g]);
+		stat->mean_group = stat->keys / STATE_GROUPS;
+		stat->fired_windows = my_keyed->fired_windows[op];
+		stat->rows_out = my_keyed->rows_out[op];
+		pfree(panes);
+	}
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (op = 0; op < program->nkeyed; op++)
+	{
+		stats[op].late_rows = slot->op[op].late_rows;
+		stats[op].rows_in = slot->op[op].rows_in;
+	}
+	memcpy(slot->op, stats, sizeof(stats));
+	slot->state_bytes = (int64) pg_atomic_read_u64(&my_keyed->area->root->bytes);
+	slot->segment_bytes = my_keyed->saved->bytes;
+	LWLockRelease(shmem->lock);
+}
+
+static void
+show_epoch(Epoch *epoch, int64 commit_us)
+{
+	PipelineSlot *slot = my_slot();
+	int64		now = monotonic_us();
+	CheckpointStat *stat;
+	int			i,
+				k;
+
+	pg_atomic_fetch_add_u64(&slot->rows_in, epoch->rows_in);
+	pg_atomic_fetch_add_u64(&slot->rows_out, epoch->rows_out);
+	pg_atomic_fetch_add_u64(&slot->bytes_in, epoch->bytes_in);
+	pg_atomic_fetch_add_u64(&slot->checkpoints, 1);
+	counter_add(&shmem->workers[my_worker_slot].rows_out, epoch->rows_out);
+	counter_add(&shmem->workers[my_worker_slot].commits, 1);
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	stat = &slot->checkpoint[slot->checkpoint_count++ % SHMEM_CHECKPOINTS];
+	memset(stat, 0, sizeof(*stat));
+	stat->epoch = epoch->number;
+	stat->task = -1;
+	stat->reason = epoch->reason;
+	stat->at = GetCurrentTimestamp();
+	stat->duration_us = now - epoch->begun_us;
+	stat->commit_us = commit_us;
+	stat->rows_in = epoch->rows_in;
+	stat->rows_out = epoch->rows_out;
+	stat->bytes = epoch->bytes_in;
+	stat->align_us = epoch->align_us;
+	stat->cut_us = epoch->cut_us;
+	stat->output_us = epoch->output_us;
+	stat->write_us = epoch->write_us;
+	stat->state_bytes = my_keyed->saved->last_bytes;
+	if (epoch->rows_in > 0)
+		slot->latency_us[slot->latency_count++ % SHMEM_LATENCIES] = (int32) Min(stat->duration_us, PG_INT32_MAX);
+	slot->late_rows += epoch->late_rows;
+	slot->bad_rows += epoch->bad_rows;
+	slot->stream_watermark = my_keyed->position->stream_watermark;
+	if (my_launcher->program->nkeyed > 0)
+	{
+		slot->op[0].late_rows += epoch->late_rows;
+		for (i = 0; i < my_launcher->program->nkeyed; i++)
+			slot->op[i].rows_in += epoch->rows_in;
+	}
+	for (i = 0; i < my_keyed->position->nparts; i++)
+	{
+		PartitionPosition *p = &my_keyed->position->parts[i];
+		PartitionSlot *ps;
+
+		/* claimed by the task when it started */
+		for (k = 0; my_keyed->slots[i] < 0 && k < shmem->npartitions; k++)
+		{
+			ps = &shmem->partitions[k];
+			if (ps->in_use && ps->pipeline == my_launcher->pipeline && ps->partition == p->partition && strcmp(ps->topic, p->topic) == 0)
+				my_keyed->slots[i] = k;
+		}
+		if (my_keyed->slots[i] < 0)
+			continue;
+		ps = &shmem->partitions[my_keyed->slots[i]];
+		pg_atomic_write_u64(&ps->watermark, (uint64) p->watermark);
+		pg_atomic_write_u64(&ps->last_record, (uint64) p->record.time);
+		pg_atomic_write_u64(&ps->committed, p->next_offset);
+	}
+	ConditionVariableBroadcast(&slot->changed);
+	LWLockRelease(shmem->lock);
+}
+
+/* Rolls back and waits a little; leaves where the error does not pass, or the pipeline is not wanted. */
+static void
+commit_failed(void)
+{
+	ErrorData  *edata;
+	Reason		reason;
+
+	MemoryContextSwitchTo(my_keyed->epoch_cxt);
+	edata = CopyErrorData();
+	FlushErrorState();
+	operator_fire_sets = NULL;
+	checkpoint_abort();
+	MemoryContextSwitchTo(my_keyed->epoch_cxt);
+	program_reset(my_launcher->program);
+	worker_apply_settings(my_launcher->row);
+	worker_reason_from_error(&reason, edata);
+	if (!worker_error_passes(edata->sqlerrcode) || edata->elevel > ERROR)
+		worker_fail_pipeline(&reason);
+	my_keyed->failures++;
+	if (my_keyed->failures == 1)
+		ereport(LOG,
+				(errmsg("pipeline \"%s\" repeats the commit of an epoch: %s", my_launcher->row->name, edata->message)));
+	if (reason.hint[0] == '\0')
+		strlcpy(reason.hint, "The pipeline goes on by itself.", sizeof(reason.hint));
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_slot()->last_error = reason;
+	LWLockRelease(shmem->lock);
+	worker_set_waiting(&reason);
+	counter_add(&shmem->workers[my_worker_slot].retries, 1);
+	FAULT_POINT("keyed-commit-failed");
+	if (!launcher_tick())
+	{
+		launcher_stop_tasks(true);
+		launcher_leave();
+	}
+	worker_wait((long) Min(worker_backoff_us((int) Min(my_keyed->failures, 10)) / 1000, 1000));
+}
+
+static void
+commit_epoch(Epoch *epoch)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int64		begun = monotonic_us();
+	volatile bool done = false;
+	int			op;
+	int			t;
+
+	while (!done)
+	{
+		PG_TRY();
+		{
+			begun = monotonic_us();
+			write_epoch(epoch);
+			done = true;
+		}
+		PG_CATCH();
+		{
+			commit_failed();
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(my_keyed->epoch_cxt);
+	}
+	if (my_keyed->failures > 0)
+		worker_set_state(WORKER_RUNNING, NULL);
+	my_keyed->failures = 0;
+	for (t = 0; t < my_keyed->position->nparts; t++)
+		my_keyed->was[t] = my_keyed->position->parts[t].next_offset;
+	saved_committed(my_keyed->saved);
+	program_reset(my_launcher->program);
+	worker_apply_settings(my_launcher->row);
+
+	/* what is committed is no state any more */
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		FireSet    *set = &epoch->sets[op];
+		StatePane **panes;
+		ListCell   *lc;
+		int			n;
+		int			i;
+
+		my_keyed->rows_out[op] += set->rows;
+		foreach(lc, set->units)
+		{
+			FireUnit   *unit = lfirst(lc);
+
+			if (unit->blocks == NIL)
+				my_keyed->fired_windows[op]++;
+			if (unit->merged != NULL)
+				fire_merged_free(my_keyed->area, unit->merged);
+		}
+		panes = state_panes(my_keyed->area, op, &n);
+		for (i = 0; i < n; i++)
+			if (panes[i]->closed)
+				state_pane_free(my_keyed->area, op, panes[i]);
+		pfree(panes);
+	}
+	for (t = 0; t < barrier->ntasks; t++)
+	{
+		barrier_log_free(my_keyed->area, &epoch->cuts[t]);
+		barrier_log_free(my_keyed->area, &epoch->logs[t]);
+	}
+	show_epoch(epoch, monotonic_us() - begun);
+	my_keyed->last_commit_us = monotonic_us();
+	my_keyed->last_cost_us = epoch->align_us + epoch->cut_us + (my_keyed->last_commit_us - begun);
+}
+
+/* One epoch from its end to its commit; false: the run is over. */
+static bool
+checkpoint(CheckpointReason reason, bool last, int64 until_us)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	MemoryContext old = MemoryContextSwitchTo(my_keyed->epoch_cxt);
+	Epoch		epoch = {0};
+	int64		begun = monotonic_us();
+	int			i;
+
+	MemoryContextReset(my_keyed->epoch_cxt);
+	epoch.number = barrier->epoch;
+	epoch.reason = reason;
+	epoch.begun_us = begun;
+	for (i = 0; i < barrier->ntasks; i++)
+		if (barrier->task[i].begun_us != 0)
+			epoch.begun_us = Min(epoch.begun_us, barrier->task[i].begun_us);
+
+	FAULT_POINT("keyed-before-stop");
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	barrier->phase = BARRIER_STOP;
+	LWLockRelease(&barrier->lock);
+	wake_tasks();
+	if (!wait_for_tasks(false, epoch.number, until_us))
+	{
+		MemoryContextSwitchTo(old);
+		return false;
+	}
+	epoch.align_us = monotonic_us() - begun;
+
+	begun = monotonic_us();
+	epoch.watermark = present_watermark();
+	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
+	close_panes(&epoch);
+	saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
+	FAULT_POINT("keyed-before-cut");
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	barrier->phase = BARRIER_CUT;
+	LWLockRelease(&barrier->lock);
+	wake_tasks();
+	if (!wait_for_tasks(true, epoch.number, until_us))
+	{
+		MemoryContextSwitchTo(old);
+		return false;
+	}
+	take_over(&epoch);
+	add_changes(&epoch);
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	barrier->watermark = epoch.watermark;
+	barrier->committing = true;
+	barrier->phase = BARRIER_RUN;
+	barrier->epoch++;
+	LWLockRelease(&barrier->lock);
+	wake_tasks();
+	epoch.cut_us = monotonic_us() - begun;
+
+	commit_epoch(&epoch);
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	barrier->committing = false;
+	LWLockRelease(&barrier->lock);
+	ConditionVariableBroadcast(&barrier->changed);
+	if (epoch.watermark == DT_NOEND)
+		my_keyed->finished = true;
+	if (monotonic_us() >= my_keyed->next_show_us || last || my_keyed->finished)
+	{
+		show_operators();
+		my_keyed->next_show_us = monotonic_us() + SHOW_US;
+	}
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/* ---- when ---- */
+
+static bool
+all_attached(void)
+{
+	int			i;
+
+	for (i = 0; i < my_keyed->barrier->ntasks; i++)
+		if (!my_keyed->barrier->task[i].attached)
+			return false;
+	return true;
+}
+
+/* Is there something to commit?  Since when, and is a task behind? */
+static bool
+has_begun(int64 *since_us, bool *behind)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	bool		begun = false;
+	int			i;
+
+	*behind = false;
+	*since_us = PG_INT64_MAX;
+	for (i = 0; i < barrier->ntasks; i++)
+	{
+		BarrierTask *task = &barrier->task[i];
+
+		if (task->begun_us == 0)
+			continue;
+		begun = true;
+		*since_us = Min(*since_us, task->begun_us);
+		*behind |= task->behind;
+	}
+	return begun;
+}
+
+/* A run with an end is over when its partitions are, and what was read is committed. */
+bool
+keyed_launcher_finished(void)
+{
+	return my_keyed->finished;
+}
+
+static bool
+all_read(void)
+{
+	int			i;
+
+	for (i = 0; i < my_keyed->barrier->nparts; i++)
+		if (!my_keyed->barrier->part[i].finished)
+			return false;
+	return true;
+}
+
+long
+keyed_launcher_step(void)
+{
+	int64		now = monotonic_us();
+	int64		min_us = (int64) streamproc_min_commit_interval * 1000;
+	int64		since;
+	int64		due;
+	bool		behind;
+	TimestampTz watermark;
+
+	if (state_abandoned(my_keyed->area) || my_keyed->finished || !all_attached())
+		return QUIET_MS;
+	if (!has_begun(&since, &behind))
+	{
+		bool		end = all_read();
+
+		watermark = end ? DT_NOEND : present_watermark();
+		if (!end && !closes_something(watermark))
+			return QUIET_MS;
+		return checkpoint(end ? CHECKPOINT_STOP : CHECKPOINT_CAUGHT_UP, end, 0) ? -1 : QUIET_MS;
+	}
+	if (behind)
+		due = since + Min(Max(min_us, 4 * my_keyed->last_cost_us), my_launcher->row->checkpoint_interval);
+	else
+		due = Max(since, my_keyed->last_commit_us) + min_us;
+	if (now < due)
+		return (long) Max((due - now + 999) / 1000, 1);
+	return checkpoint(behind ? CHECKPOINT_INTERVAL : CHECKPOINT_CAUGHT_UP, false, 0) ? -1 : QUIET_MS;
+}
+
+void
+keyed_launcher_stop(void)
+{
+	int64		since;
+	bool		behind;
+
+	if (state_abandoned(my_keyed->area) || !all_attached() || !has_begun(&since, &behind))
+		return;
+	(void) checkpoint(CHECKPOINT_STOP, true, monotonic_us() + (int64) streamproc_stop_timeout * 1000);
+}

@@ -1,0 +1,436 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed_task.c
+ *	  A task of a keyed pipeline: batches into the shared state, barriers.
+ *
+ * A batch is all or nothing: its row query runs to the end in a transaction
+ * that only reads, and only then its rows are applied.  An error while they are applied
+ * (a transition function, memory) has changed part of the state: the run is
+ * abandoned, all tasks leave, and the next launcher reads the state of the last
+ * commit.
+ *
+ * No transaction is open, and no lock held, while the task waits at a barrier.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "checkpoint/checkpoint.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "worker/keyed.h"
+
+/* Input that a task may take while the launcher is still at the commit before. */
+#define AHEAD_BYTES		(64 * 1024 * 1024)
+
+#define my_keyed		(my_task->keyed)
+
+static void
+wake_launcher(void)
+{
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	pipeline_wake_launcher_locked(my_task->pipeline_number);
+	LWLockRelease(shmem->lock);
+}
+
+/* Before the slot is given up: whatever ends a task but a completed stop ends the run. */
+static void
+on_exit_abandon(int code, Datum arg)
+{
+	if (my_keyed == NULL || my_keyed->leaving)
+		return;
+	state_abandon(my_keyed->area);
+	ConditionVariableBroadcast(&my_keyed->barrier->changed);
+	wake_launcher();
+}
+
+/* Partitions of the whole are dealt out in turn. */
+PositionRow *
+keyed_task_attach(PositionRow *whole)
+{
+	PipelineSlot *slot = my_task->pipeline;
+	KeyedTask  *keyed = MemoryContextAllocZero(my_task->cxt, sizeof(KeyedTask));
+	MemoryContext old = MemoryContextSwitchTo(my_task->cxt);
+	PositionRow *mine = palloc(sizeof(PositionRow));
+	uint32		handle;
+	uint64		root;
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	handle = slot->state_handle;
+	root = slot->state_root;
+	LWLockRelease(shmem->lock);
+	if (handle == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("pipeline \"%s\" has no state to work on", slot->name)));
+	keyed->area = state_area_attach(handle, root);
+	keyed->barrier = barrier_attach(keyed->area);
+	keyed->mine = &keyed->barrier->task[my_task->slot->task];
+	initStringInfo(&keyed->shipped);
+	if (whole->nparts != keyed->barrier->nparts)
+		elog(ERROR, "position of pipeline \"%s\" has %d partitions, its state %d", slot->name, whole->nparts, keyed->barrier->nparts);
+
+	*mine = *whole;
+	mine->task = my_task->slot->task;
+	mine->nparts = 0;
+	mine->parts = palloc(sizeof(PartitionPosition) * Max(whole->nparts, 1));
+	keyed->part = palloc(sizeof(int) * Max(whole->nparts, 1));
+	for (i = my_task->slot->task; i < whole->nparts; i += keyed->barrier->ntasks)
+	{
+		keyed->part[mine->nparts] = i;
+		mine->parts[mine->nparts++] = whole->parts[i];
+	}
+	MemoryContextSwitchTo(old);
+	my_keyed = keyed;
+	before_shmem_exit(on_exit_abandon, (Datum) 0);
+	LWLockAcquire(&keyed->barrier->lock, LW_EXCLUSIVE);
+	keyed->mine->attached = true;
+	LWLockRelease(&keyed->barrier->lock);
+	return mine;
+}
+
+void
+keyed_task_begin(void)
+{
+	int			i;
+
+	/* row queries must not write: what they wrote would be no part of the epoch */
+	XactReadOnly = true;
+	for (i = 0; i < my_task->program->nkeyed; i++)
+	{
+		KeyedNode  *node = &my_task->program->keyed[i];
+
+		node->spec->allowed_lateness = my_task->row->allowed_lateness;
+		rows_watermark(node->rows, my_keyed->barrier->watermark);
+	}
+	resetStringInfo(&my_keyed->shipped);
+}
+
+void
+keyed_task_abort(void)
+{
+	resetStringInfo(&my_keyed->shipped);
+}
+
+/* ---- late rows ---- */
+
+/* The row of the topic as JSON: the columns that the statement reads. */
+static char *
+feed_row_json(const StreamFeed *feed, int row)
+{
+	Relation	rel = table_open(feed->relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
+	bool	   *isnull = palloc(sizeof(bool) * desc->natts);
+	HeapTuple	tuple;
+	char	   *json;
+	int			i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		isnull[i] = i >= feed->natts || !bms_is_member(i + 1, feed->needed) || feed->isnull[(Size) row * feed->natts + i];
+		if (!isnull[i])
+			values[i] = feed->values[(Size) row * feed->natts + i];
+	}
+	tuple = heap_form_tuple(desc, values, isnull);
+	json = TextDatumGetCString(DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(tuple, desc)));
+	table_close(rel, NoLock);
+	return json;
+}
+
+/* One late_row for each window that the row came too late for. */
+static void
+ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermark)
+{
+	Batch	   *batch = my_task->batch;
+	StreamPlace place = {NULL, (int) (row->place >> 16)};
+	int			source = (int) (row->place & 0xffff) - 1;
+	int64		last = operator_last_end(spec, row->slice);
+	LateRow		late = {0};
+	char	   *json;
+	int64		end;
+	int			i;
+
+	place.feed = &batch->feeds[source];
+	i = batch_message_of_place(batch, &place);
+	if (i < 0)
+		elog(ERROR, "a late row belongs to no message");
+	late.operator = spec->number;
+	if (batch->retried != NULL)
+	{
+		late.topic = batch->retried[i]->topic;
+		late.partition = batch->retried[i]->partition;
+	}
+	else
+	{
+		late.topic = batch->parts[batch->messages[i].part].position->topic;
+		late.partition = batch->parts[batch->messages[i].part].position->partition;
+	}
+	late.offset = batch->messages[i].offset;
+	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
+	late.watermark = watermark;
+	json = feed_row_json(place.feed, place.row);
+	for (end = row->slice + 1; end <= last; end++)
+	{
+		late.window_end = window_instant(&spec->scale, end);
+		if (!operator_is_late(spec, late.window_end, watermark))
+			break;
+		late.window_start = window_instant(&spec->scale, operator_window_begin(spec, end));
+		shipped_late_row(&my_keyed->shipped, &late, json);
+	}
+}
+
+static int64
+ship_late_rows(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(my_task->transaction_cxt);
+	int64		n = 0;
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+	{
+		KeyedNode  *node = &my_task->program->keyed[i];
+		OperatorRow *row;
+
+		n += node->rows->nlate;
+		if (my_task->row->late == LATE_DROP)
+			continue;
+		for (row = node->rows->late_first; row != NULL; row = row->next)
+		{
+			CHECK_FOR_INTERRUPTS();
+			ship_late(node->spec, row, node->rows->watermark);
+		}
+	}
+	MemoryContextSwitchTo(old);
+	return n;
+}
+
+/* ---- applying ---- */
+
+/* What the barrier and the launcher see of the task's partitions. */
+static void
+publish(void)
+{
+	Batch	   *batch = my_task->batch;
+	int			i;
+
+	for (i = 0; i < batch->nparts; i++)
+	{
+		TaskPartition *tp = &batch->parts[i];
+		BarrierPartition *part = &my_keyed->barrier->part[my_keyed->part[i]];
+
+		part->next_offset = tp->committed;
+		part->watermark = tp->committed_watermark;
+		part->record = tp->committed_record;
+		part->idle = tp->watermark.idle;
+		part->finished = tp->finished && tp->position->stop_offset >= 0 && tp->committed >= tp->position->stop_offset;
+	}
+}
+
+/* The state is half changed: nobody may go on with it. */
+static void
+apply_failed(void) pg_attribute_noreturn();
+
+static void
+apply_failed(void)
+{
+	ErrorData  *edata;
+	Reason		reason;
+
+	MemoryContextSwitchTo(my_task->cxt);
+	state_abandon(my_keyed->area);
+	edata = CopyErrorData();
+	FlushErrorState();
+	if (IsTransactionState())
+		checkpoint_abort();
+	if (edata->elevel > ERROR || worker_error_passes(edata->sqlerrcode))
+	{
+		/* memory that state_memory does not allow will not be there later either */
+		if (edata->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
+		{
+			ereport(LOG,
+					(errmsg("task %d of pipeline \"%s\" gives up the epoch: %s",
+							my_task->slot->task, my_task->pipeline->name, edata->message)));
+			proc_exit(1);
+		}
+	}
+	worker_reason_from_error(&reason, edata);
+	worker_fail_pipeline(&reason);
+}
+
+/* In place of a commit; see task_commit(). */
+void
+keyed_task_commit(CheckpointReason reason)
+{
+	Batch	   *batch = my_task->batch;
+	volatile int64 late;
+	bool		first;
+	int			i;
+
+	program_finish(my_task->program);
+	late = ship_late_rows();
+	FAULT_POINT("keyed-before-read-commit");
+	checkpoint_commit();
+	my_task->in_transaction = false;
+
+	PG_TRY();
+	{
+		FAULT_POINT("keyed-before-apply");
+		for (i = 0; i < my_task->program->nkeyed; i++)
+			operator_apply(my_task->program->keyed[i].rows, my_keyed->area);
+		if (my_keyed->shipped.len > 0)
+			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
+		FAULT_POINT("keyed-after-apply");
+		for (i = 0; i < batch->nparts; i++)
+		{
+			TaskPartition *tp = &batch->parts[i];
+
+			tp->committed = tp->position->next_offset;
+			tp->committed_watermark = tp->position->watermark;
+			tp->committed_record = tp->position->record;
+			tp->committed_bad_run = tp->bad_run;
+			my_task->was[i] = tp->committed;
+		}
+		program_reset(my_task->program);
+		keyed_task_abort();
+		publish();
+		first = my_keyed->mine->begun_us == 0;
+		my_keyed->mine->behind = batch->full;
+		my_keyed->mine->rows_in += my_task->rows_in;
+		my_keyed->mine->bytes_in += my_task->bytes;
+		my_keyed->mine->late_rows += late;
+		my_keyed->mine->bad_rows += my_task->bad_rows;
+		if (first)
+		{
+			my_keyed->mine->begun_us = my_task->begun_us;
+			wake_launcher();
+		}
+		counter_add(&my_task->slot->rows_in, my_task->rows_in);
+		task_show_partitions(my_task, false);
+		worker_apply_settings(my_task->row);
+		MemoryContextReset(my_task->transaction_cxt);
+		worker_set_state(WORKER_RUNNING, NULL);
+	}
+	PG_CATCH();
+	{
+		apply_failed();
+	}
+	PG_END_TRY();
+	my_task->rows_in = 0;
+	my_task->bytes = 0;
+	my_task->bad_rows = 0;
+	my_task->last_commit_us = monotonic_us();
+	my_task->failures = 0;
+}
+
+/* ---- barriers ---- */
+
+/* Sleeps until the barrier changes; leaves where the run is over. */
+static void
+wait_for_change(void)
+{
+	worker_check();
+	if (state_abandoned(my_keyed->area) || worker_stop_requested())
+	{
+		ConditionVariableCancelSleep();
+		proc_exit(0);
+	}
+	(void) ConditionVariableTimedSleep(&my_keyed->barrier->changed, 100, PG_WAIT_EXTENSION);
+}
+
+static void
+meet(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int64		epoch = barrier->epoch;
+	bool		cut = false;
+
+	FAULT_POINT("barrier-arrive");
+	/* silence is part of what the watermark is made of */
+	task_show_partitions(my_task, false);
+	publish();
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	my_keyed->mine->arrived = epoch;
+	LWLockRelease(&barrier->lock);
+	wake_launcher();
+
+	ConditionVariablePrepareToSleep(&barrier->changed);
+	while (barrier->epoch == epoch)
+	{
+		if (barrier->phase == BARRIER_CUT && !cut)
+		{
+			ConditionVariableCancelSleep();
+			PG_TRY();
+			{
+				FAULT_POINT("barrier-cut");
+				barrier_cut(my_keyed->area, barrier, my_task->slot->task);
+			}
+			PG_CATCH();
+			{
+				apply_failed();
+			}
+			PG_END_TRY();
+			cut = true;
+			LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+			my_keyed->mine->copied = epoch;
+			my_keyed->mine->begun_us = 0;
+			LWLockRelease(&barrier->lock);
+			wake_launcher();
+			FAULT_POINT("barrier-copied");
+			ConditionVariablePrepareToSleep(&barrier->changed);
+			continue;
+		}
+		wait_for_change();
+	}
+	ConditionVariableCancelSleep();
+	operator_epoch_ended();
+}
+
+void
+keyed_task_meet(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+
+	for (;;)
+	{
+		if (state_abandoned(my_keyed->area))
+			proc_exit(0);
+		if (barrier->phase != BARRIER_RUN && my_keyed->mine->arrived < barrier->epoch)
+			meet();
+		if (!barrier->committing || my_keyed->mine->bytes_in < AHEAD_BYTES)
+			break;
+		/* backpressure: what is taken now waits for a commit that does not come */
+		worker_set_state(WORKER_WAITING, "the commit of the epoch before");
+		my_keyed->waiting_shown = true;
+		ConditionVariablePrepareToSleep(&barrier->changed);
+		if (barrier->committing && barrier->phase == BARRIER_RUN)
+			wait_for_change();
+		ConditionVariableCancelSleep();
+	}
+	if (my_keyed->waiting_shown)
+		worker_set_state(WORKER_RUNNING, NULL);
+	my_keyed->waiting_shown = false;
+}
+
+void
+keyed_task_finished(void)
+{
+	publish();
+}
+
+void
+keyed_task_leave(void)
+{
+	my_keyed->leaving = true;
+}

@@ -302,6 +302,7 @@ sub state_of
 	my ($self, $q) = @_;
 	my $s = $self->session;
 	my $text = '';
+	$s->wait_ready unless ($s->run('SELECT 1'))[0];
 	for (
 		"SELECT state, reason, detail, hint, sqlstate, topic, partition, \"offset\", rows_in, rows_out, restarts, last_error FROM streamproc.stat_pipeline WHERE pipeline = '$q->{name}'",
 		"SELECT 'position', topic, partition, next_offset, stop_offset, watermark, epoch FROM streamproc.position WHERE pipeline = '$q->{name}' ORDER BY 2, 3",
@@ -331,6 +332,7 @@ sub verdicts
 	my $s = $self->session;
 	my @verdicts;
 	my $bad = '';
+	$s->wait_ready unless ($s->run('SELECT 1'))[0];
 	for ($self->sinks($q))
 	{
 		my ($sink, $how) = @$_;
@@ -349,8 +351,10 @@ sub verdicts
 sub drop
 {
 	my ($self, $q) = @_;
-	my ($ok, $out) = $self->session->run("SELECT streamproc.drop_pipeline('$q->{name}')");
-	$self->session->must("SET client_min_messages = warning; DROP SCHEMA r_$q->{name} CASCADE; RESET client_min_messages");
+	my $s = $self->session;
+	$s->wait_ready unless ($s->run('SELECT 1'))[0];
+	my ($ok, $out) = $s->run("SELECT streamproc.drop_pipeline('$q->{name}')");
+	$s->must("SET client_min_messages = warning; DROP SCHEMA r_$q->{name} CASCADE; RESET client_min_messages");
 	return $ok ? '' : $out;
 }
 

@@ -6,7 +6,7 @@
 #   ORACLE_SEED       by default from the time; it is printed
 #   ORACLE_ALL=1      each query with 1, 2 and 4 tasks, with and without a kill (make oracle)
 #   ORACLE_ONLY       regular expression of names
-#   ORACLE_KILL       1: a kill in each round, 0: in none
+#   ORACLE_KILL       1: a kill in each round, 0: in none; ORACLE_AT_ONCE pipelines in a round (8)
 #   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (20)
 #   ORACLE_CHECK=1    no pipelines: do the queries give the same whatever the order of the rows?
 use strict;
@@ -27,7 +27,7 @@ my $begun = time;
 my $seed = $ENV{ORACLE_SEED} // int(time * 1000) % 1_000_000;
 my $all = $ENV{ORACLE_ALL} ? 1 : 0;
 my $only = $ENV{ORACLE_ONLY};
-my $at_once = 8;
+my $at_once = $ENV{ORACLE_AT_ONCE} // 8;
 diag("ORACLE_SEED=$seed");
 
 my $kafka = Streamproc::Kafka->new;
@@ -118,12 +118,23 @@ sub strike
 	return %middle;
 }
 
+my $log_seen = 0;
+
 # A pipeline that is to stop: one test, for a pipeline of parts one for each.
 sub judge
 {
 	my ($q, $how) = @_;
 	my $s = $oracle->session;
 	my ($ok, $out) = $s->run("SELECT streamproc.wait_until_stopped('$q->{name}', '90 s')");
+	if (!$ok && $out =~ /connection lost/)
+	{
+		# nobody killed it now
+		$s->wait_ready;
+		fail("the server stays up ($q->{name}, $how)");
+		diag(grep { /was terminated by|TRAP|PANIC/ } split /(?<=\n)/, slurp_file($node->logfile, $log_seen));
+		$log_seen = -s $node->logfile;
+		($ok, $out) = $s->run("SELECT streamproc.wait_until_stopped('$q->{name}', '90 s')");
+	}
 	my $state = ($s->run("SELECT state FROM streamproc.stat_pipeline WHERE pipeline = '$q->{name}'"))[1];
 	my @verdicts;
 	if (!$ok || $state ne 'stopped')

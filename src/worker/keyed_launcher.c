@@ -170,6 +170,7 @@ prepare(int ntasks)
 
 	checkpoint_begin();
 	check_signature();
+	MemoryContextSwitchTo(keyed->cxt);
 	rows = catalog_positions(my_launcher->row->name);
 	if (list_length(rows) != 1)
 		ereport(ERROR,
@@ -179,6 +180,7 @@ prepare(int ntasks)
 	FAULT_POINT("keyed-before-recovery");
 	saved_load(keyed->saved, keyed->area, my_launcher->row->name, program_specs(program), keyed->position->stream_watermark);
 	checkpoint_commit();
+	MemoryContextSwitchTo(keyed->cxt);
 	FAULT_POINT("keyed-recovered");
 
 	keyed->was = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));

@@ -41,6 +41,7 @@ extern WindowFunction window_function(Oid function);
  */
 extern void keyed_prepare(Query *query, List *outer, int *next);
 extern Oid	keyed_place_aggregate(void);
+extern List *window_arguments(FuncExpr *call);
 
 /* ---- keyed.c ---- */
 

@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
@@ -89,6 +90,20 @@ window_function(Oid function)
 		if (strcmp(name, names[i].name) == 0)
 			return names[i].function;
 	return WINDOW_FUNCTION_NONE;
+}
+
+/* All arguments in their order, named ones and defaults too. */
+List *
+window_arguments(FuncExpr *call)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
+	List	   *args;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", call->funcid);
+	args = expand_function_arguments(call->args, false, call->funcresulttype, tuple);
+	ReleaseSysCache(tuple);
+	return args;
 }
 
 /* ---- the place of the message ---- */
@@ -325,6 +340,7 @@ exchange_slices(Query *query)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("window_start and window_end of %s() in WHERE, JOIN or in an aggregate are not supported in a pipeline", name),
 					 errhint("Use them in GROUP BY, HAVING and the select list.")));
+		call->args = window_arguments(call);
 		call->funcid = extension_function(function == FUNCTION_HOP ? "hop_slice" : "cumulate_slice", 5,
 										  (Oid[]) {TIMESTAMPTZOID, INTERVALOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID});
 	}

@@ -638,12 +638,14 @@ check_grouped(Query *query, CheckContext *cxt, List *outer)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
 		FuncExpr   *call = window_of_group(expr, query);
+		Node	   *at;
 
 		if (call == NULL)
 			continue;
 		window = call;
-		if (!is_event_time(linitial(call->args), query, outer))
-			refuse(cxt, exprLocation(linitial(call->args)) >= 0 ? exprLocation(linitial(call->args)) : location,
+		at = linitial(window_arguments(call));
+		if (!is_event_time(at, query, outer))
+			refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
 				   "Give it the column of the foreign table that option event_time names, as it is.",
 				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
 	}

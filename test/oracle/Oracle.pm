@@ -178,7 +178,8 @@ sub prepare
 	my ($self, $q) = @_;
 	return if $q->{prepared}++;
 	my $s = $self->session;
-	$s->must("CREATE SCHEMA b_$q->{name}; SET search_path = b_$q->{name}, batch, public; " . ($q->{setup} // ''));
+	$s->must("SET client_min_messages = warning; DROP SCHEMA IF EXISTS b_$q->{name} CASCADE; RESET client_min_messages;
+		CREATE SCHEMA b_$q->{name}; SET search_path = b_$q->{name}, batch, public; " . ($q->{setup} // ''));
 	if (my $parts = $q->{parts})
 	{
 		$self->_prepare_select($_, $_->{name}) for @$parts;
@@ -259,8 +260,9 @@ sub make_sinks
 sub run_batch
 {
 	my ($self, $q) = @_;
-	return if $self->{batch}{ $q->{name} }++;
-	$self->session->must("SET search_path = b_$q->{name}, batch, public; " . ($q->{batch} // $q->{text}));
+	return if $self->{batch}{ $q->{name} };
+	$self->session->must("BEGIN; SET search_path = b_$q->{name}, batch, public; " . ($q->{batch} // $q->{text}) . '; COMMIT');
+	$self->{batch}{ $q->{name} } = 1;
 	return;
 }
 
@@ -354,7 +356,7 @@ sub drop
 	my $s = $self->session;
 	$s->wait_ready unless ($s->run('SELECT 1'))[0];
 	my ($ok, $out) = $s->run("SELECT streamproc.drop_pipeline('$q->{name}')");
-	$s->must("SET client_min_messages = warning; DROP SCHEMA r_$q->{name} CASCADE; RESET client_min_messages");
+	$s->must("SET client_min_messages = warning; DROP SCHEMA IF EXISTS r_$q->{name} CASCADE; RESET client_min_messages");
 	return $ok ? '' : $out;
 }
 
@@ -373,7 +375,7 @@ sub check_query
 	my $rows = join(' ', map { "$_->[0]: " . $s->must("SELECT count(*) FROM b_$q->{name}.$_->[0]") } $self->sinks($q));
 	note("$q->{name}: $rows rows");
 	$bad .= "no rows\n" if $rows =~ /^\w+: 0\b/ && $q->{name} !~ /^empty_|^g\d/;
-	$s->must("SET client_min_messages = warning; DROP SCHEMA r_$q->{name} CASCADE; RESET client_min_messages");
+	$s->must("SET client_min_messages = warning; DROP SCHEMA IF EXISTS r_$q->{name} CASCADE; RESET client_min_messages");
 	return $bad;
 }
 

@@ -27,7 +27,7 @@ my $begun = time;
 my $seed = $ENV{ORACLE_SEED} // int(time * 1000) % 1_000_000;
 my $all = $ENV{ORACLE_ALL} ? 1 : 0;
 my $only = $ENV{ORACLE_ONLY};
-my $at_once = $ENV{ORACLE_AT_ONCE} // 8;
+our $at_once = $ENV{ORACLE_AT_ONCE} // 8;
 diag("ORACLE_SEED=$seed");
 
 my $kafka = Streamproc::Kafka->new;
@@ -118,23 +118,13 @@ sub strike
 	return %middle;
 }
 
-my $log_seen = 0;
-
 # A pipeline that is to stop: one test, for a pipeline of parts one for each.
 sub judge
 {
 	my ($q, $how) = @_;
 	my $s = $oracle->session;
 	my ($ok, $out) = $s->run("SELECT streamproc.wait_until_stopped('$q->{name}', '90 s')");
-	if (!$ok && $out =~ /connection lost/)
-	{
-		# nobody killed it now
-		$s->wait_ready;
-		fail("the server stays up ($q->{name}, $how)");
-		diag(grep { /was terminated by|TRAP|PANIC/ } split /(?<=\n)/, slurp_file($node->logfile, $log_seen));
-		$log_seen = -s $node->logfile;
-		($ok, $out) = $s->run("SELECT streamproc.wait_until_stopped('$q->{name}', '90 s')");
-	}
+	die "the server crashed\n" if !$ok && $out =~ /connection lost/;
 	my $state = ($s->run("SELECT state FROM streamproc.stat_pipeline WHERE pipeline = '$q->{name}'"))[1];
 	my @verdicts;
 	if (!$ok || $state ne 'stopped')
@@ -187,8 +177,11 @@ sub round
 	{
 		if (!eval { $oracle->prepare($q) unless $q->{must_refuse}; 1 })
 		{
+			my $why = "$@";
+			$q->{prepared} = 0;
+			die $why if $why =~ /connection lost/;
 			fail("$q->{name}: the query is no good");
-			diag("$@");
+			diag($why);
 			next;
 		}
 		$oracle->run_batch($q) if $kind && !$q->{must_refuse};
@@ -222,6 +215,17 @@ sub round
 	return;
 }
 
+# Drops it, as often as that takes where the server crashes at it over and over.
+sub clean_up
+{
+	my ($q) = @_;
+	for (1 .. 50)
+	{
+		return if eval { $oracle->session->wait_ready; $oracle->drop($q); 1 };
+	}
+	die "cannot drop $q->{name}: $@";
+}
+
 sub rounds
 {
 	my ($kill, $parallelism, @queries) = @_;
@@ -229,8 +233,20 @@ sub rounds
 	{
 		my $kind = ($ENV{ORACLE_KILL} // ($kill // rand() < 0.25)) ? $kinds[ $next_kind++ % @kinds ] : undef;
 		my $t = time;
-		round($kind, $parallelism, @some);
-		note(sprintf('round of %d%s: %.1f s', scalar @some, $kind ? ", $kind killed" : '', time - $t));
+		my $log = -s $node->logfile;
+		next if eval { round($kind, $parallelism, @some); note(sprintf('round of %d%s: %.1f s', scalar @some, $kind ? ", $kind killed" : '', time - $t)); 1 };
+		my $why = "$@" || 'it died without a word';
+		clean_up($_) for @some;
+		if (@some > 1)
+		{
+			diag("$why: each of them alone");
+			local $at_once = 1;
+			rounds($kind ? 1 : 0, $parallelism, @some);
+			next;
+		}
+		fail("$some[0]{name}: the server stays up");
+		diag($why, grep { /was terminated by|TRAP|PANIC/ } split /(?<=\n)/, slurp_file($node->logfile, $log));
+		diag($some[0]{text} // $some[0]{select});
 	}
 	return;
 }

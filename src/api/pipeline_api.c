@@ -192,14 +192,33 @@ check_parallelism(int parallelism)
 
 /* ---- what a query compiles to ---- */
 
+/* Saved state stays with the pipeline: a new query must be able to go on with it. */
+static void
+check_state(const PipelineRow *row, Program *program)
+{
+	char	   *signature = program_signature(program);
+
+	if (row->state_signature == NULL || strcmp(row->state_signature, signature) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the state of pipeline \"%s\" does not fit the new query", row->name),
+			 errdetail("It was made by:\n%sThe new query would make:\n%s", row->state_signature,
+					   signature[0] != '\0' ? signature : "no state\n"),
+			 errhint("Keep what is grouped by, the windows and the aggregates, or drop the pipeline and create it anew.")));
+}
+
 /*
  * All checks of a query as the caller: legality, plans, rights on tables,
  * user mapping.  NOTICE where the topic cannot be seen now.  "topics", where
  * not NULL, gets the names of the topics that it reads.
  */
 static List *
-check_query_text(const char *text, int parallelism, bool trust_owners, bool ask_cluster, List **topics)
+check_query_text(const char *text, const PipelineRow *row, bool ask_cluster, List **topics)
 {
+	int			parallelism = row->parallelism;
+	bool		trust_owners = row->trust_owners;
+	int64		period;
 	List	   *queries = plan_parse(text);
 	Oid			server;
 	Program    *program;
@@ -211,6 +230,8 @@ check_query_text(const char *text, int parallelism, bool trust_owners, bool ask_
 	program = program_make(queries, trust_owners);
 	program_check_rights(program);
 	PopActiveSnapshot();
+	plan_check_emit(program, catalog_parse_emit(row->emit, &period), row->late);
+	check_state(row, program);
 	if (program->needs_one_task && parallelism > 1)
 	{
 		program_free(program);
@@ -303,7 +324,8 @@ set_state(PipelineRow *row, const char *state)
 }
 
 /*
- * What the stored statements compile to.  Planning evaluates functions of the
+ * What the stored statements compile to; throws where they cannot do what the
+ * options ask for.  Planning evaluates functions of the
  * owner, so it happens as him: the caller may be a superuser.
  */
 static bool
@@ -313,11 +335,13 @@ needs_one_task(const PipelineRow *row)
 	Oid			save_user;
 	int			save_context;
 	bool		result;
+	int64		period;
 
 	GetUserIdAndSecContext(&save_user, &save_context);
 	SetUserIdAndSecContext(row->owner, save_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	program = program_load(row->procedure, row->trust_owners);
+	plan_check_emit(program, catalog_parse_emit(row->emit, &period), row->late);
 	result = program->needs_one_task;
 	program_free(program);
 	PopActiveSnapshot();
@@ -370,7 +394,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("pipeline \"%s\" already exists", name)));
-	queries = check_query_text(query, row.parallelism, row.trust_owners, row.active, NULL);
+	queries = check_query_text(query, &row, row.active, NULL);
 	(void) define_procedure(name, queries, false);
 
 	if (!pg_strong_random(row.id.data, UUID_LEN))
@@ -430,11 +454,11 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("only the owner of pipeline \"%s\" can replace its query", name),
 					 errhint("SET ROLE to the owner first.")));
-		queries = check_query_text(arg_text(fcinfo, 1, "query"), row->parallelism, row->trust_owners, row->active, &topics);
+		queries = check_query_text(arg_text(fcinfo, 1, "query"), row, row->active, &topics);
 		(void) define_procedure(name, queries, true);
 		row->settings = current_settings();
 	}
-	else if (row->parallelism > 1 && needs_one_task(row))
+	else if ((row->parallelism > 1 || !PG_ARGISNULL(10) || !PG_ARGISNULL(11)) && needs_one_task(row) && row->parallelism > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("parallelism of %d is not supported for the ON CONFLICT of pipeline \"%s\"",
@@ -559,6 +583,7 @@ relation_name(Oid relid)
 Datum
 streamproc_check_pipeline(PG_FUNCTION_ARGS)
 {
+	PipelineRow defaults = {0};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *query = arg_text(fcinfo, 0, "query");
 	List	   *queries;
@@ -567,7 +592,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 
 	catalog_require_version();
 	InitMaterializedSRF(fcinfo, 0);
-	queries = check_query_text(query, 0, false, false, NULL);
+	queries = check_query_text(query, &defaults, false, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	program = program_make(queries, false);
 	foreach(lc, program->statements)

@@ -56,8 +56,21 @@ merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, 
 	return entry;
 }
 
+/* Makes the keys that some slice has changed; the states come later. */
+static void
+make_changed_keys(StateCursor *to, StateCursor *from, uint32 since)
+{
+	StateEntry *source;
+	uint32		at = 0;
+	bool		found;
+
+	while ((source = state_entry_next(from, &at)) != NULL)
+		if (source->dirty || (source->written != 0 && (int32) (source->written - since) > 0))
+			(void) state_entry_make(to, from->slots[at - 1].hash, state_entry_key(from->op, source), source->key_meta, &found);
+}
+
 StateChunk *
-fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n)
+fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool changed, uint32 since)
 {
 	StateChunk *merged = palloc0(sizeof(StateChunk) * STATE_GROUPS);
 	StateOperator *op = &area->root->op[spec->number];
@@ -67,11 +80,16 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n)
 	for (g = 0; g < STATE_GROUPS; g++)
 	{
 		StateCursor to;
+		StateCursor from;
 
 		state_cursor_open(&to, area, spec->number, &merged[g]);
+		for (i = 0; changed && i < n; i++)
+		{
+			state_cursor_open(&from, area, spec->number, &slices[i]->chunk[g]);
+			make_changed_keys(&to, &from, since);
+		}
 		for (i = 0; i < n; i++)
 		{
-			StateCursor from;
 			StateEntry *source;
 			uint32		at = 0;
 
@@ -80,9 +98,21 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n)
 			while ((source = state_entry_next(&from, &at)) != NULL)
 			{
 				const char *key = state_entry_key(op, source);
+				uint32		hash = from.slots[at - 1].hash;
+				StateEntry *entry;
 				bool		found;
-				StateEntry *entry = state_entry_make(&to, from.slots[at - 1].hash, key, source->key_meta, &found);
 
+				if (changed)
+				{
+					entry = state_entry_find(&to, hash, key, source->key_meta);
+					if (entry == NULL)
+						continue;
+					/* "written" is free in a copy: has it got its originals? */
+					found = entry->written != 0;
+				}
+				else
+					entry = state_entry_make(&to, hash, key, source->key_meta, &found);
+				entry->written = 1;
 				(void) merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
 			}
 		}

@@ -269,8 +269,11 @@ extern FireSet *operator_fire_sets;
 extern void fire_scan_begin(FireScan *scan, FireSet *set);
 /* the next group as values of the output columns, in group_cxt; false: no more */
 extern bool fire_scan_next(FireScan *scan, Datum *values, bool *isnull);
-/* one window from its slices */
-extern StateChunk *fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n);
+/*
+ * One window from its slices.  "changed": only keys that some slice has changed
+ * since the epoch "since", or in this one.
+ */
+extern StateChunk *fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool changed, uint32 since);
 extern void fire_merged_free(StateArea *area, StateChunk *merged);
 
 #endif							/* STREAMPROC_OPERATOR_H */

@@ -599,9 +599,8 @@ is_event_time(Node *node, Query *query, List *outer)
 	}
 }
 
-/* The call of tumble(), hop() or cumulate() whose column is grouped by, NULL: it is no window. */
-static FuncExpr *
-window_of_group(Node *node, Query *query)
+FuncExpr *
+legality_window_of_group(Node *node, Query *query)
 {
 	RangeTblEntry *rte;
 	FuncExpr   *call = (FuncExpr *) node;
@@ -637,7 +636,7 @@ check_grouped(Query *query, CheckContext *cxt, List *outer)
 	foreach(lc, query->groupClause)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
-		FuncExpr   *call = window_of_group(expr, query);
+		FuncExpr   *call = legality_window_of_group(expr, query);
 		Node	   *at;
 
 		if (call == NULL)
@@ -908,10 +907,12 @@ check_statement(Query *query, const char *text)
 				   "The INSERT at the top must select from the topic, or from a WITH query over it.",
 				   "the statement reads the topic only in WITH");
 	}
+	if (cxt.info->grouped)
+		cxt.info->conflict_misses = conflict_finds_group(query);
 	return cxt.info;
 }
 
-/* Groups and single rows are committed by different processes, groups of windows and running ones at different times. */
+/* Groups and single rows are committed by different processes, windows and running groups at different times. */
 static void
 check_kinds(List *queries, List *infos, CheckContext *cxt)
 {
@@ -929,16 +930,6 @@ check_kinds(List *queries, List *infos, CheckContext *cxt)
 		if (info->grouped && info->windowed != first->windowed)
 			refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
 				   "a pipeline of statements with and without windows is not supported");
-		if (!info->grouped || info->windowed)
-			continue;
-		if (!info->has_on_conflict)
-			refuse(cxt, lfirst_node(Query, lq)->stmt_location,
-				   "Write ON CONFLICT (group columns) DO UPDATE SET ..., or group by a window.",
-				   "GROUP BY without a window gives each group again whenever it changes: the INSERT needs ON CONFLICT");
-		if (info->having)
-			refuse(cxt, lfirst_node(Query, lq)->stmt_location,
-				   "Filter when you read the table, or group by a window.",
-				   "HAVING without a window is not supported: a group that does not fulfil it any more would stay in the table");
 	}
 }
 

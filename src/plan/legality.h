@@ -19,4 +19,11 @@ extern CommonTableExpr *legality_find_cte(RangeTblEntry *rte, Query *query, List
 /* does the query put rows into groups? */
 extern bool legality_is_grouped(Query *query);
 
+/* the call of tumble(), hop() or cumulate() whose column is grouped by, NULL: it is no window */
+extern FuncExpr *legality_window_of_group(Node *node, Query *query);
+
+/* ---- conflict.c ---- */
+
+extern const char *conflict_finds_group(Query *insert);
+
 #endif							/* STREAMPROC_LEGALITY_H */

@@ -14,6 +14,7 @@
 
 #include "postgres.h"
 
+#include "catalog/catalog.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "operator/operator.h"
@@ -45,6 +46,7 @@ typedef struct StatementInfo
 	bool		grouped;		/* puts the topic's rows into groups */
 	bool		windowed;		/* ... of windows, all of them */
 	bool		having;			/* some of the groups are not given out */
+	const char *conflict_misses;	/* why ON CONFLICT does not find a group's row, NULL: it does */
 } StatementInfo;
 
 /* ---- parse.c, legality.c ---- */
@@ -148,6 +150,8 @@ extern void program_free(Program *program);
  * loaded again.  First thing in a transaction.
  */
 extern bool program_lock(Program *program);
+/* what keeps state, for comparison with what saved it; "": nothing does */
+extern char *program_signature(Program *program);
 /* Runs the statements on the batch that stream_feeds holds: so many messages that are not bad. */
 extern void program_run(Program *program, int nrows);
 /*
@@ -183,6 +187,14 @@ extern void program_forget(Program *program, uint64 rows_out);
 extern const char *statement_mode_name(StatementMode mode);
 extern void program_check_rights(Program *program);
 extern char *program_explain(Statement *statement);
+
+/* ---- emit.c ---- */
+
+/*
+ * Throws 0A000 or 22023 where the statements cannot give out their groups in
+ * the way that the options emit and late ask for.
+ */
+extern void plan_check_emit(Program *program, EmitKind emit, LateKind late);
 
 /* ---- checks.c ---- */
 

@@ -488,6 +488,18 @@ program_check_rights(Program *program)
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
+char *
+program_signature(Program *program)
+{
+	StringInfoData text;
+	int			i;
+
+	initStringInfo(&text);
+	for (i = 0; i < program->nkeyed; i++)
+		operator_signature(program->keyed[i].spec, &text);
+	return text.data;
+}
+
 bool
 program_lock(Program *program)
 {

@@ -47,6 +47,55 @@ extern void keyed_task_leave(void);
 
 /* ---- keyed_launcher.c ---- */
 
+typedef struct KeyedLauncher
+{
+	MemoryContext cxt;
+	MemoryContext epoch_cxt;	/* of the epoch that is given out */
+	StateArea  *area;
+	Barrier    *barrier;
+	Saved	   *saved;
+	PositionRow *position;
+	int64	   *was;
+	int		   *slots;			/* PartitionSlot by partition, -1: none */
+	int64		last_cost_us;	/* stop and commit of the last epoch */
+	int64		last_commit_us; /* when it was done */
+	int64		all_idle_us;	/* since when all partitions are silent, 0: they are not */
+	TimestampTz idle_watermark; /* where the watermark stood then */
+	bool		finished;
+	int64		next_show_us;
+	int64		fired_windows[STATE_MAX_OPERATORS];
+	int64		rows_out[STATE_MAX_OPERATORS];
+	int64		failures;		/* of the commit, in a row */
+	EmitKind	emit;
+	int64		emit_us;		/* EMIT_EVERY */
+	int64		next_emit_us;
+	bool		unemitted;		/* rows have come since */
+	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */
+} KeyedLauncher;
+
+/* What an epoch gives out. */
+typedef struct Epoch
+{
+	int64		number;
+	TimestampTz watermark;		/* W of its end */
+	TimestampTz saved_watermark;	/* at the end of a run not "infinity", but what has been given out */
+	FireSet    *sets;			/* by operator */
+	BarrierLog *cuts;			/* by task */
+	BarrierLog *logs;
+	CheckpointReason reason;
+	bool		emit_due;		/* EMIT_EVERY: it is time */
+	int64		begun_us;
+	int64		align_us;
+	int64		cut_us;
+	int64		output_us;
+	int64		write_us;
+	int64		rows_in;
+	int64		bytes_in;
+	int64		late_rows;
+	int64		bad_rows;
+	uint64		rows_out;
+} Epoch;
+
 /* reads the saved state and makes the area; before the tasks start */
 extern void keyed_launcher_prepare(int ntasks);
 /* a checkpoint where it is time for one; ms until it should be called again */
@@ -55,5 +104,16 @@ extern long keyed_launcher_step(void);
 extern void keyed_launcher_stop(void);
 /* has everything been read and given out? */
 extern bool keyed_launcher_finished(void);
+
+/* ---- keyed_fire.c: between the launcher's files ---- */
+
+/* what the partitions say now; DT_NOEND: all have reached their ends */
+extern TimestampTz keyed_present_watermark(void);
+/* would this watermark give something out? */
+extern bool keyed_closes_something(TimestampTz watermark);
+/* all tasks stand: what the epoch gives out, and which panes are closed */
+extern void keyed_choose_output(Epoch *epoch);
+/* the same, of what only the cut has copied */
+extern void keyed_add_changes(Epoch *epoch);
 
 #endif							/* STREAMPROC_WORKER_KEYED_H */

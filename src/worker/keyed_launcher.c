@@ -43,49 +43,6 @@
 #define QUIET_MS		100
 #define SHOW_US			(1000 * 1000)
 
-typedef struct KeyedLauncher
-{
-	MemoryContext cxt;
-	MemoryContext epoch_cxt;	/* of the epoch that is given out */
-	StateArea  *area;
-	Barrier    *barrier;
-	Saved	   *saved;
-	PositionRow *position;
-	int64	   *was;
-	int		   *slots;			/* PartitionSlot by partition, -1: none */
-	int64		last_cost_us;	/* stop and commit of the last epoch */
-	int64		last_commit_us; /* when it was done */
-	int64		all_idle_us;	/* since when all partitions are silent, 0: they are not */
-	TimestampTz idle_watermark; /* where the watermark stood then */
-	bool		finished;
-	int64		next_show_us;
-	int64		fired_windows[STATE_MAX_OPERATORS];
-	int64		rows_out[STATE_MAX_OPERATORS];
-	int64		failures;		/* of the commit, in a row */
-} KeyedLauncher;
-
-/* What an epoch gives out. */
-typedef struct Epoch
-{
-	int64		number;
-	TimestampTz watermark;		/* W of its end */
-	TimestampTz saved_watermark;	/* at the end of a run not "infinity", but what has been given out */
-	FireSet    *sets;			/* by operator */
-	BarrierLog *cuts;			/* by task */
-	BarrierLog *logs;
-	CheckpointReason reason;
-	int64		begun_us;
-	int64		align_us;
-	int64		cut_us;
-	int64		output_us;
-	int64		write_us;
-	int64		rows_in;
-	int64		bytes_in;
-	int64		late_rows;
-	int64		bad_rows;
-	uint64		rows_out;
-} Epoch;
-
 #define my_keyed		(my_launcher->keyed)
 
 static PipelineSlot *
@@ -105,18 +62,6 @@ on_exit_abandon(int code, Datum arg)
 
 /* ---- preparing ---- */
 
-static char *
-program_state_signature(Program *program)
-{
-	StringInfoData text;
-	int			i;
-
-	initStringInfo(&text);
-	for (i = 0; i < program->nkeyed; i++)
-		operator_signature(program->keyed[i].spec, &text);
-	return text.data;
-}
-
 static OperatorSpec **
 program_specs(Program *program)
 {
@@ -135,7 +80,7 @@ program_specs(Program *program)
 static void
 check_signature(void)
 {
-	char	   *signature = program_state_signature(my_launcher->program);
+	char	   *signature = program_signature(my_launcher->program);
 	PipelineRow *row;
 
 	catalog_pipeline_lock(my_launcher->row->name);
@@ -162,6 +107,7 @@ prepare(int ntasks)
 	uint64		limit;
 	int			i;
 
+	keyed->emit = catalog_parse_emit(my_launcher->row->emit, &keyed->emit_us);
 	limit = my_launcher->row->state_memory > 0 ? (uint64) my_launcher->row->state_memory : (uint64) streamproc_state_memory * 1024;
 	keyed->area = state_area_create(limit);
 	for (i = 0; i < program->nkeyed; i++)
@@ -240,115 +186,6 @@ keyed_launcher_prepare(int ntasks)
 	MemoryContextSwitchTo(old);
 }
 
-/* ---- the watermark ---- */
-
-/* The last instant at which something is still to be given out; DT_NOBEGIN: nothing is. */
-static TimestampTz
-last_deadline(void)
-{
-	TimestampTz last = DT_NOBEGIN;
-	int			op;
-
-	for (op = 0; op < my_launcher->program->nkeyed; op++)
-	{
-		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
-		StatePane **panes;
-		int			n;
-
-		if (spec->window == OPERATOR_NO_WINDOW)
-			continue;
-		panes = state_panes(my_keyed->area, op, &n);
-		if (n > 0)
-			last = Max(last, window_instant(&spec->scale, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
-		pfree(panes);
-	}
-	return last;
-}
-
-/* What the partitions say now; DT_NOEND: all have reached their ends. */
-static TimestampTz
-present_watermark(void)
-{
-	Barrier    *barrier = my_keyed->barrier;
-	TimestampTz low = DT_NOEND;
-	TimestampTz high = WATERMARK_NONE;
-	bool		any_active = false;
-	bool		any_idle = false;
-	int			i;
-
-	for (i = 0; i < barrier->nparts; i++)
-	{
-		BarrierPartition *part = &barrier->part[i];
-
-		high = Max(high, part->watermark);
-		if (part->finished)
-			continue;
-		if (part->idle)
-		{
-			any_idle = true;
-			continue;
-		}
-		any_active = true;
-		low = Min(low, part->watermark);
-	}
-	if (any_active || !any_idle)
-	{
-		my_keyed->all_idle_us = 0;
-		return Max(any_active ? low : DT_NOEND, barrier->watermark);
-	}
-	/* all are silent: time goes on by the clock, as far as something waits for it */
-	if (high == WATERMARK_NONE)
-		return barrier->watermark;
-	if (my_keyed->all_idle_us == 0)
-	{
-		my_keyed->all_idle_us = monotonic_us();
-		my_keyed->idle_watermark = Max(high, barrier->watermark);
-	}
-	{
-		TimestampTz now = my_keyed->idle_watermark + (monotonic_us() - my_keyed->all_idle_us);
-
-		return Max(barrier->watermark, Min(now, last_deadline()));
-	}
-}
-
-/* Would this watermark give something out? */
-static bool
-closes_something(TimestampTz watermark)
-{
-	int			op;
-	bool		closes = false;
-
-	if (watermark == WATERMARK_NONE || watermark == my_keyed->barrier->watermark)
-		return false;
-	for (op = 0; op < my_launcher->program->nkeyed && !closes; op++)
-	{
-		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
-		StatePane **panes;
-		int			n;
-		int			i;
-
-		if (spec->window == OPERATOR_NO_WINDOW)
-			continue;
-		panes = state_panes(my_keyed->area, op, &n);
-		for (i = 0; i < n && !closes; i++)
-		{
-			int64		end;
-			int64		last = operator_last_end(spec, panes[i]->id);
-
-			for (end = panes[i]->id + 1; end <= last && !closes; end++)
-			{
-				TimestampTz at = window_instant(&spec->scale, end);
-
-				if (!operator_is_late(spec, at, watermark))
-					break;
-				closes = !operator_is_late(spec, at, my_keyed->barrier->watermark);
-			}
-		}
-		pfree(panes);
-	}
-	return closes;
-}
-
 /* ---- the stop ---- */
 
 static void
@@ -398,15 +235,6 @@ wait_for_tasks(bool copied, int64 epoch, int64 until_us)
 	return all && !state_abandoned(my_keyed->area);
 }
 
-static FireUnit *
-add_unit(FireSet *set)
-{
-	FireUnit   *unit = palloc0(sizeof(FireUnit));
-
-	set->units = lappend(set->units, unit);
-	return unit;
-}
-
 /* Entries of a closed pane are in no segment any more. */
 static void
 pane_gone(int op, StatePane *pane)
@@ -422,151 +250,6 @@ pane_gone(int op, StatePane *pane)
 		state_cursor_open(&cursor, my_keyed->area, op, &pane->chunk[g]);
 		while ((entry = state_entry_next(&cursor, &at)) != NULL)
 			saved_entry_gone(my_keyed->saved, entry->written);
-	}
-}
-
-static int
-compare_int64(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Windows of slices that end now, put together from their slices while nobody changes them. */
-static void
-fire_sliced(FireSet *set, StatePane **panes, int n, TimestampTz before, TimestampTz now)
-{
-	OperatorSpec *spec = set->spec;
-	int64	   *ends = NULL;
-	int			nends = 0;
-	int			size = 0;
-	int			i,
-				k;
-
-	for (i = 0; i < n; i++)
-	{
-		int64		end;
-		int64		last = operator_last_end(spec, panes[i]->id);
-
-		for (end = panes[i]->id + 1; end <= last; end++)
-		{
-			TimestampTz at = window_instant(&spec->scale, end);
-
-			if (!operator_is_late(spec, at, now))
-				break;
-			if (operator_is_late(spec, at, before))
-				continue;
-			if (nends == size)
-			{
-				size = Max(64, size * 2);
-				ends = ends == NULL ? palloc(sizeof(int64) * size) : repalloc(ends, sizeof(int64) * size);
-			}
-			ends[nends++] = end;
-		}
-	}
-	if (nends > 1)
-		qsort(ends, nends, sizeof(int64), compare_int64);
-	for (i = 0; i < nends; i++)
-	{
-		StatePane **slices;
-		int			nslices = 0;
-		FireUnit   *unit;
-
-		if (i > 0 && ends[i] == ends[i - 1])
-			continue;
-		slices = palloc(sizeof(StatePane *) * n);
-		for (k = 0; k < n; k++)
-			if (panes[k]->id >= operator_window_begin(spec, ends[i]) && panes[k]->id < ends[i])
-				slices[nslices++] = panes[k];
-		unit = add_unit(set);
-		unit->window_start = window_instant(&spec->scale, operator_window_begin(spec, ends[i]));
-		unit->window_end = window_instant(&spec->scale, ends[i]);
-		unit->merged = fire_merge(spec, my_keyed->area, slices, nslices);
-		pfree(slices);
-	}
-}
-
-/* All tasks stand: which panes does W close, which windows end? */
-static void
-close_panes(Epoch *epoch)
-{
-	Program    *program = my_launcher->program;
-	TimestampTz before = my_keyed->barrier->watermark;
-	int			op;
-
-	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));
-	for (op = 0; op < program->nkeyed; op++)
-	{
-		FireSet    *set = &epoch->sets[op];
-		OperatorSpec *spec = program->keyed[op].spec;
-		StatePane **panes;
-		int			n;
-		int			i;
-
-		set->spec = spec;
-		set->area = my_keyed->area;
-		if (spec->window == OPERATOR_NO_WINDOW)
-			continue;
-		panes = state_panes(my_keyed->area, op, &n);
-		if (spec->window != OPERATOR_TUMBLE)
-			fire_sliced(set, panes, n, before, epoch->watermark);
-		for (i = 0; i < n; i++)
-		{
-			TimestampTz end = window_instant(&spec->scale, operator_last_end(spec, panes[i]->id));
-
-			if (!operator_is_late(spec, end, epoch->watermark))
-				continue;
-			panes[i]->closed = true;
-			if (spec->window == OPERATOR_TUMBLE)
-			{
-				FireUnit   *unit = add_unit(set);
-
-				unit->window_start = window_instant(&spec->scale, panes[i]->id);
-				unit->window_end = end;
-				unit->pane = panes[i];
-			}
-			/* a run that ends has closed what it has given out, not time itself */
-			if (epoch->watermark == DT_NOEND)
-				epoch->saved_watermark = Max(epoch->saved_watermark, end + spec->allowed_lateness);
-		}
-		pfree(panes);
-	}
-}
-
-/* After the cut: what was copied is what has changed, for operators that give out changes. */
-static void
-add_changes(Epoch *epoch)
-{
-	Barrier    *barrier = my_keyed->barrier;
-	int			op;
-	int			t;
-
-	for (op = 0; op < my_launcher->program->nkeyed; op++)
-	{
-		FireSet    *set = &epoch->sets[op];
-		FireUnit   *unit = NULL;
-
-		if (set->spec->window != OPERATOR_NO_WINDOW)
-			continue;
-		for (t = 0; t < barrier->ntasks; t++)
-		{
-			dsa_pointer p;
-
-			for (p = epoch->cuts[t].first; DsaPointerIsValid(p);)
-			{
-				BarrierBlock *block = dsa_get_address(my_keyed->area->dsa, p);
-				FireBlock  *fire = palloc(sizeof(FireBlock));
-
-				fire->runs = block->bytes;
-				fire->bytes = block->used;
-				if (unit == NULL)
-					unit = add_unit(set);
-				unit->blocks = lappend(unit->blocks, fire);
-				p = block->next;
-			}
-		}
 	}
 }
 
@@ -644,11 +327,11 @@ lock_program(Epoch *epoch)
 					 errmsg("the objects of pipeline \"%s\" keep changing", my_launcher->row->name)));
 		row = worker_load_pipeline(CurrentMemoryContext);
 		PushActiveSnapshot(GetTransactionSnapshot());
-		was = program_state_signature(my_launcher->program);
+		was = program_signature(my_launcher->program);
 		fresh = program_load(row->procedure, row->trust_owners);
 		program_check_rights(fresh);
 		PopActiveSnapshot();
-		if (fresh->nkeyed != my_launcher->program->nkeyed || strcmp(was, program_state_signature(fresh)) != 0)
+		if (fresh->nkeyed != my_launcher->program->nkeyed || strcmp(was, program_signature(fresh)) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("pipeline \"%s\" was changed while an epoch was committed", my_launcher->row->name)));
@@ -958,9 +641,9 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	epoch.align_us = monotonic_us() - begun;
 
 	begun = monotonic_us();
-	epoch.watermark = present_watermark();
+	epoch.watermark = keyed_present_watermark();
 	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
-	close_panes(&epoch);
+	keyed_choose_output(&epoch);
 	saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	FAULT_POINT("keyed-before-cut");
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
@@ -973,7 +656,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 		return false;
 	}
 	take_over(&epoch);
-	add_changes(&epoch);
+	keyed_add_changes(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	barrier->watermark = epoch.watermark;
 	barrier->committing = true;
@@ -983,6 +666,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	wake_tasks();
 	epoch.cut_us = monotonic_us() - begun;
 
+	my_keyed->unemitted = epoch.emit_due ? false : my_keyed->unemitted || epoch.rows_in > 0;
 	commit_epoch(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	barrier->committing = false;
@@ -1068,9 +752,10 @@ keyed_launcher_step(void)
 	if (!has_begun(&since, &behind))
 	{
 		bool		end = all_read();
+		bool		due = my_keyed->emit == EMIT_EVERY && my_keyed->unemitted && now >= my_keyed->next_emit_us;
 
-		watermark = end ? DT_NOEND : present_watermark();
-		if (!end && !closes_something(watermark))
+		watermark = end ? DT_NOEND : keyed_present_watermark();
+		if (!end && !due && !keyed_closes_something(watermark))
 			return QUIET_MS;
 		return checkpoint(end ? CHECKPOINT_STOP : CHECKPOINT_CAUGHT_UP, end, 0) ? -1 : QUIET_MS;
 	}

@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * conflict.c
+ *	  Does ON CONFLICT find exactly the row of a group?
+ *
+ * A group that is given out more than once has to replace its row.  So the
+ * columns of the conflict target must be filled by the columns that are grouped by, all of
+ * them and nothing else (constants but), and a NULL among them must find its
+ * row too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_index.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "plan/keyed.h"
+#include "plan/legality.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* What a column of the INSERT is made of. */
+typedef struct Origin
+{
+	bool		constant;
+	Query	   *grouped;		/* the query that groups, NULL: it is something else */
+	TargetEntry *tle;			/* its column */
+} Origin;
+
+static Origin
+trace(Node *node, Query *query, List *outer)
+{
+	Origin		origin = {false, NULL, NULL};
+	Var		   *var;
+	RangeTblEntry *rte;
+	Query	   *sub;
+	Query	   *home;
+	List	   *home_outer;
+	CommonTableExpr *cte;
+	TargetEntry *tle;
+
+	check_stack_depth();
+	node = strip_implicit_coercions(node);
+	if (IsA(node, Const))
+	{
+		origin.constant = !((Const *) node)->constisnull;
+		return origin;
+	}
+	var = (Var *) node;
+	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+		return origin;
+	rte = rt_fetch(var->varno, query->rtable);
+	switch (rte->rtekind)
+	{
+		case RTE_SUBQUERY:
+			sub = rte->subquery;
+			outer = lcons(query, outer);
+			break;
+		case RTE_CTE:
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			if (cte == NULL)
+				return origin;
+			sub = castNode(Query, cte->ctequery);
+			outer = lcons(home, home_outer);
+			break;
+		case RTE_JOIN:
+			return trace(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
+		default:
+			return origin;
+	}
+	if (sub->setOperations != NULL || sub->commandType != CMD_SELECT)
+		return origin;
+	tle = get_tle_by_resno(sub->targetList, var->varattno);
+	if (tle == NULL)
+		return origin;
+	if (legality_is_grouped(sub))
+	{
+		origin.grouped = sub;
+		origin.tle = tle;
+		origin.constant = IsA(tle->expr, Const) && !((Const *) tle->expr)->constisnull;
+		return origin;
+	}
+	return trace((Node *) tle->expr, sub, outer);
+}
+
+/* Columns of the conflict target; NULL: not only columns. */
+static Bitmapset *
+conflict_columns(OnConflictExpr *conflict)
+{
+	Bitmapset  *columns = NULL;
+	ListCell   *lc;
+
+	if (OidIsValid(conflict->constraint))
+	{
+		Relation	index = index_open(get_constraint_index(conflict->constraint), AccessShareLock);
+		int			i;
+
+		for (i = 0; i < index->rd_index->indnkeyatts; i++)
+			columns = bms_add_member(columns, index->rd_index->indkey.values[i]);
+		index_close(index, NoLock);
+		return bms_is_member(0, columns) ? NULL : columns;
+	}
+	if (conflict->arbiterWhere != NULL)
+		return NULL;
+	foreach(lc, conflict->arbiterElems)
+	{
+		InferenceElem *elem = lfirst_node(InferenceElem, lc);
+
+		if (!IsA(elem->expr, Var))
+			return NULL;
+		columns = bms_add_member(columns, ((Var *) elem->expr)->varattno);
+	}
+	return columns;
+}
+
+/* Are two rows with NULL in one of the columns in conflict? */
+static bool
+nulls_conflict(Oid relid, Bitmapset *columns)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		nullable = false;
+	bool		result = false;
+	int			attno = -1;
+	ListCell   *lc;
+
+	while ((attno = bms_next_member(columns, attno)) >= 0)
+		nullable |= !TupleDescAttr(RelationGetDescr(rel), attno - 1)->attnotnull;
+	foreach(lc, nullable ? RelationGetIndexList(rel) : NIL)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		Bitmapset  *keys = NULL;
+		int			i;
+
+		for (i = 0; i < form->indnkeyatts; i++)
+			keys = bms_add_member(keys, form->indkey.values[i]);
+		if (form->indisunique && form->indnullsnotdistinct && bms_equal(keys, columns))
+			result = true;
+		index_close(index, NoLock);
+	}
+	table_close(rel, NoLock);
+	return result || !nullable;
+}
+
+/* The group's columns that the conflict target must hold, by tleSortGroupRef; borders of the window only one of. */
+static bool
+covers_group(Query *grouped, Bitmapset *refs)
+{
+	bool		window = false;
+	bool		window_found = false;
+	ListCell   *lc;
+
+	foreach(lc, grouped->groupClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		bool		found = bms_is_member(clause->tleSortGroupRef, refs);
+
+		if (legality_window_of_group(get_sortgroupclause_expr(clause, grouped->targetList), grouped) != NULL)
+		{
+			window = true;
+			window_found |= found;
+		}
+		else if (!found)
+			return false;
+	}
+	return !window || window_found;
+}
+
+/*
+ * An INSERT at the top of a statement whose SELECT groups a topic.  NULL: its ON
+ * CONFLICT finds the row of a group, else why not.
+ */
+const char *
+conflict_finds_group(Query *insert)
+{
+	RangeTblEntry *target = rt_fetch(insert->resultRelation, insert->rtable);
+	OnConflictExpr *conflict = insert->onConflict;
+	Bitmapset  *columns;
+	Bitmapset  *refs = NULL;
+	Query	   *grouped = NULL;
+	int			attno = -1;
+
+	if (conflict == NULL || conflict->action != ONCONFLICT_UPDATE)
+		return "it has no ON CONFLICT DO UPDATE";
+	columns = conflict_columns(conflict);
+	if (columns == NULL)
+		return "its conflict target does not consist of columns";
+	while ((attno = bms_next_member(columns, attno)) >= 0)
+	{
+		ListCell   *lc;
+		Origin		origin = {false, NULL, NULL};
+
+		foreach(lc, insert->targetList)
+		{
+			TargetEntry *tle = lfirst(lc);
+
+			if (tle->resno == attno)
+				origin = trace((Node *) tle->expr, insert, NIL);
+		}
+		if (origin.constant)
+			continue;
+		if (origin.grouped == NULL || origin.tle->ressortgroupref == 0 || (grouped != NULL && grouped != origin.grouped))
+			return "its conflict target has a column that is not grouped by";
+		grouped = origin.grouped;
+		refs = bms_add_member(refs, origin.tle->ressortgroupref);
+	}
+	if (grouped == NULL || !covers_group(grouped, refs))
+		return "its conflict target does not hold all columns that are grouped by";
+	if (!nulls_conflict(target->relid, columns))
+		return "a column of its conflict target may be NULL, and NULLs are distinct";
+	return NULL;
+}

@@ -1,0 +1,70 @@
+/*-------------------------------------------------------------------------
+ *
+ * emit.c
+ *	  Can the statements give out their groups as the options emit and late
+ *	  ask for?
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "plan/plan.h"
+
+#define ON_CONFLICT_HINT "Write ON CONFLICT (columns that are grouped by) DO UPDATE SET ...; the columns NOT NULL, or the index UNIQUE NULLS NOT DISTINCT."
+
+static void
+require_conflict(const Statement *statement, const char *why, bool always)
+{
+	const StatementInfo *info = statement->info;
+
+	if (info->conflict_misses != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s gives out a group again when it has changed: statement %d must replace its row", why, statement->number),
+				 errdetail("But %s.", info->conflict_misses),
+				 always ? errhint(ON_CONFLICT_HINT " Or group by a window.") : errhint(ON_CONFLICT_HINT)));
+	if (info->having)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("HAVING where %s gives out groups again is not supported", why),
+				 errdetail("A group that does not fulfil it any more would stay in the table."),
+				 errhint("Filter when you read the table, or group by a window with emit => 'final'.")));
+}
+
+void
+plan_check_emit(Program *program, EmitKind emit, LateKind late)
+{
+	ListCell   *lc;
+
+	if (!program->is_keyed)
+	{
+		if (emit != EMIT_DEFAULT)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"emit\" needs a query with GROUP BY"),
+					 errhint("Leave it out: rows are written as they come.")));
+		if (late == LATE_UPDATE)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("late => 'update' needs a query with GROUP BY a window")));
+		return;
+	}
+	foreach(lc, program->statements)
+	{
+		Statement  *statement = lfirst(lc);
+
+		if (!statement->info->windowed)
+		{
+			if (emit == EMIT_FINAL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("emit => 'final' needs a window: a group without one is never final"),
+						 errhint("Group by a window, or use emit => 'changes' or 'every ...'.")));
+			require_conflict(statement, "GROUP BY without a window", true);
+		}
+		else if (emit == EMIT_CHANGES || emit == EMIT_EVERY)
+			require_conflict(statement, emit == EMIT_CHANGES ? "emit => 'changes'" : "emit => 'every ...'", false);
+		else if (late == LATE_UPDATE)
+			require_conflict(statement, "late => 'update'", false);
+	}
+}

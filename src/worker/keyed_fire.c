@@ -1,0 +1,345 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed_fire.c
+ *	  The watermark at the end of an epoch, and what the epoch gives out.
+ *
+ * A window is alive until the watermark has passed its end + allowed_lateness;
+ * a pane (a window of tumble(), a slice of the others) as long as one of its
+ * windows.  At the end of each epoch every window that was alive is looked at:
+ *
+ *	  emit final		it is given out once, when it ends to be alive
+ *	  late update		it is given out when the watermark passes its end, and
+ *						what has changed of it at the end of each epoch after that
+ *	  emit changes		what has changed of it, at the end of each epoch
+ *	  emit every n		what has changed of it since the last time, each n and
+ *						when it ends to be alive
+ *
+ * A group without windows is alive for ever, and gives out changes.  What of a window
+ * the tasks can still reach is copied while they stand.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "worker/keyed.h"
+
+#define my_keyed		(my_launcher->keyed)
+
+/* ---- the watermark ---- */
+
+/* The last instant at which something is still to be given out; DT_NOBEGIN: nothing is. */
+static TimestampTz
+last_deadline(void)
+{
+	TimestampTz last = DT_NOBEGIN;
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+
+		if (spec->window == OPERATOR_NO_WINDOW)
+			continue;
+		panes = state_panes(my_keyed->area, op, &n);
+		if (n > 0)
+			last = Max(last, window_instant(&spec->scale, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
+		pfree(panes);
+	}
+	return last;
+}
+
+TimestampTz
+keyed_present_watermark(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	TimestampTz low = DT_NOEND;
+	TimestampTz high = WATERMARK_NONE;
+	bool		any_active = false;
+	bool		any_idle = false;
+	int			i;
+
+	for (i = 0; i < barrier->nparts; i++)
+	{
+		BarrierPartition *part = &barrier->part[i];
+
+		high = Max(high, part->watermark);
+		if (part->finished)
+			continue;
+		if (part->idle)
+		{
+			any_idle = true;
+			continue;
+		}
+		any_active = true;
+		low = Min(low, part->watermark);
+	}
+	if (any_active || !any_idle)
+	{
+		my_keyed->all_idle_us = 0;
+		return Max(any_active ? low : DT_NOEND, barrier->watermark);
+	}
+	/* all are silent: time goes on by the clock, as far as something waits for it */
+	if (high == WATERMARK_NONE)
+		return barrier->watermark;
+	if (my_keyed->all_idle_us == 0)
+	{
+		my_keyed->all_idle_us = monotonic_us();
+		my_keyed->idle_watermark = Max(high, barrier->watermark);
+	}
+	{
+		TimestampTz now = my_keyed->idle_watermark + (monotonic_us() - my_keyed->all_idle_us);
+
+		return Max(barrier->watermark, Min(now, last_deadline()));
+	}
+}
+
+bool
+keyed_closes_something(TimestampTz watermark)
+{
+	int			op;
+	bool		closes = false;
+
+	if (watermark == WATERMARK_NONE || watermark == my_keyed->barrier->watermark)
+		return false;
+	for (op = 0; op < my_launcher->program->nkeyed && !closes; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+		int			i;
+
+		if (spec->window == OPERATOR_NO_WINDOW)
+			continue;
+		panes = state_panes(my_keyed->area, op, &n);
+		for (i = 0; i < n && !closes; i++)
+		{
+			int64		end;
+			int64		last = operator_last_end(spec, panes[i]->id);
+
+			for (end = panes[i]->id + 1; end <= last && !closes; end++)
+			{
+				TimestampTz at = window_instant(&spec->scale, end);
+
+				if (!operator_is_late(spec, at, watermark))
+					break;
+				closes = !operator_is_late(spec, at, my_keyed->barrier->watermark);
+			}
+		}
+		pfree(panes);
+	}
+	return closes;
+}
+
+/* ---- what is given out ---- */
+
+static FireUnit *
+add_unit(FireSet *set, int64 end)
+{
+	OperatorSpec *spec = set->spec;
+	FireUnit   *unit = palloc0(sizeof(FireUnit));
+
+	if (spec->window != OPERATOR_NO_WINDOW)
+	{
+		unit->window_start = window_instant(&spec->scale, operator_window_begin(spec, end));
+		unit->window_end = window_instant(&spec->scale, end);
+	}
+	set->units = lappend(set->units, unit);
+	return unit;
+}
+
+typedef enum Giving
+{
+	GIVE_NOTHING,
+	GIVE_CHANGES,				/* of this epoch */
+	GIVE_SINCE,					/* changes since the last time */
+	GIVE_ALL
+} Giving;
+
+/* What of the window that ends there?  It was alive until now. */
+static Giving
+giving(const OperatorSpec *spec, TimestampTz window_end, const Epoch *epoch)
+{
+	bool		ends = operator_is_late(spec, window_end, epoch->watermark);
+
+	switch (my_keyed->emit)
+	{
+		case EMIT_CHANGES:
+			return GIVE_CHANGES;
+		case EMIT_EVERY:
+			return ends || epoch->emit_due ? GIVE_SINCE : GIVE_NOTHING;
+		default:
+			break;
+	}
+	if (my_launcher->row->late != LATE_UPDATE)
+		return ends ? GIVE_ALL : GIVE_NOTHING;
+	if (my_keyed->barrier->watermark != WATERMARK_NONE && window_end <= my_keyed->barrier->watermark)
+		return GIVE_CHANGES;
+	return window_end <= epoch->watermark ? GIVE_ALL : GIVE_NOTHING;
+}
+
+static int
+compare_int64(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The windows (by the slice that they end before) that panes are part of and that were alive, ascending. */
+static int64 *
+living_windows(const OperatorSpec *spec, StatePane **panes, int n, int *nends)
+{
+	int64	   *ends = palloc(sizeof(int64) * 64);
+	int			size = 64;
+	int			unique = 0;
+	int			i;
+
+	*nends = 0;
+	for (i = 0; i < n; i++)
+	{
+		int64		last = operator_last_end(spec, panes[i]->id);
+		int64		end;
+
+		for (end = panes[i]->id + 1; end <= last; end++)
+		{
+			if (operator_is_late(spec, window_instant(&spec->scale, end), my_keyed->barrier->watermark))
+				continue;
+			if (*nends == size)
+			{
+				size *= 2;
+				ends = repalloc(ends, sizeof(int64) * size);
+			}
+			ends[(*nends)++] = end;
+		}
+	}
+	if (*nends > 1)
+		qsort(ends, *nends, sizeof(int64), compare_int64);
+	for (i = 0; i < *nends; i++)
+		if (i == 0 || ends[i] != ends[i - 1])
+			ends[unique++] = ends[i];
+	*nends = unique;
+	return ends;
+}
+
+static void
+give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
+{
+	OperatorSpec *spec = set->spec;
+	StatePane **slices = palloc(sizeof(StatePane *) * Max(n, 1));
+	int			nends;
+	int64	   *ends = living_windows(spec, panes, n, &nends);
+	int			first = 0;
+	int			i,
+				k;
+
+	for (i = 0; i < nends; i++)
+	{
+		int64		begin = operator_window_begin(spec, ends[i]);
+		Giving		give = giving(spec, window_instant(&spec->scale, ends[i]), epoch);
+		FireUnit   *unit;
+		int			nslices = 0;
+
+		if (give == GIVE_NOTHING)
+			continue;
+		/* panes ascend, and so do the begins of windows */
+		while (first < n && panes[first]->id < begin)
+			first++;
+		for (k = first; k < n && panes[k]->id < ends[i]; k++)
+			slices[nslices++] = panes[k];
+		if (nslices == 0)
+			continue;
+		unit = add_unit(set, ends[i]);
+		/* nobody can reach it any more: it is read where it is */
+		if (give == GIVE_ALL && spec->window == OPERATOR_TUMBLE && operator_is_late(spec, unit->window_end, epoch->watermark))
+			unit->pane = slices[0];
+		else
+			unit->merged = fire_merge(spec, my_keyed->area, slices, nslices, give != GIVE_ALL,
+									  give == GIVE_SINCE ? my_keyed->last_emit : (uint32) epoch->number - 1);
+	}
+	pfree(ends);
+	pfree(slices);
+}
+
+void
+keyed_choose_output(Epoch *epoch)
+{
+	Program    *program = my_launcher->program;
+	int			op;
+
+	epoch->emit_due = my_keyed->emit == EMIT_EVERY &&
+		(monotonic_us() >= my_keyed->next_emit_us || epoch->watermark == DT_NOEND);
+	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));
+	for (op = 0; op < program->nkeyed; op++)
+	{
+		FireSet    *set = &epoch->sets[op];
+		OperatorSpec *spec = program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+		int			i;
+
+		set->spec = spec;
+		set->area = my_keyed->area;
+		panes = state_panes(my_keyed->area, op, &n);
+		if (spec->window != OPERATOR_NO_WINDOW)
+			give_out(set, epoch, panes, n);
+		else if (epoch->emit_due && n > 0)
+			add_unit(set, 0)->merged = fire_merge(spec, my_keyed->area, panes, n, true, my_keyed->last_emit);
+		for (i = 0; i < n && spec->window != OPERATOR_NO_WINDOW; i++)
+		{
+			TimestampTz end = window_instant(&spec->scale, operator_last_end(spec, panes[i]->id));
+
+			if (!operator_is_late(spec, end, epoch->watermark))
+				break;
+			panes[i]->closed = true;
+			/* a run that ends has closed what it has given out, not time itself */
+			if (epoch->watermark == DT_NOEND)
+				epoch->saved_watermark = Max(epoch->saved_watermark, end + spec->allowed_lateness);
+		}
+		pfree(panes);
+	}
+	if (epoch->emit_due)
+	{
+		my_keyed->last_emit = (uint32) epoch->number;
+		my_keyed->next_emit_us = monotonic_us() + my_keyed->emit_us;
+	}
+}
+
+/* Groups without windows: what was copied is what has changed. */
+void
+keyed_add_changes(Epoch *epoch)
+{
+	int			op;
+	int			t;
+
+	if (my_keyed->emit == EMIT_EVERY)
+		return;
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		FireSet    *set = &epoch->sets[op];
+		FireUnit   *unit = NULL;
+
+		if (set->spec->window != OPERATOR_NO_WINDOW)
+			continue;
+		for (t = 0; t < my_keyed->barrier->ntasks; t++)
+		{
+			dsa_pointer p;
+
+			for (p = epoch->cuts[t].first; DsaPointerIsValid(p);)
+			{
+				BarrierBlock *block = dsa_get_address(my_keyed->area->dsa, p);
+				FireBlock  *fire = palloc(sizeof(FireBlock));
+
+				fire->runs = block->bytes;
+				fire->bytes = block->used;
+				if (unit == NULL)
+					unit = add_unit(set, 0);
+				unit->blocks = lappend(unit->blocks, fire);
+				p = block->next;
+			}
+		}
+	}
+}

@@ -145,9 +145,10 @@ fire_scan_begin(FireScan *scan, FireSet *set)
 }
 
 static void
-output_row(OperatorSpec *spec, const FireUnit *unit, const char *fixed, const char *key, uint16 meta, const char *base,
+output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *key, uint16 meta, const char *base,
 		   Datum *values, bool *isnull)
 {
+	OperatorSpec *spec = set->spec;
 	Datum		keys[OPERATOR_MAX_COLUMNS];
 	bool		key_nulls[OPERATOR_MAX_COLUMNS];
 	MemoryContext old;
@@ -184,6 +185,12 @@ output_row(OperatorSpec *spec, const FireUnit *unit, const char *fixed, const ch
 				break;
 			case OUTPUT_AGGREGATE:
 				agg = &spec->aggs[column->number];
+				if (set->keys_only)
+				{
+					values[i] = (Datum) 0;
+					isnull[i] = true;
+					break;
+				}
 				switch (agg->kind)
 				{
 					case AGGREGATE_NATIVE:
@@ -237,27 +244,28 @@ next_record(FireScan *scan, const FireUnit *unit)
 	}
 }
 
-bool
-fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
+/* The next group, whether it is to be given out or not. */
+static bool
+next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char **key, uint16 *meta, const char **base)
 {
 	FireSet    *set = scan->set;
-	OperatorSpec *spec = set->spec;
-	StateOperator *op = &set->area->root->op[spec->number];
+	StateOperator *op = &set->area->root->op[set->spec->number];
 
 	for (; scan->unit < list_length(set->units); scan->unit++)
 	{
 		FireUnit   *unit = list_nth(set->units, scan->unit);
 
+		*unit_found = unit;
 		if (unit->blocks != NIL)
 		{
 			const StateRecord *record = next_record(scan, unit);
 
 			if (record != NULL)
 			{
-				const char *fixed = STATE_RECORD_FIXED(record);
-
-				output_row(spec, unit, fixed, fixed + op->fixed_size, record->key_meta, (const char *) record, values, isnull);
-				set->rows++;
+				*fixed = STATE_RECORD_FIXED(record);
+				*key = *fixed + op->fixed_size;
+				*meta = record->key_meta;
+				*base = (const char *) record;
 				return true;
 			}
 			scan->p = scan->end = NULL;
@@ -270,7 +278,7 @@ fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
 
 			if (!scan->open)
 			{
-				state_cursor_open(&scan->cursor, set->area, spec->number,
+				state_cursor_open(&scan->cursor, set->area, set->spec->number,
 								  unit->pane != NULL ? &unit->pane->chunk[scan->group] : &unit->merged[scan->group]);
 				scan->open = true;
 				scan->at = 0;
@@ -278,14 +286,64 @@ fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
 			entry = state_entry_next(&scan->cursor, &scan->at);
 			if (entry != NULL)
 			{
-				output_row(spec, unit, STATE_ENTRY_FIXED(entry), state_entry_key(op, entry), entry->key_meta,
-						   scan->cursor.data, values, isnull);
-				set->rows++;
+				*fixed = STATE_ENTRY_FIXED(entry);
+				*key = state_entry_key(op, entry);
+				*meta = entry->key_meta;
+				*base = scan->cursor.data;
 				return true;
 			}
 			scan->open = false;
 		}
 		scan->group = 0;
+	}
+	return false;
+}
+
+int64
+fire_count(FireSet *set)
+{
+	FireScan	scan;
+	FireUnit   *unit;
+	const char *fixed;
+	const char *key;
+	const char *base;
+	uint16		meta;
+	int64		n = 0;
+
+	fire_scan_begin(&scan, set);
+	while (next_group(&scan, &unit, &fixed, &key, &meta, &base))
+		n++;
+	return n;
+}
+
+bool
+fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
+{
+	FireSet    *set = scan->set;
+	FireUnit   *unit;
+	const char *fixed;
+	const char *key;
+	const char *base;
+	uint16		meta;
+
+	while (next_group(scan, &unit, &fixed, &key, &meta, &base))
+	{
+		int64		number = scan->number++;
+
+		if (unlikely(set->to > 0 && number >= set->to))
+			return false;
+		if (unlikely(number < set->from))
+			continue;
+		if (unlikely(scan->skipped < set->nskip))
+		{
+			while (scan->skipped < set->nskip && set->skip[scan->skipped] < number)
+				scan->skipped++;
+			if (scan->skipped < set->nskip && set->skip[scan->skipped] == number)
+				continue;
+		}
+		output_row(set, unit, fixed, key, meta, base, values, isnull);
+		set->rows++;
+		return true;
 	}
 	return false;
 }

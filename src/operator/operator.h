@@ -246,11 +246,19 @@ typedef struct FireSet
 	StateArea  *area;
 	List	   *units;			/* of FireUnit */
 	int64		rows;			/* given out by the last scan */
+	/* groups have numbers, in the order in which they are given out */
+	int64		from;			/* the first one */
+	int64		to;				/* before this one; 0: all */
+	int64	   *skip;			/* ascending: left out */
+	int			nskip;
+	bool		keys_only;		/* aggregates as NULL: their functions throw */
 } FireSet;
 
 typedef struct FireScan
 {
 	FireSet    *set;
+	int64		number;			/* of the next group */
+	int			skipped;
 	int			unit;			/* present */
 	int			group;
 	uint32		at;
@@ -268,6 +276,7 @@ extern FireSet *operator_fire_sets;
 
 extern void fire_scan_begin(FireScan *scan, FireSet *set);
 /* the next group as values of the output columns, in group_cxt; false: no more */
+extern int64 fire_count(FireSet *set);
 extern bool fire_scan_next(FireScan *scan, Datum *values, bool *isnull);
 /*
  * One window from its slices.  "changed": only keys that some slice has changed

@@ -169,6 +169,10 @@ extern void program_defer(Program *program);
 extern bool program_may_defer(Program *program);
 /* A keyed program in the launcher: runs the statements on what operator_fire_sets give out. */
 extern void program_fire(Program *program);
+/* one of them; nothing is kept: for a transaction that is given up */
+extern void program_fire_statement(Program *program, int number);
+/* the rows that a statement would insert, as JSON objects; NULL: none */
+extern char *program_fire_json(Program *program, int number);
 /* Before the commit: rows held back are written, deferred constraints are checked. */
 extern void program_finish(Program *program);
 /*

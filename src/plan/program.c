@@ -619,6 +619,15 @@ program_fire(Program *program)
 }
 
 void
+program_fire_statement(Program *program, int number)
+{
+	program->running = number;
+	stream_place.feed = NULL;
+	checks_forget();
+	run_statement(program, list_nth(program->statements, number - 1), 1);
+}
+
+void
 program_run(Program *program, int nrows)
 {
 	int			size = nrows < MEDIUM_BATCH ? 0 : nrows < LARGE_BATCH ? 1 : 2;

@@ -94,6 +94,7 @@ typedef struct Epoch
 	int64		late_rows;
 	int64		bad_rows;
 	uint64		rows_out;
+	List	   *bad_groups;		/* of BadGroup: see keyed_output.c */
 } Epoch;
 
 /* reads the saved state and makes the area; before the tasks start */
@@ -104,6 +105,22 @@ extern long keyed_launcher_step(void);
 extern void keyed_launcher_stop(void);
 /* has everything been read and given out? */
 extern bool keyed_launcher_finished(void);
+
+/* waits after an error that passes; leaves where the pipeline is not wanted any more */
+extern void keyed_commit_pause(Reason *reason);
+/* the operators of a program, by number, with their options */
+extern OperatorSpec **keyed_specs(Program *program);
+
+/* ---- keyed_output.c: between the launcher's files ---- */
+
+/* begins a transaction in which the statements can run on epoch->sets */
+extern void keyed_output_begin(Epoch *epoch);
+/* finds the next group that the statement (0: one of them) cannot write, and leaves it out; false: it is no group's fault */
+extern bool keyed_output_blame(Epoch *epoch, int statement);
+/* groups that were left out, as dead letters */
+extern void keyed_output_letters(Epoch *epoch);
+/* they are committed: tells the views and the log */
+extern void keyed_output_show(Epoch *epoch);
 
 /* ---- keyed_fire.c: between the launcher's files ---- */
 

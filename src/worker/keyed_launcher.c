@@ -37,8 +37,6 @@
 #include "utils/timestamp.h"
 #include "worker/keyed.h"
 
-/* A lock on a sink is waited for in pieces, so that the launcher sees a stop. */
-#define LOCK_TIMEOUT	"1s"
 /* Sleep while nothing happens: windows may be closed by the wall clock. */
 #define QUIET_MS		100
 #define SHOW_US			(1000 * 1000)
@@ -62,8 +60,8 @@ on_exit_abandon(int code, Datum arg)
 
 /* ---- preparing ---- */
 
-static OperatorSpec **
-program_specs(Program *program)
+OperatorSpec **
+keyed_specs(Program *program)
 {
 	OperatorSpec **specs = palloc(sizeof(OperatorSpec *) * Max(program->nkeyed, 1));
 	int			i;
@@ -124,7 +122,7 @@ prepare(int ntasks)
 				 errmsg("pipeline \"%s\" has %d positions where one is expected", my_launcher->row->name, list_length(rows))));
 	keyed->position = linitial(rows);
 	FAULT_POINT("keyed-before-recovery");
-	saved_load(keyed->saved, keyed->area, my_launcher->row->name, program_specs(program), keyed->position->stream_watermark);
+	saved_load(keyed->saved, keyed->area, my_launcher->row->name, keyed_specs(program), keyed->position->stream_watermark);
 	checkpoint_commit();
 	MemoryContextSwitchTo(keyed->cxt);
 	FAULT_POINT("keyed-recovered");
@@ -308,41 +306,6 @@ take_over(Epoch *epoch)
 
 /* ---- the commit ---- */
 
-/* The plans are made again where something changed. */
-static void
-lock_program(Epoch *epoch)
-{
-	int			tries = 0;
-	int			op;
-
-	while (!program_lock(my_launcher->program))
-	{
-		Program    *fresh;
-		PipelineRow *row;
-		char	   *was;
-
-		if (++tries > 10)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("the objects of pipeline \"%s\" keep changing", my_launcher->row->name)));
-		row = worker_load_pipeline(CurrentMemoryContext);
-		PushActiveSnapshot(GetTransactionSnapshot());
-		was = program_signature(my_launcher->program);
-		fresh = program_load(row->procedure, row->trust_owners);
-		program_check_rights(fresh);
-		PopActiveSnapshot();
-		if (fresh->nkeyed != my_launcher->program->nkeyed || strcmp(was, program_signature(fresh)) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("pipeline \"%s\" was changed while an epoch was committed", my_launcher->row->name)));
-		program_free(my_launcher->program);
-		my_launcher->program = fresh;
-		(void) program_specs(fresh);
-	}
-	for (op = 0; op < my_launcher->program->nkeyed; op++)
-		epoch->sets[op].spec = my_launcher->program->keyed[op].spec;
-}
-
 static void
 write_epoch(Epoch *epoch)
 {
@@ -351,9 +314,7 @@ write_epoch(Epoch *epoch)
 	int64		begun;
 	int			t;
 
-	checkpoint_begin();
-	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION);
-	lock_program(epoch);
+	keyed_output_begin(epoch);
 	FAULT_POINT("keyed-before-output");
 	begun = monotonic_us();
 	multi_insert_rows = MULTI_INSERT_ROWS;
@@ -362,6 +323,7 @@ write_epoch(Epoch *epoch)
 	program_fire(my_launcher->program);
 	program_finish(my_launcher->program);
 	operator_fire_sets = NULL;
+	keyed_output_letters(epoch);
 	epoch->rows_out = my_launcher->program->rows_out;
 	epoch->output_us = monotonic_us() - begun;
 
@@ -473,7 +435,7 @@ show_epoch(Epoch *epoch, int64 commit_us)
 	if (epoch->rows_in > 0)
 		slot->latency_us[slot->latency_count++ % SHMEM_LATENCIES] = (int32) Min(stat->duration_us, PG_INT32_MAX);
 	slot->late_rows += epoch->late_rows;
-	slot->bad_rows += epoch->bad_rows;
+	slot->bad_rows += epoch->bad_rows + list_length(epoch->bad_groups);
 	slot->stream_watermark = my_keyed->position->stream_watermark;
 	if (my_launcher->program->nkeyed > 0)
 	{
@@ -504,12 +466,16 @@ show_epoch(Epoch *epoch, int64 commit_us)
 	LWLockRelease(shmem->lock);
 }
 
-/* Rolls back and waits a little; leaves where the error does not pass, or the pipeline is not wanted. */
+/*
+ * Rolls back.  What passes is tried again after a pause; a group whose row the
+ * sink refuses is looked for, and left out; anything else fails the pipeline.
+ */
 static void
-commit_failed(void)
+commit_failed(Epoch *epoch)
 {
 	ErrorData  *edata;
 	Reason		reason;
+	int			statement = operator_fire_sets != NULL ? my_launcher->program->running : -1;
 
 	MemoryContextSwitchTo(my_keyed->epoch_cxt);
 	edata = CopyErrorData();
@@ -521,11 +487,25 @@ commit_failed(void)
 	worker_apply_settings(my_launcher->row);
 	worker_reason_from_error(&reason, edata);
 	if (!worker_error_passes(edata->sqlerrcode) || edata->elevel > ERROR)
-		worker_fail_pipeline(&reason);
+	{
+		if (statement < 0 || !worker_error_of_row(edata) || !my_launcher->row->dead_letters ||
+			!keyed_output_blame(epoch, statement))
+			worker_fail_pipeline(&reason);
+		return;
+	}
+	keyed_commit_pause(&reason);
+}
+
+/* What has failed may pass: waits; leaves where the pipeline is not wanted any more. */
+void
+keyed_commit_pause(Reason *why)
+{
+	Reason		reason = *why;
+
 	my_keyed->failures++;
 	if (my_keyed->failures == 1)
 		ereport(LOG,
-				(errmsg("pipeline \"%s\" repeats the commit of an epoch: %s", my_launcher->row->name, edata->message)));
+				(errmsg("pipeline \"%s\" repeats the commit of an epoch: %s", my_launcher->row->name, reason.message)));
 	if (reason.hint[0] == '\0')
 		strlcpy(reason.hint, "The pipeline goes on by itself.", sizeof(reason.hint));
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
@@ -561,7 +541,7 @@ commit_epoch(Epoch *epoch)
 		}
 		PG_CATCH();
 		{
-			commit_failed();
+			commit_failed(epoch);
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(my_keyed->epoch_cxt);
@@ -606,6 +586,7 @@ commit_epoch(Epoch *epoch)
 		barrier_log_free(my_keyed->area, &epoch->logs[t]);
 	}
 	show_epoch(epoch, monotonic_us() - begun);
+	keyed_output_show(epoch);
 	my_keyed->last_commit_us = monotonic_us();
 	my_keyed->last_cost_us = epoch->align_us + epoch->cut_us + (my_keyed->last_commit_us - begun);
 }

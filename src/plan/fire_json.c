@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * fire_json.c
+ *	  The row that a group gives, as JSON, for a dead letter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "plan/plan.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+typedef struct JsonReceiver
+{
+	DestReceiver pub;
+	Relation	sink;
+	char	   *json;			/* of the first row */
+} JsonReceiver;
+
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	JsonReceiver *receiver = (JsonReceiver *) self;
+	TupleDesc	desc = RelationGetDescr(receiver->sink);
+	HeapTuple	tuple;
+
+	if (receiver->json != NULL || slot->tts_tupleDescriptor->natts < desc->natts)
+		return true;
+	slot_getallattrs(slot);
+	tuple = heap_form_tuple(desc, slot->tts_values, slot->tts_isnull);
+	receiver->json = TextDatumGetCString(DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(tuple, desc)));
+	return true;
+}
+
+static void
+startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+shutdown(DestReceiver *self)
+{
+}
+
+/* In the memory of the caller's transaction; operator_fire_sets give out one group. */
+char *
+program_fire_json(Program *program, int number)
+{
+	Statement  *statement = list_nth(program->statements, number - 1);
+	MemoryContext cxt = CurrentMemoryContext;
+	JsonReceiver receiver = {{receive, startup, shutdown, shutdown, DestNone}, NULL, NULL};
+	char	   *json = NULL;
+
+	receiver.sink = table_open(statement->info->sink, AccessShareLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) plan_execute(plan_below_modify_table(statement->plan[1]), &receiver.pub);
+	PopActiveSnapshot();
+	if (receiver.json != NULL)
+		json = MemoryContextStrdup(cxt, receiver.json);
+	table_close(receiver.sink, NoLock);
+	return json;
+}

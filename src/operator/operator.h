@@ -219,6 +219,19 @@ extern bool operator_is_late(const OperatorSpec *spec, TimestampTz window_end, T
 
 /* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
 extern void operator_apply(OperatorRows *rows, StateArea *area);
+extern void operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row);
+
+/* ---- careful.c ---- */
+
+typedef struct CarefulRow
+{
+	OperatorSpec *spec;
+	OperatorRow *row;
+	int			message;
+} CarefulRow;
+
+/* rows of one message: all of them or none.  NULL: all, else the error; *failed: of which operator */
+extern ErrorData *operator_apply_carefully(CarefulRow *rows, int n, StateArea *area, MemoryContext cxt, int *failed);
 /* panes may be gone: forget what is remembered of them */
 extern void operator_epoch_ended(void);
 

@@ -497,6 +497,24 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 	pfree(sorted);
 }
 
+/* One row alone; the caller owns its group. */
+void
+operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
+{
+	StateCursor cursor;
+	StateEntry *entry;
+	bool		found;
+
+	open_chunk(spec, area, state_group_of(row->hash), row->slice, &cursor);
+	entry = state_entry_make(&cursor, row->hash, row->key, row->key_meta, &found);
+	state_entry_mark(&cursor, entry);
+	if (!found && !spec->exact_keys)
+		entry = keep_originals(spec, row, &cursor, entry);
+	apply_native(spec, row, entry);
+	if (spec->user_code)
+		(void) apply_functions(spec, &row, 1, &cursor, entry);
+}
+
 static void
 apply_group(OperatorRows *rows, StateArea *area, int group)
 {

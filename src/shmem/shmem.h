@@ -39,6 +39,7 @@
 #define SHMEM_LATENCIES			256 /* kept per pipeline for p50 and p99 */
 #define SHMEM_CHANGED_DATABASES 64
 #define SHMEM_HELD_DATABASES	16
+#define SHMEM_CAREFUL_PARTITIONS 256
 #define SHMEM_MAX_OPERATORS		16	/* with state, of a pipeline */
 
 typedef enum PipelineState
@@ -156,7 +157,8 @@ typedef struct PipelineSlot
 	int			failures;		/* in a row, for back-off */
 	int64		next_start_us;	/* monotonic: launcher not before */
 	bool		starved;		/* found no free workers: one launcher of those at a time */
-	bool		careful_apply;	/* an error struck while state was applied: the next run goes row by row */
+	/* keyed: messages below these offsets are applied one at a time, by number of the partition in the position; 0: none */
+	int64		careful_until[SHMEM_CAREFUL_PARTITIONS];
 
 	/* pipelines with state */
 	OperatorStat op[SHMEM_MAX_OPERATORS];

@@ -255,6 +255,50 @@ state_entry_mark_slow(StateCursor *cursor, StateEntry *entry)
 	cursor->dirty[chunk->ndirty++] = (uint32) (((char *) entry - cursor->data) / 8);
 }
 
+/*
+ * The slots behind the freed one move up where their way leads over it.  The
+ * entry's bytes are garbage that compacting throws out, its blobs too.
+ */
+void
+state_entry_remove(StateCursor *cursor, StateEntry *entry)
+{
+	StateChunk *chunk = cursor->chunk;
+	uint32		mask = chunk->nslots - 1;
+	uint32		offset = (uint32) (((char *) entry - cursor->data) / 8);
+	uint32		hole = state_hash(state_entry_key(cursor->op, entry), entry->key_meta) & mask;
+	uint32		at;
+	uint32		b;
+	uint32		i;
+
+	while (cursor->slots[hole].offset != offset)
+		hole = (hole + 1) & mask;
+	for (at = (hole + 1) & mask; cursor->slots[at].offset != 0; at = (at + 1) & mask)
+	{
+		uint32		home = cursor->slots[at].hash & mask;
+
+		if (((at - home) & mask) < ((at - hole) & mask))
+			continue;			/* its way begins behind the hole */
+		cursor->slots[hole] = cursor->slots[at];
+		hole = at;
+	}
+	cursor->slots[hole].offset = 0;
+	chunk->nentries--;
+	chunk->garbage += entry_units(cursor->op, entry->key_meta);
+	for (b = 0; b < cursor->op->nblobs; b++)
+	{
+		StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + cursor->op->blob[b]);
+
+		if (blob->offset != 0)
+			chunk->garbage += blob_units(cursor->data, blob->offset);
+	}
+	for (i = 0; entry->dirty && i < chunk->ndirty; i++)
+		if (cursor->dirty[i] == offset)
+		{
+			cursor->dirty[i] = cursor->dirty[--chunk->ndirty];
+			break;
+		}
+}
+
 StateEntry *
 state_entry_next(StateCursor *cursor, uint32 *at)
 {

@@ -9,6 +9,30 @@
 
 #include "state/state.h"
 
+StateEntry *
+state_entry_restore(StateCursor *cursor, StateEntry *entry, const StateRecord *record)
+{
+	StateOperator *op = cursor->op;
+	const char *fixed = STATE_RECORD_FIXED(record);
+	StateBlob	old[STATE_MAX_BLOBS];
+	uint32		b;
+
+	for (b = 0; b < op->nblobs; b++)
+		old[b] = *(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]);
+	memcpy(STATE_ENTRY_FIXED(entry), fixed, op->fixed_size);
+	/* places of blobs are the chunk's own */
+	for (b = 0; b < op->nblobs; b++)
+		*(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]) = (StateBlob) {old[b].offset, 0};
+	for (b = 0; b < op->nblobs; b++)
+	{
+		const StateBlob *blob = (const StateBlob *) (fixed + op->blob[b]);
+
+		if (blob->offset != 0)
+			entry = state_blob_set(cursor, entry, op->blob[b], state_blob_bytes((const char *) record, blob), blob->len);
+	}
+	return entry;
+}
+
 /*
  * Segments are loaded in the order of their epochs, so a record takes the place of an
  * older one.  *replaced: the epoch of that, 0: there was none.
@@ -24,26 +48,12 @@ state_record_load(StateArea *area, const StateRun *run, const StateRecord *recor
 	uint32		hash = state_hash(key, record->key_meta);
 	StateCursor cursor;
 	StateEntry *entry;
-	StateBlob	old[STATE_MAX_BLOBS];
 	bool		found;
-	uint32		b;
 
 	state_cursor_open(&cursor, area, run->op, chunk);
 	entry = state_entry_make(&cursor, hash, key, record->key_meta, &found);
 	*replaced = found ? entry->written : 0;
-	for (b = 0; b < op->nblobs; b++)
-		old[b] = *(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]);
-	memcpy(STATE_ENTRY_FIXED(entry), fixed, op->fixed_size);
-	/* places of blobs are the chunk's own */
-	for (b = 0; b < op->nblobs; b++)
-		*(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]) = old[b];
-	for (b = 0; b < op->nblobs; b++)
-	{
-		const StateBlob *blob = (const StateBlob *) (fixed + op->blob[b]);
-
-		if (blob->offset != 0)
-			entry = state_blob_set(&cursor, entry, op->blob[b], state_blob_bytes((const char *) record, blob), blob->len);
-	}
+	entry = state_entry_restore(&cursor, entry, record);
 	entry->written = epoch;
 	/* saved already: not a change */
 	if (entry->dirty)

@@ -185,6 +185,8 @@ extern StateEntry *state_blob_set(StateCursor *cursor, StateEntry *entry, uint32
 extern StateEntry *state_blob_append(StateCursor *cursor, StateEntry *entry, uint32 at, const char *bytes, Size len);
 /* the entry at the number-th place of the region, NULL: no more; for walks, *at begins as 0 */
 extern StateEntry *state_entry_next(StateCursor *cursor, uint32 *at);
+/* takes an entry out that nothing else refers to */
+extern void state_entry_remove(StateCursor *cursor, StateEntry *entry);
 extern uint32 state_hash(const char *key, uint16 meta);
 
 static inline void
@@ -275,6 +277,9 @@ extern const char *state_segment_read(const char *segment, Size len, uint64 sign
 									  const StateShape *shapes, int nshapes, StateRecordEach each, void *arg);
 /* puts a record into the area, over an older one of its key */
 extern void state_record_load(StateArea *area, const StateRun *run, const StateRecord *record, uint32 epoch, uint32 *replaced);
+
+/* the entry is as the record says; it may have moved */
+extern StateEntry *state_entry_restore(StateCursor *cursor, StateEntry *entry, const StateRecord *record);
 
 /* ---- key.c ---- */
 

@@ -30,10 +30,13 @@ typedef struct KeyedTask
 	StringInfoData shipped;		/* of the open transaction */
 	bool		leaving;		/* in order */
 	bool		waiting_shown;
+	bool		careful;		/* messages are applied one at a time */
 } KeyedTask;
 
 /* finds the area; the task's share of the pipeline's position */
 extern PositionRow *keyed_task_attach(PositionRow *whole);
+/* after the batch is made: which messages a task has to apply with care */
+extern void keyed_task_take_care(void);
 /* the lateness that rules, a transaction that only reads; after each checkpoint_begin() of a batch */
 extern void keyed_task_begin(void);
 extern void keyed_task_commit(CheckpointReason reason);

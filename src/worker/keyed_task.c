@@ -238,6 +238,31 @@ publish(void)
 	}
 }
 
+/*
+ * A function has thrown while a batch was applied.  Some message of it is to
+ * blame: the next run applies what was taken until now one at a time.
+ */
+static void
+proc_exit_with_care(const ErrorData *edata)
+{
+	Batch	   *batch = my_task->batch;
+	int			i;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (i = 0; i < batch->nparts; i++)
+		if (my_keyed->part[i] < SHMEM_CAREFUL_PARTITIONS)
+		{
+			int64	   *until = &my_task->pipeline->careful_until[my_keyed->part[i]];
+
+			*until = Max(*until, Max(batch->kafka[i].next_offset, batch->parts[i].taken));
+		}
+	LWLockRelease(shmem->lock);
+	ereport(LOG,
+			(errmsg("task %d of pipeline \"%s\" gives up the epoch, an aggregate failed with SQLSTATE %s; the messages around it are applied one at a time",
+					my_task->slot->task, my_task->pipeline->name, unpack_sql_state(edata->sqlerrcode))));
+	proc_exit(1);
+}
+
 /* The state is half changed: nobody may go on with it. */
 static void
 apply_failed(void) pg_attribute_noreturn();
@@ -265,8 +290,115 @@ apply_failed(void)
 			proc_exit(1);
 		}
 	}
+	if (worker_error_of_row(edata) && !my_keyed->careful)
+		proc_exit_with_care(edata);
 	worker_reason_from_error(&reason, edata);
 	worker_fail_pipeline(&reason);
+}
+
+void
+keyed_task_take_care(void)
+{
+	Batch	   *batch = my_task->batch;
+	int			i;
+
+	for (i = 0; i < batch->nparts; i++)
+	{
+		int			n = my_keyed->part[i];
+
+		if (n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
+			continue;
+		batch->parts[i].careful_until = my_task->pipeline->careful_until[n];
+		my_task->careful = my_keyed->careful = true;
+	}
+}
+
+/* ---- one message at a time ---- */
+
+static int
+compare_messages(const void *a, const void *b)
+{
+	const CarefulRow *x = a;
+	const CarefulRow *y = b;
+
+	if (x->message != y->message)
+		return x->message < y->message ? -1 : 1;
+	return x->spec->number - y->spec->number;
+}
+
+/* All rows that wait, in the order of their messages. */
+static CarefulRow *
+rows_by_message(int *n)
+{
+	Program    *program = my_task->program;
+	CarefulRow *rows;
+	int64		total = 0;
+	int			i,
+				g;
+
+	for (i = 0; i < program->nkeyed; i++)
+		total += program->keyed[i].rows->nrows;
+	rows = palloc_extended(sizeof(CarefulRow) * Max(total, 1), MCXT_ALLOC_HUGE);
+	*n = 0;
+	for (i = 0; i < program->nkeyed; i++)
+		for (g = 0; g < STATE_GROUPS; g++)
+		{
+			OperatorRow *row;
+
+			for (row = program->keyed[i].rows->first[g]; row != NULL; row = row->next)
+			{
+				StreamPlace place = {&my_task->batch->feeds[(row->place & 0xffff) - 1], (int) (row->place >> 16)};
+
+				rows[*n].spec = program->keyed[i].spec;
+				rows[*n].row = row;
+				rows[(*n)++].message = batch_message_of_place(my_task->batch, &place);
+			}
+		}
+	qsort(rows, *n, sizeof(CarefulRow), compare_messages);
+	return rows;
+}
+
+static void
+apply_carefully(void)
+{
+	Batch	   *batch = my_task->batch;
+	int			n;
+	CarefulRow *rows = rows_by_message(&n);
+	int			i,
+				k;
+
+	for (i = 0; i < n; i = k)
+	{
+		int			message = rows[i].message;
+		int			statement = 0;
+		ErrorData  *edata;
+		DeadLetter	letter;
+
+		for (k = i + 1; k < n && rows[k].message == message; k++)
+			;
+		CHECK_FOR_INTERRUPTS();
+		edata = operator_apply_carefully(rows + i, k - i, my_keyed->area, my_task->transaction_cxt, &statement);
+		if (edata == NULL)
+			continue;
+		if (message < 0 || !worker_error_of_row(edata))
+			ReThrowError(edata);
+		if (batch->retried == NULL && !my_task->row->dead_letters)
+		{
+			state_abandon(my_keyed->area);
+			task_fail_at(message, edata);
+		}
+		letter = batch->retried != NULL ? *batch->retried[message] : batch->raw[message];
+		letter.sqlstate = edata->sqlerrcode;
+		letter.message = edata->message;
+		letter.detail = edata->detail;
+		letter.statement = statement;
+		letter.attempts++;
+		shipped_letter(&my_keyed->shipped, &letter);
+		my_task->bad_rows++;
+		my_task->last_letter = letter;
+		my_task->clean_messages = 0;
+	}
+	pfree(rows);
 }
 
 /* In place of a commit; see task_commit(). */
@@ -287,7 +419,9 @@ keyed_task_commit(CheckpointReason reason)
 	PG_TRY();
 	{
 		FAULT_POINT("keyed-before-apply");
-		for (i = 0; i < my_task->program->nkeyed; i++)
+		if (my_keyed->careful)
+			apply_carefully();
+		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
 			operator_apply(my_task->program->keyed[i].rows, my_keyed->area);
 		if (my_keyed->shipped.len > 0)
 			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
@@ -318,6 +452,8 @@ keyed_task_commit(CheckpointReason reason)
 		}
 		counter_add(&my_task->slot->rows_in, my_task->rows_in);
 		task_show_partitions(my_task, false);
+		if (my_task->bad_rows > 0)
+			task_show_letters();
 		worker_apply_settings(my_task->row);
 		MemoryContextReset(my_task->transaction_cxt);
 		worker_set_state(WORKER_RUNNING, NULL);

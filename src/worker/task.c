@@ -143,6 +143,8 @@ load(void)
 	my_task->batch = batch_create(my_task->program, my_task->row, my_task->position, my_task->pipeline_number, my_task->cxt);
 	/* how hot the keys are is not known yet */
 	my_task->batch_limit = my_task->program->has_upsert ? TASK_UPSERT_KEY_ROWS * 2 : my_task->batch->max_rows;
+	if (my_task->keyed != NULL)
+		keyed_task_take_care();
 	MemoryContextSwitchTo(old);
 	checkpoint_commit();
 }
@@ -502,6 +504,8 @@ task_loop(void)
 			if (my_task->batch->nmessages > 0)
 				(void) task_run_carefully();
 			my_task->careful = still_careful();
+			if (my_task->keyed != NULL)
+				my_task->keyed->careful &= my_task->careful;
 		}
 		if (my_task->batch->bad)
 			task_fail_at_bad_message();

@@ -71,6 +71,8 @@ extern void task_execute(int from, int to);
 extern void task_passed(int from, int to);
 extern void task_commit(CheckpointReason reason);
 extern void task_abort(void);
+/* bad rows are kept: the views say so, the log once in a while */
+extern void task_show_letters(void);
 
 /* in task_failure.c */
 extern ErrorData *task_take_error(MemoryContext cxt);

@@ -150,8 +150,8 @@ task_passed(int from, int to)
 }
 
 /* Bad rows were committed: the views say so, the log once in a while. */
-static void
-show_letters(void)
+void
+task_show_letters(void)
 {
 	DeadLetter *letter = &my_task->last_letter;
 	Reason		reason;
@@ -161,7 +161,9 @@ show_letters(void)
 	reason.partition = letter->partition;
 	reason.offset = letter->offset;
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	my_task->pipeline->bad_rows += my_task->bad_rows;
+	/* of a keyed pipeline the launcher counts what is committed */
+	if (my_task->keyed == NULL)
+		my_task->pipeline->bad_rows += my_task->bad_rows;
 	my_task->pipeline->last_error = reason;
 	LWLockRelease(shmem->lock);
 
@@ -223,7 +225,7 @@ task_commit(CheckpointReason reason)
 		task_show_partitions(my_task, true);
 		task_show_checkpoint(my_task, reason, begun, rows_out);
 		if (my_task->bad_rows > 0)
-			show_letters();
+			task_show_letters();
 		pipeline_changed(my_task->pipeline_number);
 		worker_apply_settings(my_task->row);
 		MemoryContextReset(my_task->transaction_cxt);

@@ -217,8 +217,18 @@ extern int64 operator_window_begin(const OperatorSpec *spec, int64 end);
 /* is it too late for the window that ends there? */
 extern bool operator_is_late(const OperatorSpec *spec, TimestampTz window_end, TimestampTz watermark);
 
+/*
+ * Functions of aggregates run in a transaction.  None is open while a process
+ * waits for a key group: who owns it may wait for a lock of ours.
+ */
+typedef struct OperatorTransaction
+{
+	void		(*open) (void);
+	void		(*close) (bool failed);
+} OperatorTransaction;
+
 /* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
-extern void operator_apply(OperatorRows *rows, StateArea *area);
+extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction);
 extern void operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row);
 
 /* ---- careful.c ---- */
@@ -231,7 +241,8 @@ typedef struct CarefulRow
 } CarefulRow;
 
 /* rows of one message: all of them or none.  NULL: all, else the error; *failed: of which operator */
-extern ErrorData *operator_apply_carefully(CarefulRow *rows, int n, StateArea *area, MemoryContext cxt, int *failed);
+extern ErrorData *operator_apply_carefully(CarefulRow *rows, int n, StateArea *area, const OperatorTransaction *transaction,
+										   MemoryContext cxt, int *failed);
 /* panes may be gone: forget what is remembered of them */
 extern void operator_epoch_ended(void);
 

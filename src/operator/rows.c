@@ -541,52 +541,68 @@ apply_group(OperatorRows *rows, StateArea *area, int group)
 	}
 }
 
-void
-operator_apply(OperatorRows *rows, StateArea *area)
+/* The group is ours; it is given back whatever happens. */
+static void
+apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransaction *transaction, bool *open)
 {
 	OperatorSpec *spec = rows->spec;
-	uint64		waiting[STATE_GROUPS / 64] = {0};
+
+	PG_TRY();
+	{
+		if (spec->user_code && !*open)
+		{
+			transaction->open();
+			*open = true;
+		}
+		FAULT_POINT("operator-apply");
+		if (spec->user_code)
+			apply_group_by_key(rows, area, group);
+		else
+			apply_group(rows, area, group);
+	}
+	PG_CATCH();
+	{
+		/* what is changed stays so: before anybody else sees it the run is given up */
+		state_abandon(area);
+		state_group_release(area, spec->number, group);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	state_group_release(area, spec->number, group);
+}
+
+void
+operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction)
+{
+	OperatorSpec *spec = rows->spec;
+	int			waiting[STATE_GROUPS];
+	int			nwaiting = 0;
 	int			begin = MyProcPid % STATE_GROUPS;	/* tasks begin at different places */
-	int			pass;
+	bool		open = false;
 	int			n;
 
-	for (pass = 0; pass < 2; pass++)
-		for (n = 0; n < STATE_GROUPS; n++)
-		{
-			int			g = (begin + n) % STATE_GROUPS;
+	for (n = 0; n < STATE_GROUPS; n++)
+	{
+		int			g = (begin + n) % STATE_GROUPS;
 
-			if (rows->first[g] == NULL)
-				continue;
-			if (pass == 0)
-			{
-				if (!state_group_try_own(area, spec->number, g))
-				{
-					waiting[g / 64] |= UINT64CONST(1) << (g % 64);
-					continue;
-				}
-			}
-			else
-			{
-				if ((waiting[g / 64] & (UINT64CONST(1) << (g % 64))) == 0)
-					continue;
-				state_group_own(area, spec->number, g);
-			}
-			PG_TRY();
-			{
-				FAULT_POINT("operator-apply");
-				if (spec->user_code)
-					apply_group_by_key(rows, area, g);
-				else
-					apply_group(rows, area, g);
-			}
-			PG_CATCH();
-			{
-				/* what is changed stays so: before anybody else sees it the run is given up */
-				state_abandon(area);
-				state_group_release(area, spec->number, g);
-				PG_RE_THROW();
-			}
-			PG_END_TRY();
-			state_group_release(area, spec->number, g);
+		if (rows->first[g] == NULL)
+			continue;
+		if (state_group_try_own(area, spec->number, g))
+			apply_owned(rows, area, g, transaction, &open);
+		else
+			waiting[nwaiting++] = g;
+	}
+	for (n = 0; n < nwaiting; n++)
+	{
+		if (!state_group_try_own(area, spec->number, waiting[n]))
+		{
+			if (open)
+				transaction->close(false);
+			open = false;
+			state_group_own(area, spec->number, waiting[n]);
 		}
+		apply_owned(rows, area, waiting[n], transaction, &open);
+	}
+	if (open)
+		transaction->close(false);
 }

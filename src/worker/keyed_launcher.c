@@ -105,6 +105,7 @@ prepare(int ntasks)
 	uint64		limit;
 	int			i;
 
+	memset(my_slot()->op, 0, sizeof(my_slot()->op));
 	keyed->emit = catalog_parse_emit(my_launcher->row->emit, &keyed->emit_us);
 	limit = my_launcher->row->state_memory > 0 ? (uint64) my_launcher->row->state_memory : (uint64) streamproc_state_memory * 1024;
 	keyed->area = state_area_create(limit);
@@ -624,7 +625,14 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	begun = monotonic_us();
 	epoch.watermark = keyed_present_watermark();
 	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
+	/* slices are put together by functions of the aggregates; nobody is waited for */
+	checkpoint_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(my_keyed->epoch_cxt);
 	keyed_choose_output(&epoch);
+	PopActiveSnapshot();
+	checkpoint_commit();
+	MemoryContextSwitchTo(my_keyed->epoch_cxt);
 	saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	FAULT_POINT("keyed-before-cut");
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);

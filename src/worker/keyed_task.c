@@ -218,6 +218,34 @@ ship_late_rows(void)
 
 /* ---- applying ---- */
 
+static void
+open_for_functions(void)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	checkpoint_begin();
+	XactReadOnly = true;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(old);
+}
+
+static void
+close_after_functions(bool failed)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	if (failed)
+		checkpoint_abort();
+	else
+	{
+		PopActiveSnapshot();
+		checkpoint_commit();
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static const OperatorTransaction for_functions = {open_for_functions, close_after_functions};
+
 /* What the barrier and the launcher see of the task's partitions. */
 static void
 publish(void)
@@ -277,8 +305,8 @@ apply_failed(void)
 	state_abandon(my_keyed->area);
 	edata = CopyErrorData();
 	FlushErrorState();
-	if (IsTransactionState())
-		checkpoint_abort();
+	checkpoint_abort();
+	MemoryContextSwitchTo(my_task->cxt);
 	if (edata->elevel > ERROR || worker_error_passes(edata->sqlerrcode))
 	{
 		/* memory that state_memory does not allow will not be there later either */
@@ -377,7 +405,7 @@ apply_carefully(void)
 		for (k = i + 1; k < n && rows[k].message == message; k++)
 			;
 		CHECK_FOR_INTERRUPTS();
-		edata = operator_apply_carefully(rows + i, k - i, my_keyed->area, my_task->transaction_cxt, &statement);
+		edata = operator_apply_carefully(rows + i, k - i, my_keyed->area, &for_functions, my_task->transaction_cxt, &statement);
 		if (edata == NULL)
 			continue;
 		if (message < 0 || !worker_error_of_row(edata))
@@ -415,6 +443,7 @@ keyed_task_commit(CheckpointReason reason)
 	FAULT_POINT("keyed-before-read-commit");
 	checkpoint_commit();
 	my_task->in_transaction = false;
+	MemoryContextSwitchTo(my_task->transaction_cxt);
 
 	PG_TRY();
 	{
@@ -422,7 +451,7 @@ keyed_task_commit(CheckpointReason reason)
 		if (my_keyed->careful)
 			apply_carefully();
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
-			operator_apply(my_task->program->keyed[i].rows, my_keyed->area);
+			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &for_functions);
 		if (my_keyed->shipped.len > 0)
 			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
 		FAULT_POINT("keyed-after-apply");

@@ -65,6 +65,7 @@ task_show_checkpoint(Task *task, CheckpointReason reason, int64 commit_begun, in
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	stat = &p->checkpoint[p->checkpoint_count++ % SHMEM_CHECKPOINTS];
+	memset(stat, 0, sizeof(*stat));
 	stat->epoch = task->position->epoch;
 	stat->task = task->slot->task;
 	stat->reason = reason;

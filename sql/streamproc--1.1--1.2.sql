@@ -263,6 +263,20 @@ DROP FUNCTION streamproc.stat_checkpoint_rows_1_1();
 COMMENT ON VIEW streamproc.stat_checkpoint IS
 	'the last checkpoints (commits) of each pipeline with duration, rows, bytes and reason; with state also how long tasks were aligned and stood, output and state were written, and its bytes';
 
+ALTER FUNCTION streamproc.stat_partition_rows() RENAME TO stat_partition_rows_1_1;
+CREATE FUNCTION streamproc.stat_partition_rows(
+	OUT pipeline name, OUT topic text, OUT partition integer, OUT task integer, OUT next_offset bigint,
+	OUT committed_offset bigint, OUT end_offset bigint, OUT lag_rows bigint, OUT watermark timestamptz,
+	OUT last_record_at timestamptz, OUT at_end boolean, OUT idle boolean, OUT finished boolean, OUT held interval)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'streamproc_stat_partition' LANGUAGE C VOLATILE;
+GRANT EXECUTE ON FUNCTION streamproc.stat_partition_rows() TO PUBLIC;	-- filters by owner
+COMMENT ON FUNCTION streamproc.stat_partition_rows() IS 'rows of the view stat_partition';
+CREATE OR REPLACE VIEW streamproc.stat_partition AS SELECT * FROM streamproc.stat_partition_rows();
+DROP FUNCTION streamproc.stat_partition_rows_1_1();
+COMMENT ON VIEW streamproc.stat_partition IS
+	'one row per partition that a running pipeline reads: next offset, committed offset, end, lag, watermark, idleness; held: for how long it is not read, because it is more than max_skew ahead of the others';
+
 ----------------------------------------------------------------------------
 -- For the planner of pipelines: nothing to be called
 ----------------------------------------------------------------------------

@@ -577,6 +577,10 @@ streamproc_stat_partition(PG_FUNCTION_ARGS)
 		put(&row, BoolGetDatum(p.at_end));
 		put(&row, BoolGetDatum(p.idle));
 		put(&row, BoolGetDatum(p.finished));
+		if (p.held_us != 0)
+			put_interval_us(&row, monotonic_us() - p.held_us);
+		else
+			put_null(&row);
 		row_done(&row);
 	}
 	return (Datum) 0;

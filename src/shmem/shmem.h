@@ -220,6 +220,7 @@ typedef struct PartitionSlot
 	bool		idle;
 	bool		at_end;
 	bool		finished;		/* reached its stop offset */
+	int64		held_us;		/* monotonic: since when max_skew keeps it from being read, 0: it is read */
 	int			pipeline;
 	int			task;
 	char		topic[SHMEM_TOPIC_LEN];

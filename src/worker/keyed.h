@@ -31,6 +31,9 @@ typedef struct KeyedTask
 	bool		leaving;		/* in order */
 	bool		waiting_shown;
 	bool		careful;		/* messages are applied one at a time */
+	int64		max_skew;		/* us; 0: there are no windows */
+	bool	   *held;			/* by the task's partition */
+	bool		any_held;
 } KeyedTask;
 
 /* finds the area; the task's share of the pipeline's position */
@@ -43,8 +46,10 @@ extern void keyed_task_commit(CheckpointReason reason);
 extern void keyed_task_abort(void);
 /* takes part in a barrier that is asked for; also waits where the launcher has fallen behind */
 extern void keyed_task_meet(void);
-/* all partitions have reached their stop offsets: tells it */
-extern void keyed_task_finished(void);
+/* partitions that are too far ahead of the stream are not read until the others follow */
+extern void keyed_task_hold(void);
+/* what the barrier and the launcher see of the task's partitions */
+extern void keyed_task_publish(void);
 /* leaves in order: the run is not abandoned */
 extern void keyed_task_leave(void);
 

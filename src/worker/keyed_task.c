@@ -247,8 +247,8 @@ close_after_functions(bool failed)
 static const OperatorTransaction for_functions = {open_for_functions, close_after_functions};
 
 /* What the barrier and the launcher see of the task's partitions. */
-static void
-publish(void)
+void
+keyed_task_publish(void)
 {
 	Batch	   *batch = my_task->batch;
 	int			i;
@@ -322,23 +322,6 @@ apply_failed(void)
 		proc_exit_with_care(edata);
 	worker_reason_from_error(&reason, edata);
 	worker_fail_pipeline(&reason);
-}
-
-void
-keyed_task_take_care(void)
-{
-	Batch	   *batch = my_task->batch;
-	int			i;
-
-	for (i = 0; i < batch->nparts; i++)
-	{
-		int			n = my_keyed->part[i];
-
-		if (n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
-			continue;
-		batch->parts[i].careful_until = my_task->pipeline->careful_until[n];
-		my_task->careful = my_keyed->careful = true;
-	}
 }
 
 /* ---- one message at a time ---- */
@@ -467,7 +450,7 @@ keyed_task_commit(CheckpointReason reason)
 		}
 		program_reset(my_task->program);
 		keyed_task_abort();
-		publish();
+		keyed_task_publish();
 		first = my_keyed->mine->begun_us == 0;
 		my_keyed->mine->behind = batch->full;
 		my_keyed->mine->rows_in += my_task->rows_in;
@@ -499,6 +482,87 @@ keyed_task_commit(CheckpointReason reason)
 	my_task->failures = 0;
 }
 
+/* ---- skew ---- */
+
+static int64
+largest_window(void)
+{
+	static const int64 unit_us[] = {[WINDOW_USEC] = 1, [WINDOW_DAY] = USECS_PER_DAY, [WINDOW_MONTH] = 31 * USECS_PER_DAY};
+	int64		largest = 0;
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+	{
+		OperatorSpec *spec = my_task->program->keyed[i].spec;
+
+		if (spec->window != OPERATOR_NO_WINDOW)
+			largest = Max(largest, spec->scale.step * spec->scale.slices * unit_us[spec->scale.unit]);
+	}
+	return largest;
+}
+
+void
+keyed_task_take_care(void)
+{
+	Batch	   *batch = my_task->batch;
+	int			i;
+
+	my_keyed->held = palloc0(sizeof(bool) * Max(batch->nparts, 1));
+	my_keyed->max_skew = largest_window();
+	if (my_keyed->max_skew > 0)
+		my_keyed->max_skew = my_task->row->max_skew > 0 ? my_task->row->max_skew :
+			Max(30 * USECS_PER_SEC, 2 * my_keyed->max_skew);
+	for (i = 0; i < batch->nparts; i++)
+	{
+		int			n = my_keyed->part[i];
+
+		if (n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
+			continue;
+		batch->parts[i].careful_until = my_task->pipeline->careful_until[n];
+		my_task->careful = my_keyed->careful = true;
+	}
+}
+
+/*
+ * A partition that is read far ahead of the others (a backlog, a slow broker)
+ * would fill the state with windows that cannot close.  Its messages stay in
+ * librdkafka's queue, which is bounded.
+ */
+void
+keyed_task_hold(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	Batch	   *batch = my_task->batch;
+	TimestampTz low = DT_NOEND;
+	int			i;
+
+	if (my_keyed->max_skew == 0)
+		return;
+	for (i = 0; i < barrier->nparts; i++)
+	{
+		BarrierPartition *part = &barrier->part[i];
+
+		if (!part->finished && !part->idle)
+			low = Min(low, part->watermark);
+	}
+	my_keyed->any_held = false;
+	for (i = 0; i < batch->nparts; i++)
+	{
+		TaskPartition *tp = &batch->parts[i];
+		bool		hold = low != DT_NOEND && low != WATERMARK_NONE && !tp->finished &&
+			tp->committed_watermark != WATERMARK_NONE && tp->committed_watermark - my_keyed->max_skew > low;
+
+		my_keyed->any_held |= hold;
+		if (hold == my_keyed->held[i])
+			continue;
+		my_keyed->held[i] = hold;
+		if (!tp->finished)
+			kafka_consumer_hold(my_task->consumer, i, hold);
+		if (tp->slot >= 0)
+			shmem->partitions[tp->slot].held_us = hold ? monotonic_us() : 0;
+	}
+}
+
 /* ---- barriers ---- */
 
 /* Sleeps until the barrier changes; leaves where the run is over. */
@@ -524,7 +588,7 @@ meet(void)
 	FAULT_POINT("barrier-arrive");
 	/* silence is part of what the watermark is made of */
 	task_show_partitions(my_task, false);
-	publish();
+	keyed_task_publish();
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	my_keyed->mine->arrived = epoch;
 	LWLockRelease(&barrier->lock);
@@ -588,11 +652,6 @@ keyed_task_meet(void)
 	my_keyed->waiting_shown = false;
 }
 
-void
-keyed_task_finished(void)
-{
-	publish();
-}
 
 void
 keyed_task_leave(void)

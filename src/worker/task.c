@@ -110,6 +110,8 @@ rewind_consumer(void)
 		kafka_consumer_close(my_task->consumer);
 	my_task->consumer = NULL;
 	open_consumer();
+	if (my_task->keyed != NULL)
+		memset(my_task->keyed->held, false, sizeof(bool) * my_task->batch->nparts);
 	batch_reset(my_task->batch);
 }
 
@@ -376,6 +378,9 @@ idle(void)
 	long		timeout = Min(kafka_consumer_sleep_ms(my_task->consumer), 500);
 	int64		now = monotonic_us();
 
+	/* nobody tells a task that holds a partition that the others have followed */
+	if (my_task->keyed != NULL && my_task->keyed->any_held)
+		timeout = Min(timeout, 5);
 	save_position_only(false);
 	if (now - my_task->last_ends_us > 100000)
 	{
@@ -386,6 +391,9 @@ idle(void)
 		my_task->last_ends_us = now;
 	}
 	task_show_partitions(my_task, false);
+	/* silence is something that the launcher waits for */
+	if (my_task->keyed != NULL)
+		keyed_task_publish();
 	(void) WaitLatchOrSocket(MyLatch, events, kafka_consumer_fd(my_task->consumer), timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }
@@ -422,7 +430,10 @@ task_loop(void)
 			return;
 		}
 		if (my_task->keyed != NULL)
+		{
 			keyed_task_meet();
+			keyed_task_hold();
+		}
 		retry_letters();
 		if (all_finished())
 		{
@@ -433,7 +444,6 @@ task_loop(void)
 			}
 			/* the barriers of the others need it */
 			save_position_only(true);
-			keyed_task_finished();
 			batch_reset(my_task->batch);
 			idle();
 			continue;

@@ -121,18 +121,23 @@ sub _setup
 		}
 		$s->must("CREATE TABLE batch.$name AS SELECT * FROM stream.$name");
 		$self->{rows}{$name} = @$messages;
-		is($s->must("SELECT count(*) FROM batch.$name"), scalar @$messages, "topic $name: " . @$messages . ' rows')
+		$s->must("CREATE FOREIGN TABLE oracle.$name (at timestamptz, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
+			SERVER kafka OPTIONS (topic '$name', format 'json')");
+		is($s->must("SELECT (SELECT count(*) FROM batch.$name), max(late) FILTER (WHERE late > '2 s') FROM (
+			SELECT max(at) OVER (PARTITION BY p ORDER BY o) - at AS late FROM oracle.$name) x"), @$messages . '|', "topic $name: " . @$messages . ' rows in order but for 2 s')
 	}
 	$s->must('ANALYZE');
 	return;
 }
 
-# In small batches, which a broker does not split: slow gets one at a time.
+# In small batches, which a broker does not split: slow gets one at a time.  Idempotent, or a batch that is sent again
+# comes behind later ones.
 sub _produce
 {
 	my ($self, $topic, $messages) = @_;
 	my $kafka = $self->{kafka};
-	Streamproc::Kafka::_run(join('', map { Streamproc::Kafka::_line($_) } @$messages), $kafka->tool_path, 'produce', $kafka->address, $topic, '-X', 'batch.num.messages=40');
+	Streamproc::Kafka::_run(join('', map { Streamproc::Kafka::_line($_) } @$messages), $kafka->tool_path, 'produce', $kafka->address, $topic, '-X', 'batch.num.messages=40',
+		'-X', 'enable.idempotence=true');
 	return;
 }
 

@@ -190,6 +190,7 @@ sub round
 		my %options = (parallelism => $p, checkpoint_interval => $kind ? '10 ms' : '100 ms');
 		$runs++;
 		my $error = $oracle->create($q, %options);
+		die $error if $error && $error =~ /connection lost/;
 		if ($error ? refused($q, $error, %options) : !$q->{must_refuse})
 		{
 			push @running, [ $q, $p ];
@@ -215,15 +216,18 @@ sub round
 	return;
 }
 
-# Drops it, as often as that takes where the server crashes at it over and over.
+# Drops them, as often as that takes where the server crashes at one of them over and over; returns when no worker is left.
 sub clean_up
 {
-	my ($q) = @_;
-	for (1 .. 50)
+	my (@queries) = @_;
+	my $s = $oracle->session;
+	for my $q (@queries)
 	{
-		return if eval { $oracle->session->wait_ready; $oracle->drop($q); 1 };
+		wait_until(sub { eval { $s->wait_ready; $oracle->drop($q); 1 } }, 60) or die "cannot drop $q->{name}: $@";
 	}
-	die "cannot drop $q->{name}: $@";
+	wait_until(sub { $s->wait_ready; ($s->run(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('streamproc task', 'streamproc launcher')}))[1] eq '0' }, 60)
+	  or die 'workers of dropped pipelines do not leave';
+	return;
 }
 
 sub rounds
@@ -236,7 +240,7 @@ sub rounds
 		my $log = -s $node->logfile;
 		next if eval { round($kind, $parallelism, @some); note(sprintf('round of %d%s: %.1f s', scalar @some, $kind ? ", $kind killed" : '', time - $t)); 1 };
 		my $why = "$@" || 'it died without a word';
-		clean_up($_) for @some;
+		clean_up(@some);
 		if (@some > 1)
 		{
 			diag("$why: each of them alone");

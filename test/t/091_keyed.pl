@@ -325,6 +325,34 @@ section 'paused broker' => sub {
 	is(sink('paused') . late('paused'), 'a 0-1 2', 'what it held back counts');
 };
 
+# catches: a backlog of one partition that fills the state with windows that cannot close; one that is held for ever
+section 'skew' => sub {
+	make_pipeline('skew', 2, {}, q{tumble(t.at, '1 s')}, parallelism => 2, max_skew => '10 s');
+	send_rows('skew', [ 0, 1 ], [ 1, 1 ]);
+	wait_caught_up($node, 'skew');
+	send_rows('skew', [ 0, 20 ]);
+	wait_caught_up($node, 'skew');
+	send_rows('skew', map { [ 0, 20 + $_ / 10 ] } 1 .. 10);
+	my $position = q{SELECT next_offset FROM streamproc.position WHERE pipeline = 'skew' AND partition = };
+	wait_query($node, q{SELECT held IS NOT NULL FROM streamproc.stat_partition WHERE pipeline = 'skew' AND partition = 0}, 't', 20);
+	send_rows('skew', [ 1, 2 ]);
+	wait_query($node, "${position}1", 2);
+	is(value("${position}0"), 2, 'a partition that is too far ahead is not read');
+	is(value(q{SELECT held IS NULL FROM streamproc.stat_partition WHERE pipeline = 'skew' AND partition = 1}), 't', 'the others are');
+	is(value(q{SELECT lag_rows FROM streamproc.stat_partition WHERE pipeline = 'skew' AND partition = 0}), 10, 'the view shows what waits');
+	send_rows('skew', [ 1, 11 ]);
+	wait_query($node, "${position}0", 12);
+	is(value(q{SELECT count(*) FROM streamproc.stat_partition WHERE pipeline = 'skew' AND held IS NOT NULL}), 0, 'until the others have followed');
+	# over a stop, while it is held
+	send_rows('skew', [ 0, 90 ]);
+	wait_caught_up($node, 'skew');
+	send_rows('skew', [ 0, 91 ]);
+	wait_query($node, q{SELECT held IS NOT NULL FROM streamproc.stat_partition WHERE pipeline = 'skew' AND partition = 0}, 't', 20);
+	stop('skew', drain => 1);
+	counted_or_late('skew', q{tumble(t.at, '1 s')}, 'a drain reads what was held');
+	is(late('skew'), '', 'and nothing is late');
+};
+
 # ---- stop, start, other numbers of tasks ----
 
 # Random rows in order but for the delay, in phases; in between everything that makes tasks begin anew.  Nothing may be

@@ -8,10 +8,11 @@ use Time::HiRes qw(time sleep);
 
 $| = 1;
 $ENV{PGOPTIONS} = '-c client_min_messages=warning';
-my $work = $ENV{BENCH_WORK} or die "start bench/run.sh\n";
-my $bin = $ENV{BENCH_BINDIR};
-my $tree = "$work/tree";
-my %opt = (
+# "our": keyed.pl uses them, too
+our $work = $ENV{BENCH_WORK} or die "start bench/run.sh\n";
+our $bin = $ENV{BENCH_BINDIR};
+our $tree = "$work/tree";
+our %opt = (
 	events => $ENV{BENCH_EVENTS} || 10_000_000,
 	rounds => $ENV{BENCH_ROUNDS} || 3,
 	parallelism => $ENV{BENCH_PARALLELISM} || '',
@@ -24,11 +25,12 @@ my %opt = (
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );
-my %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed latency upsert errors));
-my $partitions = 4;
+our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed latency upsert errors));
+our $partitions = 4;
 my $cards = 100_000;
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
-my ($postmaster, $broker, $address, $limit, @bars, @wrong);
+our ($postmaster, $broker, $address);
+my ($limit, @bars, @wrong);
 
 sub say_line { printf "%s\n", join '', @_; }
 sub fail { die "bench: @_\n"; }
@@ -69,7 +71,7 @@ sub check {
 
 # ---------------------------------------------------------------- servers
 
-my @psql = ("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', "$work/sock", '-p', '5432', '-U', 'bench', '-d', 'bench');
+our @psql = ("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', "$work/sock", '-p', '5432', '-U', 'bench', '-d', 'bench');
 my $conninfo = "host=$work/sock port=5432 user=bench dbname=bench application_name=bench_latency";
 
 # one call, each text a transaction of its own
@@ -207,8 +209,8 @@ my @pipelines = (
 );
 
 sub drain {
-	my ($variant) = @_;
-	my $line = run("$work/drain", $address, 'tx', $variant);
+	my ($variant, $topic) = @_;
+	my $line = run("$work/drain", $address, $topic, $variant);
 	my %figure = $line =~ /(\w+) ([\d.]+)/g;
 	fail("drain: $line") unless $line =~ /^$variant events $opt{events} /;
 	return {wall => $1, cpu => $2} if $line =~ /wall_s ([\d.]+) cpu_s ([\d.]+)/;
@@ -232,7 +234,7 @@ sub speed {
 	my $options = $opt{parallelism} ne '' ? ", parallelism => $opt{parallelism}" : '';
 	for my $round (1 .. $opt{rounds}) {
 		for my $variant (qw(one partitions)) {
-			push @{$result{$variant}}, drain($variant);
+			push @{$result{$variant}}, drain($variant, 'tx');
 			progress($round, "drain, $variant", $result{$variant}[-1]);
 		}
 		for my $pipeline (@pipelines) {
@@ -533,6 +535,7 @@ sub clean_up {
 	($postmaster, $broker) = ();
 }
 $SIG{TERM} = $SIG{INT} = sub { die "bench: interrupted\n" };
+require "$tree/bench/keyed.pl";
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";
@@ -541,6 +544,7 @@ my $ok = eval {
 	say_line(processors(), ', Linux ', (POSIX::uname())[2]);
 	start_postgres();
 	speed() if $part{speed};
+	keyed() if $part{keyed};
 	latency() if $part{latency};
 	upsert() if $part{upsert};
 	errors() if $part{errors};

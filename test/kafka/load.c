@@ -47,6 +47,8 @@ static const char *usage_text =
 "  --payload tx|bid    card transactions or auction bids (default tx)\n"
 "  --keys N            cards or auctions (default 10000)\n"
 "  --skew S            key number k with weight 1/(k+1)^S, 0: all alike (default 0)\n"
+"  --hot N             half of the events on the first N keys, alike, the others on the rest, alike\n"
+"  --cycle             the keys one after the other\n"
 "  --bytes N           message size, about; shorter ones get a field \"pad\" (default 200)\n"
 "  --headers N         headers of each message (default 0)\n"
 "  --no-key            messages without a key\n"
@@ -87,6 +89,8 @@ typedef struct Options
 	bool		bid;
 	int64_t		keys;
 	double		skew;
+	int64_t		hot;
+	bool		cycle;
 	int			bytes;
 	int			headers;
 	bool		no_key;
@@ -345,7 +349,11 @@ make_event(int64_t i, Event *event)
 	int64_t		ms;
 	char	   *out = event->value;
 
-	if (alias_other != NULL && (uint32_t) c > alias_limit[key])
+	if (opt.cycle)
+		key = i % opt.keys;
+	else if (opt.hot > 0)
+		key = (c >> 63) != 0 ? below((uint32_t) (c >> 31), opt.hot) : opt.hot + below((uint32_t) (c >> 31), opt.keys - opt.hot);
+	else if (alias_other != NULL && (uint32_t) c > alias_limit[key])
 		key = alias_other[key];
 	event->partition = (opt.spread_even ? i : key) % opt.partitions;
 
@@ -685,7 +693,7 @@ main(int argc, char **argv)
 {
 	enum
 	{
-		HELP = 'h', BROKERS = 256, TOPIC, COUNT, SKIP, RATE, SEED, PARTITIONS, SPREAD, PAYLOAD, KEYS, SKEW, BYTES, HEADERS,
+		HELP = 'h', BROKERS = 256, TOPIC, COUNT, SKIP, RATE, SEED, PARTITIONS, SPREAD, PAYLOAD, KEYS, SKEW, HOT, CYCLE, BYTES, HEADERS,
 		NO_KEY, START_TIME, EVENT_RATE, EVENT_SPEED, DISORDER, AT_NOW, COMPRESSION, LINGER, PRINT
 	};
 	static const struct option options[] = {
@@ -701,6 +709,8 @@ main(int argc, char **argv)
 		{"payload", required_argument, NULL, PAYLOAD},
 		{"keys", required_argument, NULL, KEYS},
 		{"skew", required_argument, NULL, SKEW},
+		{"hot", required_argument, NULL, HOT},
+		{"cycle", no_argument, NULL, CYCLE},
 		{"bytes", required_argument, NULL, BYTES},
 		{"headers", required_argument, NULL, HEADERS},
 		{"no-key", no_argument, NULL, NO_KEY},
@@ -757,6 +767,12 @@ main(int argc, char **argv)
 			case SKEW:
 				opt.skew = number("skew", optarg, 0, 10);
 				break;
+			case HOT:
+				opt.hot = (int64_t) number("hot", optarg, 1, 1e8);
+				break;
+			case CYCLE:
+				opt.cycle = true;
+				break;
 			case BYTES:
 				opt.bytes = (int) number("bytes", optarg, 1, MAX_MESSAGE);
 				break;
@@ -800,6 +816,8 @@ main(int argc, char **argv)
 		fputs("load: --brokers and --topic are needed; load --help tells the options\n", stderr);
 		return 2;
 	}
+	if (opt.hot >= opt.keys)
+		die("--hot: less than --keys");
 	if (opt.event_rate == 0)
 		opt.event_rate = opt.rate > 0 ? opt.rate : 10000;
 	signal(SIGINT, on_signal);

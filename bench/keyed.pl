@@ -1,0 +1,314 @@
+# Part "keyed" of the benchmark: keyed, windowed aggregation.  Loaded by bench.pl, whose functions it uses; README.md says
+# what each figure is.
+use strict;
+use warnings;
+use POSIX qw(:sys_wait_h);
+use Time::HiRes qw(time sleep);
+
+our (%opt, %part, @psql, $work, $bin, $tree, $broker, $address, $partitions, $postmaster);
+
+my $million = 1_000_000;
+my %wanted = map { $_ => 1 } split ' ', $ENV{BENCH_KEYED} || 'speed memory checkpoints recovery';
+
+# ---------------------------------------------------------------- topics
+
+my %rate_of = (dense => 200_000, sparse => 10_000);	# events per second of event time
+my $columns = 'auction bigint NOT NULL, bidder bigint, price bigint, channel text, url text, at timestamptz';
+
+sub bid_topic {
+	my ($topic, %options) = @_;
+	run("$tree/test/kafka/broker.sh", 'topic', $broker, $topic, $partitions) unless $options{exists};
+	delete $options{exists};
+	return load($topic, '--payload', 'bid', '--spread', 'even', '--bytes', 200, map { ("--$_", defined $options{$_} ? $options{$_} : ()) } sort keys %options);
+}
+
+sub bid_table {
+	my ($table, $topic, $delay, %type) = @_;
+	my $all = $columns;
+	$all =~ s/\b$_ bigint/$_ $type{$_}/ for keys %type;
+	sql("CREATE FOREIGN TABLE $table ($all) SERVER kafka OPTIONS (topic '$topic', format 'json', event_time 'at', watermark_delay '$delay')");
+	return;
+}
+
+sub drop_topic {
+	my ($topic, @tables) = @_;
+	sql("DROP FOREIGN TABLE $_") for @tables ? @tables : $topic;
+	run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, $topic);
+	return;
+}
+
+# ---------------------------------------------------------------- speed
+
+# The oracle does not use our window functions: windows by date_bin(), sliding ones from slices.
+my $begin_10 = q{date_bin('10 s', at, '2000-01-01Z')};
+my $window_10 = "$begin_10, $begin_10 + interval '10 s'";
+my $by_key = 'auction bigint, window_start timestamptz, window_end timestamptz, n bigint, total numeric, biggest bigint, PRIMARY KEY (auction, window_start)';
+
+sub tumble_of {
+	my ($key, $having) = @_;
+	return "SELECT $key, w.window_start, w.window_end, count(*), sum(price), max(price) FROM %s t, streamproc.tumble(t.at, '10 s') w
+		GROUP BY $key, w.window_start, w.window_end" . ($having ? " HAVING $having" : '');
+}
+
+sub tumble_batch {
+	my ($key, $having) = @_;
+	return "SELECT $key, $window_10, count(*), sum(price), max(price) FROM %s GROUP BY $key, $begin_10" . ($having ? " HAVING $having" : '');
+}
+
+sub hop_of {
+	my ($key, $slide, $size, $having) = @_;
+	return "SELECT $key, w.window_start, w.window_end, count(*), sum(price), max(price) FROM %s t, streamproc.hop(t.at, '$slide s', '$size s') w
+		GROUP BY $key, w.window_start, w.window_end" . ($having ? " HAVING $having" : '');
+}
+
+sub hop_batch {
+	my ($key, $slide, $size, $having) = @_;
+	my $last = $size / $slide - 1;
+	$having =~ s/count\(\*\)/sum(n)/ if $having;
+	return "SELECT k, s - i * interval '$slide s', s - i * interval '$slide s' + interval '$size s', sum(n)::bigint, sum(total), max(biggest)
+		FROM (SELECT $key AS k, date_bin('$slide s', at, '2000-01-01Z') AS s, count(*) AS n, sum(price) AS total, max(price) AS biggest FROM %s GROUP BY 1, 2) slice,
+		generate_series(0, $last) i GROUP BY 1, 2, 3" . ($having ? " HAVING $having" : '');
+}
+
+# What HAVING keeps: a hot key has 50 (sparse) or 1000 (dense) events in 10 s, of which some have more than so many.
+my %having = (sparse => 'count(*) > 57', dense => 'count(*) > 1030', hop => 'count(*) > 2045');
+
+my @cases = (
+	{name => 'dense', topic => 'dense', bar => 0.22, label => 'tumble 10 s, dense, into a table', sink => $by_key, query => tumble_of('auction'), batch => tumble_batch('auction')},
+	{name => 'sparse', topic => 'sparse', bar => 0.12, label => 'the same, sparse', sink => $by_key, query => tumble_of('auction'), batch => tumble_batch('auction')},
+	{name => 'sparse_having', topic => 'sparse', bar => 0.2, label => 'sparse, HAVING keeps < 1 %', sink => $by_key, query => tumble_of('auction', $having{sparse}), batch => tumble_batch('auction', $having{sparse})},
+	{name => 'distinct', topic => 'sparse', bar => 0.2, label => 'count(DISTINCT) by 4 keys, sparse', sink => 'channel text, window_start timestamptz, window_end timestamptz, bidders bigint, PRIMARY KEY (channel, window_start)',
+		query => "SELECT channel, w.window_start, w.window_end, count(DISTINCT bidder) FROM %s t, streamproc.tumble(t.at, '10 s') w GROUP BY channel, w.window_start, w.window_end",
+		batch => "SELECT channel, $window_10, count(DISTINCT bidder) FROM %s GROUP BY channel, $begin_10"},
+	{name => 'dense_having', topic => 'dense', label => 'tumble 10 s, dense, HAVING', sink => $by_key, query => tumble_of('auction', $having{dense}), batch => tumble_batch('auction', $having{dense})},
+	{name => 'hop_having', topic => 'dense', of => 'dense_having', label => 'hop 20 s by 2 s, dense, HAVING', sink => $by_key, query => hop_of('auction', 2, 20, $having{hop}), batch => hop_batch('auction', 2, 20, $having{hop})},
+	{name => 'few', topic => 'dense', label => 'tumble 10 s, 1,000 keys', sink => $by_key, query => tumble_of('mod(auction, 1000)'), batch => tumble_batch('mod(auction, 1000)')},
+	{name => 'few_hop', topic => 'dense', of => 'few', label => 'hop 60 s by 1 s, 1,000 keys', sink => $by_key, query => hop_of('mod(auction, 1000)', 1, 60), batch => hop_batch('mod(auction, 1000)', 1, 60)},
+	{name => 'one_task', topic => 'dense', label => 'tumble 10 s, dense, parallelism 1', sink => $by_key, query => tumble_of('auction'), batch => tumble_batch('auction'), parallelism => 1},
+);
+if ($ENV{BENCH_CASES}) {
+	my %only = map { $_ => 1 } split ' ', $ENV{BENCH_CASES};
+	@cases = grep { $only{$_->{name}} } @cases;
+}
+
+# number of rows, and a sum that hardly two sets of rows have in common
+sub checksum {
+	my ($rows) = @_;
+	return sql("SET work_mem = '512MB'; SET hash_mem_multiplier = 2; SET jit = off; SELECT count(*), sum(hash_record_extended(r, 0)::numeric) FROM ($rows) r");
+}
+
+sub keyed_speed {
+	my %topic = map { $_->{topic} => 1 } @cases;
+	for my $topic (sort keys %topic) {
+		say_line(bid_topic($topic, count => $opt{events}, keys => 100_000, hot => 1000, disorder => 2000, 'event-rate' => $rate_of{$topic}));
+		bid_table($topic, $topic, '2 s');
+		# what the results are compared with
+		sql("CREATE TABLE all_$topic (auction bigint, bidder bigint, price bigint, channel text, at timestamptz) WITH (autovacuum_enabled = off)",
+			"SELECT streamproc.create_pipeline('all_$topic', 'INSERT INTO all_$topic SELECT auction, bidder, price, channel, at FROM $topic', stop => 'latest')",
+			"SELECT streamproc.wait_until_stopped('all_$topic', '900 s')", "SELECT streamproc.drop_pipeline('all_$topic')");
+		check("events of $topic", sql("SELECT count(*) FROM all_$topic"), $opt{events});
+		for my $case (grep { $_->{topic} eq $topic } @cases) {
+			$case->{expected} = checksum(sprintf $case->{batch}, "all_$topic");
+		}
+		sql("DROP TABLE all_$topic");
+	}
+	my (%result, %steps);
+	for my $round (1 .. $opt{rounds}) {
+		for my $topic (sort keys %topic) {
+			for my $variant (qw(one partitions)) {
+				push @{$result{"$topic $variant"}}, drain($variant, $topic);
+				progress($round, "drain of $topic, $variant", $result{"$topic $variant"}[-1]);
+			}
+		}
+		for my $case (@cases) {
+			my $name = $case->{name};
+			sql("CREATE TABLE sink_$name ($case->{sink})", 'CHECKPOINT');
+			my $query = sprintf $case->{query}, $case->{topic};
+			my $parallelism = $case->{parallelism} || $opt{parallelism} || 2;
+			my $figures = measure($name,
+				"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO sink_$name $query\$\$, stop => 'latest', parallelism => $parallelism)",
+				"SELECT streamproc.wait_until_stopped('$name', '900 s')");
+			push @{$result{$name}}, $figures;
+			progress($round, $case->{label}, $figures);
+			# of the last 32 epochs
+			$steps{$name} = sql("SELECT format('%s epochs; of the last %s: rows %s, out %s, state kB %s, align %s, cut %s, output %s, write %s, commit %s, all %s ms (means); reasons %s',
+				max(epoch), count(*), avg(rows_in)::bigint, avg(rows_out)::bigint, (avg(state_bytes) / 1024)::bigint, avg(align_ms)::numeric(8,1), avg(cut_ms)::numeric(8,1), avg(output_ms)::numeric(8,1), avg(write_ms)::numeric(8,1),
+				(avg(extract(epoch FROM commit_time)) * 1000)::numeric(8,1), (avg(extract(epoch FROM duration)) * 1000)::numeric(8,1), string_agg(DISTINCT reason, ', '))
+				FROM streamproc.stat_checkpoint WHERE pipeline = '$name'");
+			check("$name, round $round", checksum("SELECT * FROM sink_$name"), $case->{expected});
+			check("$name, round $round: late rows", sql("SELECT late_rows FROM streamproc.stat_pipeline WHERE pipeline = '$name'"), 0);
+			sql("SELECT streamproc.drop_pipeline('$name')", "DROP TABLE sink_$name");
+		}
+	}
+	my %cost = map { my $name = $_; $name => median(map { $_->{cpu} / $opt{events} * 1e6 } @{$result{$name}}) } keys %result;
+	my %wall = map { my $name = $_; $name => median(map { $_->{wall} } @{$result{$name}}) } keys %result;
+	my %limit = map { $_ => (sort { $a <=> $b } $cost{"$_ one"}, $cost{"$_ partitions"})[0] } keys %topic;
+	printf "\nKeyed: %d events, 100,000 keys, half of the events on 1 %% of them, %d partitions, disorder 2 s, median of %d rounds\n", $opt{events}, $partitions, $opt{rounds};
+	printf "%-36s %10s %9s %13s %7s %6s %-7s %12s %10s\n", '', 'events/s', 'CPU us', '(spread)', 'ratio', 'bar', '', 'RssAnon kB', 'rows out';
+	for my $topic (sort keys %topic) {
+		for my $variant (qw(one partitions)) {
+			my $name = "$topic $variant";
+			printf "%-36s %10.0f %9.3f %13s %7.2f%s\n", "drain of $topic, " . ($variant eq 'one' ? 'one queue' : 'partition queues'),
+				$opt{events} / $wall{$name}, $cost{$name}, spread(map { $_->{cpu} / $opt{events} * 1e6 } @{$result{$name}}),
+				$limit{$topic} / $cost{$name}, $cost{$name} == $limit{$topic} ? '  the limit' : '';
+		}
+	}
+	for my $case (@cases) {
+		my $name = $case->{name};
+		my $ratio = $limit{$case->{topic}} / $cost{$name};
+		my $rss = (sort { $b <=> $a } map { $_->{rss} } @{$result{$name}})[0];
+		printf "%-36s %10.0f %9.3f %13s %7.2f %6s %-7s %12d %10s\n", $case->{label}, $opt{events} / $wall{$name}, $cost{$name},
+			spread(map { $_->{cpu} / $opt{events} * 1e6 } @{$result{$name}}), $ratio, $case->{bar} // '-',
+			$case->{bar} ? bar($case->{label}, $ratio, '>=', $case->{bar}) : '', $rss, (split /\|/, $case->{expected})[0];
+	}
+	for my $case (grep { $_->{of} && $cost{$_->{of}} } @cases) {
+		my $more = $cost{$case->{name}} / $cost{$case->{of}};
+		printf "%-36s %10s %9s %13s %7.2f %6s %-7s\n", '  CPU of ' . $case->{name} . ' / ' . $case->{of}, '', '', '', $more, 2, bar("$case->{label}, CPU of the tumbling one's", $more, '<=', 2);
+	}
+	if ($wall{one_task} && $wall{dense}) {
+		my $gain = $wall{one_task} / $wall{dense};
+		printf "%-36s %10s %9s %13s %7.2f %6s %-7s\n", '  wall time, 1 task / 2 tasks', '', '', '', $gain, 1.3, bar('parallelism 2 against 1, wall time', $gain, '>=', 1.3);
+	}
+	print "Epochs of the last round:\n";
+	printf "  %-16s %s\n", $_->{name}, $steps{$_->{name}} for @cases;
+	drop_topic($_) for sort keys %topic;
+	return;
+}
+
+# ---------------------------------------------------------------- memory
+
+# 1 M keys, one event each
+sub million_topic {
+	return if sql("SELECT count(*) FROM pg_class WHERE relname = 'million'");
+	say_line(bid_topic('million', count => $million, keys => $million, cycle => undef, 'event-rate' => 200_000));
+	bid_table('million', 'million', '0');
+	bid_table('million_numeric', 'million', '0', price => 'numeric');
+	return;
+}
+
+sub keyed_memory {
+	million_topic();
+	printf "\nMemory: 1 M keys, one pane; stat_operator.bytes / keys\n";
+	printf "%-36s %10s %9s %6s %-7s %12s\n", '', 'bytes/key', 'keys', 'bar', '', 'aggregates';
+	for my $case (['count, sum(bigint)', 80, 'million', 'count(*), sum(price)', 'n bigint, x numeric'],
+		['avg(numeric)', 150, 'million_numeric', 'avg(price)', 'x numeric'],
+		['count, sum, max', undef, 'million', 'count(*), sum(price), max(price)', 'n bigint, x numeric, y bigint']) {
+		my ($label, $limit, $table, $aggregates, $sink) = @$case;
+		sql("CREATE TABLE sink_memory (auction bigint, $sink)",
+			"SELECT streamproc.create_pipeline('memory', \$\$INSERT INTO sink_memory SELECT auction, $aggregates FROM $table t, streamproc.tumble(t.at, '1 day') w
+				GROUP BY auction, w.window_start, w.window_end\$\$, state_memory => '1GB')",
+			"SELECT streamproc.wait_until_caught_up('memory', '300 s')");
+		my ($bytes, $keys, $kinds) = split /\|/, sql("SELECT bytes, keys, aggregates FROM streamproc.stat_operator WHERE pipeline = 'memory'");
+		check("memory: $label, keys", $keys, $million);
+		my $each = $bytes / ($keys || 1);
+		printf "%-36s %10.1f %9d %6s %-7s %s\n", $label, $each, $keys, $limit // '-', $limit ? bar("bytes of a key, $label", $each, '<=', $limit) : '', $kinds;
+		sql("SELECT streamproc.stop_pipeline('memory')", "SELECT streamproc.wait_until_stopped('memory', '60 s')", "SELECT streamproc.drop_pipeline('memory')", 'DROP TABLE sink_memory');
+	}
+	return;
+}
+
+# ---------------------------------------------------------------- recovery
+
+sub background_load {
+	my ($topic, @options) = @_;
+	my $pid = fork // fail("fork: $!");
+	if ($pid == 0) {
+		open STDOUT, '>', "$work/$topic.load";
+		exec "$tree/test/kafka/load", '--brokers', $address, '--topic', $topic, '--payload', 'bid', '--spread', 'even', '--bytes', 200, '--linger', 5, @options
+			or POSIX::_exit(1);
+	}
+	return $pid;
+}
+
+sub end_load {
+	my ($pid) = @_;
+	kill 'INT', $pid;
+	waitpid $pid, 0;
+	fail("load failed: $?") if $? != 0;
+	return;
+}
+
+sub try_sql {
+	my $out = '';
+	open my $saved, '>&', \*STDERR or fail("stderr: $!");
+	open STDERR, '>', '/dev/null';
+	eval { $out = sql(@_); };
+	open STDERR, '>&', $saved;
+	return $out;
+}
+
+# the last time the server became ready, as epoch seconds
+sub last_ready {
+	my @lines = grep { /database system is ready to accept connections/ } do { open my $log, '<', "$work/postgres.log" or fail("log: $!"); <$log> };
+	return unless @lines && $lines[-1] =~ /^(\S+ \S+ \S+) /;
+	return ($1, scalar @lines);
+}
+
+sub read_postmaster {
+	open my $pid, '<', "$work/data/postmaster.pid" or fail("no postmaster: $!");
+	chomp($postmaster = <$pid>);
+	return;
+}
+
+sub keyed_recovery {
+	million_topic();
+	printf "\nRecovery: 1 M keys in the state, 20,000 events/s while it is killed; from \"ready to accept connections\" to the first new commit\n";
+	printf "%-36s %9s %13s %6s %-7s %s\n", '', 's', '(spread)', 'bar', '', 'state, segments';
+	my $n = 0;
+	for my $what ('kill -9 of a task', 'kill -9 of the postmaster') {
+		my (@took, $sizes);
+		for my $round (1 .. $opt{rounds}) {
+			my $name = 'recover' . ++$n;
+			sql("CREATE TABLE sink_$name (auction bigint, n bigint, total numeric)",
+				"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO sink_$name SELECT auction, count(*), sum(price) FROM million t, streamproc.tumble(t.at, '1 day', origin => '2025-12-31 12:00Z') w
+					GROUP BY auction, w.window_start, w.window_end\$\$, state_memory => '1GB')",
+				"SELECT streamproc.wait_until_caught_up('$name', '300 s')");
+			my $load = background_load('million', '--count', 0, '--rate', 20000, '--keys', $million, '--seed', $n + 1, '--event-rate', 1e6);
+			sleep 5;
+			my (undef, $starts) = last_ready();
+			$sizes = sql("SELECT format('%s MB, %s MB', state_bytes / 1024 / 1024, segment_bytes / 1024 / 1024) FROM streamproc.stat_pipeline WHERE pipeline = '$name'");
+			if ($what =~ /task/) {
+				my ($pid) = split /\n/, sql("SELECT pid FROM streamproc.stat_worker WHERE pipeline = '$name' AND role = 'task'");
+				kill 'KILL', $pid or fail("kill $pid: $!");
+			}
+			else {
+				kill 'KILL', $postmaster;
+				# its children notice
+				sleep 1;
+				run("$bin/pg_ctl", '-D', "$work/data", '-l', "$work/postgres.log", '-w', '-s', '-t', '120', 'start');
+				read_postmaster();
+			}
+			my ($ready, $count, $took);
+			for (1 .. 1200) {
+				sleep 0.1;
+				($ready, $count) = last_ready();
+				next if $count == $starts;
+				$took = try_sql("SELECT extract(epoch FROM min(at) - '$ready'::timestamptz) FROM streamproc.stat_checkpoint WHERE pipeline = '$name' AND at > '$ready'::timestamptz AND rows_in > 0");
+				last if $took ne '';
+			}
+			fail("$name did not go on after $what") unless $took ne '';
+			push @took, $took;
+			end_load($load);
+			# nothing lost, nothing doubled
+			sql("SELECT streamproc.alter_pipeline('$name', stop => 'latest')", "SELECT streamproc.wait_until_stopped('$name', '300 s')");
+			check("$what, round $round: events in the results",
+				sql("SELECT sum(n) = (SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = '$name') AND count(*) = $million FROM sink_$name"), 't');
+			sql("SELECT streamproc.drop_pipeline('$name')", "DROP TABLE sink_$name");
+		}
+		printf "%-36s %9.2f %13s %6s %-7s %s\n", $what, median(@took), spread(@took), 3, bar("recovery after $what, s", median(@took), '<=', 3), $sizes;
+	}
+	return;
+}
+
+# ---------------------------------------------------------------- all of it
+
+sub keyed {
+	keyed_speed() if $wanted{speed};
+	keyed_memory() if $wanted{memory};
+	keyed_recovery() if $wanted{recovery};
+	keyed_checkpoints() if $wanted{checkpoints} && defined &keyed_checkpoints;
+	drop_topic('million', 'million', 'million_numeric') if sql("SELECT count(*) FROM pg_class WHERE relname = 'million'");
+	return;
+}
+
+1;

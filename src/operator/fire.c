@@ -144,6 +144,22 @@ fire_scan_begin(FireScan *scan, FireSet *set)
 	set->rows = 0;
 }
 
+/* GROUPING(): a bit for each argument, 1 where it is not part of the group's set. */
+static int32
+grouping_value(const OperatorSpec *spec, int number, int set)
+{
+	int32		value = 0;
+	ListCell   *lc;
+
+	foreach(lc, (List *) list_nth(spec->groupings, number))
+	{
+		int			key = lfirst_int(lc);
+
+		value = (value << 1) | (key >= 0 && (spec->sets[set] & (UINT64CONST(1) << key)) == 0);
+	}
+	return value;
+}
+
 static void
 output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *key, uint16 meta, const char *base,
 		   Datum *values, bool *isnull)
@@ -182,6 +198,10 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 				break;
 			case OUTPUT_WINDOW_END:
 				values[i] = TimestampTzGetDatum(unit->window_end);
+				break;
+			case OUTPUT_GROUPING:
+				values[i] = Int32GetDatum(grouping_value(spec, column->number,
+														 spec->nsets > 0 ? (uint8) key[STATE_KEY_LEN(meta) - 1] : 0));
 				break;
 			case OUTPUT_AGGREGATE:
 				agg = &spec->aggs[column->number];

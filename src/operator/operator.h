@@ -55,7 +55,8 @@ typedef enum OutputKind
 	OUTPUT_KEY,
 	OUTPUT_WINDOW_START,
 	OUTPUT_WINDOW_END,
-	OUTPUT_AGGREGATE
+	OUTPUT_AGGREGATE,
+	OUTPUT_GROUPING				/* GROUPING(...) of grouping sets */
 } OutputKind;
 
 typedef struct OutputColumn
@@ -89,10 +90,16 @@ typedef struct OperatorSpec
 	bool	   *column_byval;
 	char	   *column_align;
 
+	/* grouping sets: each row goes into a group of each; the number of the set ends the key */
+	int			nsets;			/* 0: one group for each row */
+	uint64	   *sets;			/* bits of the keys that are in it */
+	List	   *groupings;		/* IntList each: keys of GROUPING(), -1: a border of the window */
+
 	int			noutput;
 	OutputColumn *output;
 	int			naggs;
 	AggregateSpec *aggs;
+	int			first_kept;		/* column from which on values are kept: keys stand encoded, if nothing else wants them */
 	bool		exact_keys;		/* no originals are kept */
 	uint32		originals_at;	/* blob in the fixed part */
 	uint32		fixed_size;
@@ -123,6 +130,8 @@ typedef struct OperatorPlan
 	List	   *aggrefs;
 	List	   *agg_args;		/* IntList each: columns of arguments, then direct ones */
 	List	   *agg_filters;	/* IntList: column or -1 */
+	List	   *sets;			/* IntList each: keys of a grouping set */
+	List	   *groupings;		/* IntList each: arguments of GROUPING() as keys */
 } OperatorPlan;
 
 extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext cxt);
@@ -164,6 +173,7 @@ typedef struct OperatorRow
 	uint32		hash;
 	uint16		key_meta;
 	bool		late;			/* for all of its windows */
+	uint8		set;			/* grouping set */
 	int64		slice;
 	uint64		place;			/* tid as a number: row of the feed, source */
 	uint64		nulls;

@@ -130,6 +130,43 @@ place_of(Datum value)
 	return ((uint64) ItemPointerGetBlockNumberNoCheck(tid) << 16) | ItemPointerGetOffsetNumberNoCheck(tid);
 }
 
+static void
+add_to_group(OperatorRows *rows, OperatorRow *row)
+{
+	int			group = state_group_of(row->hash);
+
+	*rows->last[group] = row;
+	rows->last[group] = &row->next;
+}
+
+/* The key of the row in its grouping set, into the arena. */
+static void
+encode_key(OperatorRows *rows, OperatorRow *row, const Datum *values, const bool *isnull)
+{
+	OperatorSpec *spec = rows->spec;
+	char	   *key;
+
+	resetStringInfo(&rows->key);
+	if (spec->nsets == 0)
+		row->key_meta = state_key_encode(spec->keys, spec->nkeys, values, isnull, &rows->key);
+	else
+	{
+		bool		masked[OPERATOR_MAX_COLUMNS];
+		int			i;
+
+		for (i = 0; i < spec->nkeys; i++)
+			masked[i] = isnull[i] || (spec->sets[row->set] & (UINT64CONST(1) << i)) == 0;
+		row->key_meta = state_key_encode(spec->keys, spec->nkeys, values, masked, &rows->key);
+		appendStringInfoChar(&rows->key, (char) row->set);
+		row->key_meta++;
+	}
+	key = arena_alloc(&rows->arena, rows->key.len);
+	memcpy(key, rows->key.data, rows->key.len);
+	row->key = key;
+	row->hash = state_hash(key, row->key_meta);
+	rows->bytes += rows->key.len;
+}
+
 static bool
 receive(TupleTableSlot *slot, DestReceiver *self)
 {
@@ -137,8 +174,6 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	OperatorSpec *spec = rows->spec;
 	Size		size = offsetof(OperatorRow, values) + sizeof(Datum) * spec->ncolumns;
 	OperatorRow *row;
-	char	   *key;
-	int			group;
 	int			i;
 
 	slot_getallattrs(slot);
@@ -146,6 +181,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	row->next = NULL;
 	row->nulls = 0;
 	row->late = false;
+	row->set = 0;
 	row->slice = STATE_PANE_ETERNAL;
 	row->place = place_of(slot->tts_values[spec->place_column]);
 	if (spec->at_column >= 0)
@@ -162,15 +198,8 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		row->slice = rows->last_slice;
 		row->late = rows->slice_late;
 	}
-
-	resetStringInfo(&rows->key);
-	row->key_meta = state_key_encode(spec->keys, spec->nkeys, slot->tts_values, slot->tts_isnull, &rows->key);
-	key = arena_alloc(&rows->arena, rows->key.len);
-	memcpy(key, rows->key.data, rows->key.len);
-	row->key = key;
-	row->hash = state_hash(key, row->key_meta);
-	/* keys stand encoded; their values are wanted only where they cannot be made from that */
-	for (i = spec->exact_keys ? spec->nkeys : 0; i < spec->ncolumns; i++)
+	encode_key(rows, row, slot->tts_values, slot->tts_isnull);
+	for (i = spec->first_kept; i < spec->ncolumns; i++)
 	{
 		row->values[i] = slot->tts_values[i];
 		if (slot->tts_isnull[i])
@@ -178,7 +207,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		else if (!spec->column_byval[i] && i != spec->place_column)
 			row->values[i] = keep_datum(rows, slot->tts_values[i], spec->column_len[i]);
 	}
-	rows->bytes += size + rows->key.len;
+	rows->bytes += size;
 	rows->nrows++;
 
 	if (unlikely(row->late || (spec->at_column >= 0 && rows->slice_partly)))
@@ -197,9 +226,19 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		if (row->late)
 			return true;
 	}
-	group = state_group_of(row->hash);
-	*rows->last[group] = row;
-	rows->last[group] = &row->next;
+	add_to_group(rows, row);
+	for (i = 1; i < spec->nsets; i++)
+	{
+		OperatorRow *other = arena_alloc(&rows->arena, size);
+
+		memcpy(other, row, size);
+		other->next = NULL;
+		other->set = (uint8) i;
+		encode_key(rows, other, slot->tts_values, slot->tts_isnull);
+		add_to_group(rows, other);
+		rows->bytes += size;
+		rows->nrows++;
+	}
 	return true;
 }
 
@@ -322,7 +361,9 @@ keep_originals(OperatorSpec *spec, OperatorRow *row, StateCursor *cursor, StateE
 
 	initStringInfo(&bytes);
 	for (i = 0; i < spec->nkeys; i++)
-		state_datum_write(&bytes, row->values[i], (row->nulls & (UINT64CONST(1) << i)) != 0,
+		state_datum_write(&bytes, row->values[i],
+						  (row->nulls & (UINT64CONST(1) << i)) != 0 ||
+						  (spec->nsets > 0 && (spec->sets[row->set] & (UINT64CONST(1) << i)) == 0),
 						  spec->column_len[i], spec->column_byval[i]);
 	entry = state_blob_set(cursor, entry, spec->originals_at, bytes.data, bytes.len);
 	pfree(bytes.data);

@@ -128,6 +128,22 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 			spec->exact_keys = false;
 	}
 
+	spec->nsets = list_length(plan->sets);
+	if (spec->nsets > PG_UINT8_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many grouping sets in a pipeline"),
+				 errdetail("At most %d are possible.", PG_UINT8_MAX)));
+	spec->sets = palloc0(sizeof(uint64) * Max(spec->nsets, 1));
+	foreach(lc, plan->sets)
+	{
+		ListCell   *l;
+
+		foreach(l, (List *) lfirst(lc))
+			spec->sets[foreach_current_index(lc)] |= UINT64CONST(1) << lfirst_int(l);
+	}
+	spec->groupings = copyObject(plan->groupings);
+
 	spec->noutput = list_length(plan->output) / 2;
 	spec->output = palloc(sizeof(OutputColumn) * Max(spec->noutput, 1));
 	for (i = 0; i < spec->noutput; i++)
@@ -138,6 +154,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 
 	if (!spec->exact_keys)
 		spec->originals_at = place_state(spec, sizeof(StateBlob), true);
+	spec->first_kept = spec->exact_keys ? spec->nkeys : 0;
 	spec->naggs = list_length(plan->aggrefs);
 	spec->aggs = palloc0(sizeof(AggregateSpec) * Max(spec->naggs, 1));
 	forthree(lc, plan->aggrefs, la, plan->agg_args, lf, plan->agg_filters)
@@ -153,6 +170,10 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 		foreach(l, args)
 			agg->args[foreach_current_index(l)] = lfirst_int(l);
 		agg->filter = lfirst_int(lf);
+		for (i = 0; i < agg->nargs; i++)
+			spec->first_kept = Min(spec->first_kept, agg->args[i]);
+		if (agg->filter >= 0)
+			spec->first_kept = Min(spec->first_kept, agg->filter);
 		choose_kind(spec, agg, spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE);
 	}
 	MemoryContextSwitchTo(old);
@@ -202,6 +223,8 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 		append_type(into, spec->keys[i].type, spec->keys[i].typmod, spec->keys[i].collation);
 	}
 	appendStringInfoChar(into, ')');
+	for (i = 0; i < spec->nsets; i++)
+		appendStringInfo(into, "%s" UINT64_FORMAT, i == 0 ? " sets " : ",", spec->sets[i]);
 	if (spec->window != OPERATOR_NO_WINDOW)
 	{
 		appendStringInfo(into, " slices of %s " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? "us" :

@@ -209,6 +209,8 @@ conflict_finds_group(Query *insert)
 		grouped = origin.grouped;
 		refs = bms_add_member(refs, origin.tle->ressortgroupref);
 	}
+	if (grouped != NULL && grouped->groupingSets != NIL)
+		return "groups of several grouping sets may have the same columns";
 	if (grouped == NULL || !covers_group(grouped, refs))
 		return "its conflict target does not hold all columns that are grouped by";
 	if (!nulls_conflict(target->relid, columns))

@@ -48,7 +48,9 @@ typedef enum KeyedItem
 	KEYED_EQOPS,				/* OidList, by key */
 	KEYED_OUTPUT,				/* IntList: kind, number, ... */
 	KEYED_ARGS,					/* List of IntList, by aggregate */
-	KEYED_FILTERS				/* IntList, by aggregate */
+	KEYED_FILTERS,				/* IntList, by aggregate */
+	KEYED_SETS,					/* List of IntList: keys of each grouping set */
+	KEYED_GROUPINGS				/* List of IntList: keys of each GROUPING() */
 } KeyedItem;
 
 static Node *keyed_create_state(CustomScan *scan);
@@ -122,7 +124,7 @@ typedef struct OutputUse
 	List	   *keys;			/* expressions that are grouped by */
 	List	   *aggs;			/* distinct Aggrefs */
 	List	   *others;			/* what depends on keys by a primary key */
-	bool		grouping;
+	List	   *groupings;		/* distinct GroupingFuncs */
 } OutputUse;
 
 static bool
@@ -136,7 +138,10 @@ output_walker(Node *node, OutputUse *use)
 		return false;
 	}
 	if (IsA(node, GroupingFunc))
-		use->grouping = true;
+	{
+		use->groupings = list_append_unique(use->groupings, node);
+		return false;
+	}
 	if (list_member(use->keys, node))
 		return false;
 	if (IsA(node, Var) || IsA(node, PlaceHolderVar))
@@ -145,6 +150,15 @@ output_walker(Node *node, OutputUse *use)
 		return false;
 	}
 	return expression_tree_walker(node, output_walker, use);
+}
+
+/* Under grouping sets the planner wraps what is no plain column. */
+static Expr *
+strip_place_holder(Expr *expr)
+{
+	while (IsA(expr, PlaceHolderVar))
+		expr = ((PlaceHolderVar *) expr)->phexpr;
+	return expr;
 }
 
 static bool
@@ -174,6 +188,51 @@ target_column(PathTarget *target, Expr *expr)
 	return list_length(target->exprs) - 1;
 }
 
+/* Numbers of the keys that the references name; borders of the window as -1 or not at all. */
+static List *
+keys_of_refs(List *wanted, List *refs, bool with_window)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	foreach(lc, wanted)
+	{
+		ListCell   *lr;
+		int			key = -1;
+
+		foreach(lr, refs)
+			if (lfirst_int(lr) == lfirst_int(lc))
+				key = foreach_current_index(lr);
+		if (key >= 0 || with_window)
+			keys = lappend_int(keys, key);
+	}
+	/* an empty set is one, too: a list of nothing would be NULL in a list of lists */
+	return keys != NIL ? keys : list_make1_int(-1);
+}
+
+static List *
+grouping_sets(Query *parse, List *refs, List *window_refs)
+{
+	List	   *sets = NIL;
+	ListCell   *lc;
+
+	/* expanded by the planner */
+	foreach(lc, parse->groupingSets)
+	{
+		List	   *set = lfirst(lc);
+		ListCell   *lw;
+
+		foreach(lw, window_refs)
+			if (!list_member_int(set, lfirst_int(lw)))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("a grouping set without the window is not supported in a pipeline"),
+						 errhint("Put window_start and window_end into each set: GROUP BY window_start, window_end, GROUPING SETS (...).")));
+		sets = lappend(sets, keys_of_refs(set, refs, false));
+	}
+	return sets;
+}
+
 static void
 upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOptInfo *output, void *extra)
 {
@@ -188,6 +247,11 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	List	   *tlist = NIL;
 	List	   *args = NIL;
 	List	   *filters = NIL;
+	List	   *sets = NIL;
+	List	   *groupings = NIL;
+	List	   *refs = NIL;		/* IntList: tleSortGroupRef by key */
+	List	   *window_refs = NIL;
+	List	   *private;
 	int			nkeys = 0;
 	int			at_column = -1;
 	int			place_column;
@@ -210,9 +274,9 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		bool		is_end;
 
 		use.keys = lappend(use.keys, expr);
-		if (is_window_border((Node *) expr, &is_end))
+		if (is_window_border((Node *) strip_place_holder(expr), &is_end))
 		{
-			FuncExpr   *call = (FuncExpr *) expr;
+			FuncExpr   *call = (FuncExpr *) strip_place_holder(expr);
 
 			if (window != NULL && !equal(window->args, call->args))
 				ereport(ERROR,
@@ -220,11 +284,13 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 errmsg("grouping by two different windows is not supported in a pipeline"),
 						 errhint("Write two statements, one for each window.")));
 			window = call;
+			window_refs = lappend_int(window_refs, clause->tleSortGroupRef);
 			out = lappend_int(lappend_int(out, is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START), 0);
 		}
 		else
 		{
 			add_column_to_pathtarget(target, expr, clause->tleSortGroupRef);
+			refs = lappend_int(refs, clause->tleSortGroupRef);
 			eqops = lappend_oid(eqops, clause->eqop);
 			out = lappend_int(lappend_int(out, OUTPUT_KEY), nkeys++);
 		}
@@ -266,6 +332,24 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(aggref), list_length(tlist) + 1, NULL, false));
 	}
 
+	if (parse->groupingSets != NIL)
+		sets = grouping_sets(parse, refs, window_refs);
+	foreach(lc, use.groupings)
+	{
+		GroupingFunc *grouping = lfirst_node(GroupingFunc, lc);
+
+		groupings = lappend(groupings, keys_of_refs(grouping->refs, refs, true));
+		out = lappend_int(lappend_int(out, OUTPUT_GROUPING), foreach_current_index(lc));
+		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(grouping), list_length(tlist) + 1, NULL, false));
+	}
+
+	private = list_make5(makeInteger(DatumGetInt32(((Const *) ((TargetEntry *) linitial(marker->args))->expr)->constvalue)),
+						 copyObject(window),
+						 list_make3_int(nkeys, at_column, place_column),
+						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
+						 out != NIL ? (Node *) out : (Node *) list_make1_int(-1));
+	private = list_concat(private, list_make4(args, filters, sets, groupings));
+
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
 	path->path.parent = output;
@@ -274,15 +358,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	path->path.startup_cost = path->path.total_cost = input->cheapest_total_path->total_cost;
 	path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
 	path->custom_paths = list_make1(create_projection_path(root, input, input->cheapest_total_path, target));
-	path->custom_private = list_make1(list_make2(
-												 lappend(lappend(list_make5(makeInteger(DatumGetInt32(((Const *) ((TargetEntry *) linitial(marker->args))->expr)->constvalue)),
-																			copyObject(window),
-																			list_make3_int(nkeys, at_column, place_column),
-																			eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
-																			out != NIL ? (Node *) out : (Node *) list_make1_int(-1)),
-																 args),
-														 filters),
-												 list_make2(tlist, having)));
+	path->custom_private = list_make1(list_make2(private, list_make2(tlist, having)));
 	path->methods = &keyed_path_methods;
 	output->pathlist = list_make1(path);
 	output->partial_pathlist = NIL;
@@ -447,6 +523,13 @@ read_spec(CustomScan *scan, int statement, MemoryContext cxt)
 		plan.agg_args = lappend(plan.agg_args, linitial_int(args) < 0 ? NIL : args);
 	}
 	plan.agg_filters = list_nth(scan->custom_private, KEYED_FILTERS);
+	foreach(lc, (List *) list_nth(scan->custom_private, KEYED_SETS))
+	{
+		List	   *set = lfirst(lc);
+
+		plan.sets = lappend(plan.sets, linitial_int(set) < 0 ? NIL : set);
+	}
+	plan.groupings = list_nth(scan->custom_private, KEYED_GROUPINGS);
 	foreach(lc, child_tlist)
 	{
 		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;

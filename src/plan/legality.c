@@ -630,9 +630,6 @@ check_grouped(Query *query, CheckContext *cxt, List *outer)
 	if (cxt->grouped_above)
 		refuse(cxt, location, "Write the groups into a table and aggregate there.",
 			   "aggregation over groups of a topic is not supported");
-	if (query->groupingSets != NIL)
-		refuse(cxt, location, "Write one statement for each grouping set.",
-			   "GROUPING SETS, ROLLUP and CUBE over a topic are not supported");
 	foreach(lc, query->groupClause)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
@@ -648,6 +645,9 @@ check_grouped(Query *query, CheckContext *cxt, List *outer)
 				   "Give it the column of the foreign table that option event_time names, as it is.",
 				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
 	}
+	if (window == NULL && query->groupingSets != NIL)
+		refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",
+			   "GROUPING SETS, ROLLUP and CUBE without a window are not supported over a topic");
 	if (window == NULL)
 		cxt->info->windowed = false;
 	else if (!cxt->info->grouped)

@@ -1,25 +1,53 @@
--- Each sink against the batch query over the same topic, through the same foreign table: rows of the sink, rows of the
--- query, rows that are missing in the sink, rows that the sink has too many.  Run by show.pl in one transaction.
+-- Each sink against the batch query over the same topic, read once through the same foreign table: rows of the sink, rows of
+-- the query, rows that are missing in the sink, rows that the sink has too many.  Run by show.pl in one transaction.
 
-CREATE TEMP VIEW batch_big_tx AS
+CREATE TEMP TABLE topic AS SELECT * FROM tx;
+ANALYZE topic;
+
+CREATE TEMP TABLE batch_big_tx AS
 	SELECT t.tx_id, t.card, c.owner, t.amount, t.city, t.at, t.p, t.o
-	FROM tx t LEFT JOIN card c USING (card)
+	FROM topic t LEFT JOIN card c USING (card)
 	WHERE t.amount > 1000;
 
-CREATE TEMP VIEW batch_card_last AS
+CREATE TEMP TABLE batch_card_last AS
 	SELECT DISTINCT ON (card) card, city, amount, at, count(*) OVER (PARTITION BY card) AS times
-	FROM tx
+	FROM topic
 	ORDER BY card, p, o DESC;		-- a card's events are all in one partition
 
-CREATE TEMP VIEW batch_alert AS
+CREATE TEMP TABLE batch_alert AS
 	SELECT t.tx_id, t.card, c.owner, t.amount, c.card_limit, t.city, t.at, t.p, t.o
-	FROM tx t JOIN card c USING (card)
+	FROM topic t JOIN card c USING (card)
 	WHERE t.amount > c.card_limit;
 
-CREATE TEMP VIEW batch_city_alert AS
+CREATE TEMP TABLE batch_city_alert AS
 	SELECT city, count(*) AS alerts, sum(amount) AS total FROM batch_alert GROUP BY city;
 
-SELECT 'topic', (SELECT count(*) FROM tx), NULL, NULL, NULL
+-- Windows hold what is not in late_row: each row counts in each of its windows or is there, never neither, never both.
+CREATE TEMP TABLE late AS
+SELECT pipeline::text, partition, "offset", window_start, window_end FROM streamproc.late_row;
+ANALYZE late;
+
+CREATE TEMP TABLE batch_card_5s AS
+	SELECT t.card, w.window_start, w.window_end, count(*) AS n, sum(t.amount) AS total, max(t.amount) AS biggest, count(DISTINCT t.city) AS cities
+	FROM topic t, streamproc.tumble(t.at, '5 s') w
+	WHERE NOT EXISTS (SELECT FROM late l
+		WHERE l.pipeline = 'card_5s' AND l.partition = t.p AND l."offset" = t.o AND l.window_start = w.window_start)
+	GROUP BY t.card, w.window_start, w.window_end
+	HAVING count(DISTINCT t.city) > 8;
+
+CREATE TEMP TABLE batch_city_10s AS
+	SELECT t.city, w.window_start, w.window_end, count(*) AS n, sum(t.amount) AS total, avg(t.amount) AS mean
+	FROM topic t, streamproc.hop(t.at, '1 s', '10 s') w
+	WHERE NOT EXISTS (SELECT FROM late l
+		WHERE l.pipeline = 'city_10s' AND l.partition = t.p AND l."offset" = t.o AND l.window_start = w.window_start)
+	GROUP BY t.city, w.window_start, w.window_end;
+
+-- a row and one of its windows, each once
+CREATE TEMP TABLE batch_late AS
+	SELECT DISTINCT l.* FROM late l JOIN topic t ON t.p = l.partition AND t.o = l."offset"
+	WHERE l.window_start <= t.at AND t.at < l.window_end;
+
+SELECT 'topic', (SELECT count(*) FROM topic), NULL, NULL, NULL
 UNION ALL
 SELECT 'big_tx', (SELECT count(*) FROM big_tx), (SELECT count(*) FROM batch_big_tx),
 	(SELECT count(*) FROM (TABLE batch_big_tx EXCEPT ALL TABLE big_tx) x),
@@ -35,4 +63,15 @@ SELECT 'alert', (SELECT count(*) FROM alert), (SELECT count(*) FROM batch_alert)
 UNION ALL
 SELECT 'city_alert', (SELECT count(*) FROM city_alert), (SELECT count(*) FROM batch_city_alert),
 	(SELECT count(*) FROM (TABLE batch_city_alert EXCEPT ALL TABLE city_alert) x),
-	(SELECT count(*) FROM (TABLE city_alert EXCEPT ALL TABLE batch_city_alert) x);
+	(SELECT count(*) FROM (TABLE city_alert EXCEPT ALL TABLE batch_city_alert) x)
+UNION ALL
+SELECT 'card_5s', (SELECT count(*) FROM card_5s), (SELECT count(*) FROM batch_card_5s),
+	(SELECT count(*) FROM (TABLE batch_card_5s EXCEPT ALL TABLE card_5s) x),
+	(SELECT count(*) FROM (TABLE card_5s EXCEPT ALL TABLE batch_card_5s) x)
+UNION ALL
+SELECT 'city_10s', (SELECT count(*) FROM city_10s), (SELECT count(*) FROM batch_city_10s),
+	(SELECT count(*) FROM (TABLE batch_city_10s EXCEPT ALL TABLE city_10s) x),
+	(SELECT count(*) FROM (TABLE city_10s EXCEPT ALL TABLE batch_city_10s) x)
+UNION ALL
+SELECT 'late_row', (SELECT count(*) FROM late), (SELECT count(*) FROM batch_late), 0,
+	(SELECT count(*) FROM (TABLE late EXCEPT ALL TABLE batch_late) x);

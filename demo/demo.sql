@@ -7,7 +7,7 @@ CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'bro
 CREATE FOREIGN TABLE tx (
 	tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz,
 	p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
-	SERVER kafka OPTIONS (topic 'tx', format 'json', event_time 'at');
+	SERVER kafka OPTIONS (topic 'tx', format 'json', event_time 'at', watermark_delay '1 s', idle_timeout '2 s');
 
 -- local data to join with: 10,000 cards with their owners and limits
 CREATE TABLE card (card text PRIMARY KEY, owner text NOT NULL, card_limit numeric(12,2) NOT NULL);
@@ -56,4 +56,27 @@ SELECT streamproc.create_pipeline('alert', $$
 	INSERT INTO city_alert AS s
 	SELECT city, 1, amount FROM a
 	ON CONFLICT (city) DO UPDATE SET alerts = s.alerts + 1, total = s.total + excluded.total
+$$);
+
+-- 4. per card and 5 seconds: cards that were used in more than eight cities.  Final: a row appears when its window is closed,
+-- and never changes.  What comes later than that is kept in streamproc.late_row
+CREATE TABLE card_5s (card text, window_start timestamptz, window_end timestamptz, n bigint, total numeric, biggest numeric,
+	cities bigint, PRIMARY KEY (card, window_start));
+CREATE INDEX ON card_5s (window_end);
+SELECT streamproc.create_pipeline('card_5s', $$
+	INSERT INTO card_5s
+	SELECT t.card, w.window_start, w.window_end, count(*), sum(t.amount), max(t.amount), count(DISTINCT t.city)
+	FROM tx t, streamproc.tumble(t.at, '5 s') w
+	GROUP BY t.card, w.window_start, w.window_end
+	HAVING count(DISTINCT t.city) > 8
+$$);
+
+-- 5. per city the last 10 seconds, each second
+CREATE TABLE city_10s (city text, window_start timestamptz, window_end timestamptz, n bigint, total numeric, mean numeric,
+	PRIMARY KEY (city, window_start));
+SELECT streamproc.create_pipeline('city_10s', $$
+	INSERT INTO city_10s
+	SELECT t.city, w.window_start, w.window_end, count(*), sum(t.amount), avg(t.amount)
+	FROM tx t, streamproc.hop(t.at, '1 s', '10 s') w
+	GROUP BY t.city, w.window_start, w.window_end
 $$);

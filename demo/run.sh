@@ -2,7 +2,7 @@
 # The demo: "make demo" and "make demo-stop".
 #
 #   demo/run.sh start             install what is missing (root, Debian 12), build, start a PostgreSQL and a Kafka broker of
-#                                 its own, stream card transactions through three pipelines, watch, kill, compare
+#                                 its own, stream card transactions through five pipelines, watch, kill, compare
 #   demo/run.sh stop              end all of it and remove its directory
 #   demo/run.sh load [SECONDS]    stream on, for 30 seconds
 #
@@ -127,7 +127,7 @@ start() {
 	load_events --count $backlog --seed 7 >"$work/start.log" 2>&1 || step_failed "$work/start.log" "the load generator failed"
 	step_done
 
-	step pipelines "three; until they have caught up with these"
+	step pipelines "five; until they have caught up with these"
 	as_user "$(bindir)/psql" -Xq -v ON_ERROR_STOP=1 -v brokers="$(cat "$work/kafka/address")" -h "$socket" -U postgres -d demo \
 		-f "$work/tree/demo/demo.sql" -c "SELECT streamproc.wait_until_caught_up(name, '60 s') FROM streamproc.pipeline" \
 		>"$work/start.log" 2>&1 || step_failed "$work/start.log" "the pipelines cannot be made"
@@ -145,6 +145,8 @@ start() {
 		              SELECT * FROM streamproc.stat_pipeline \\gx
 		              SELECT * FROM tx WHERE o >= 10 AND p = 0 LIMIT 5;
 		              SELECT * FROM city_alert ORDER BY total DESC;
+		              SELECT * FROM card_5s ORDER BY window_end DESC, cities DESC LIMIT 5;
+		              SELECT * FROM streamproc.late_row LIMIT 1 \\gx
 		              \\sf streamproc_pipeline.alert
 		  stream on demo/run.sh load 30
 		  stop      make demo-stop

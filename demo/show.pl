@@ -17,16 +17,20 @@ use Time::HiRes qw(time sleep);
 GetOptions(\my %opt, 'bindir=s', 'dir=s', 'seconds=i', 'rate=i', 'backlog=i', 'kill=s') or exit 2;
 
 my $partitions = 4;
-my @pipelines = qw(big_tx card_last alert);
+my @pipelines = qw(big_tx card_last alert card_5s city_10s);
 my %does = (
 	big_tx => 'filter, left join',
 	card_last => 'upsert by card',
-	alert => 'join, two sinks');
-my $victim = 'card_last';
+	alert => 'join, two sinks',
+	card_5s => 'tumble 5 s',
+	city_10s => 'hop 1 s, 10 s');
+my $victim = 'card_5s';
 my $poll_s = 0.002;
 my $latency_window_s = 5;
 my $warm_up_s = 3;	# the broker is a JVM that was started a moment ago
-my $alerts_shown = 5;
+my $alerts_shown = 4;
+my $late_s = 120;	# some terminals send so late
+my $late_rate = 5;
 
 my $tty = -t STDOUT && ($ENV{TERM} // 'dumb') ne 'dumb';
 my $colour = $tty && !exists $ENV{NO_COLOR};
@@ -34,8 +38,8 @@ my $unicode = ((grep { defined && $_ ne '' } @ENV{qw(LC_ALL LC_CTYPE LANG)}), ''
 binmode STDOUT, ':utf8';
 STDOUT->autoflush(1);
 
-my ($psql_pid, $to_psql, $from_psql, $load_pid, $interrupted);
-my (@offset, @alerts, @latency, @calm, @notes, @cities, @topic_rates, %stat, %before, $total, $total_at);
+my ($psql_pid, $to_psql, $from_psql, $load_pid, $late_pid, $interrupted);
+my (@offset, @alerts, @latency, @calm, @notes, @cities, @window, @topic_rates, %stat, %before, $total, $total_at);
 my ($begun, $killed_at, $down_at, $back_at, $caught_up_at) = (0);
 my $frame_lines = 0;
 
@@ -110,6 +114,7 @@ sub look_at_rows {
 	for my $row (@$rows) {
 		my ($sink, $p, $o, $ms, @text) = @$row;
 		$offset[$sink][$p] = $o if $o > $offset[$sink][$p];
+		next if $ms < $begun * 1000;	# of a terminal that sends late
 		my $took = $now * 1000 - $ms;
 		push @latency, [$now, $took];
 		if (!defined $killed_at || defined $caught_up_at && $ms > $caught_up_at * 1000) {
@@ -130,6 +135,11 @@ sub look_at_figures {
 		FROM streamproc.stat_pipeline s
 SQL
 	my $cities = ask('SELECT city, alerts FROM city_alert ORDER BY alerts DESC, city LIMIT 4') // return;
+	my $window = ask(<<'SQL') // return;
+		SELECT to_char(w.window_end, 'HH24:MI:SS'), w.card, w.cities, w.n, to_char(w.total, 'FM999,999,990.00'),
+			(SELECT count(*) FROM streamproc.late_row WHERE pipeline = 'card_5s')
+		FROM card_5s w ORDER BY w.window_end DESC, w.cities DESC, w.n DESC, w.card LIMIT 1
+SQL
 	my $now = time;
 	my %new;
 	my $end = 0;
@@ -155,6 +165,7 @@ SQL
 	($total, $total_at) = ($end, $now) if $end > 0;
 	%stat = %before = %new;
 	@cities = @$cities;
+	@window = @{$window->[0]} if @$window;
 	if (defined $back_at && !defined $caught_up_at) {
 		my $fine = grep { $_->{state} eq 'running' && defined $_->{lag} && $_->{lag} < $opt{rate} / 10 } values %stat;
 		if ($fine == @pipelines) {
@@ -280,6 +291,8 @@ sub frame {
 	push @lines, '';
 	my $max = @cities ? $cities[0][1] : 0;
 	push @lines, '  ' . join '  ', map { sprintf '%s %s %d', $_->[0], paint(35, bar($_->[1], $max, 6)), $_->[1] } @cities;
+	push @lines, @window ? sprintf('  5 s to %s  %s in %s cities, %d times, %s   %s', $window[0], bold($window[1]), yellow($window[2]),
+		@window[3, 4], dim("late rows kept: $window[5]")) : '';
 	push @lines, '';
 	# what happened, the newest below
 	my $first = @notes > 3 ? @notes - 3 : 0;
@@ -302,36 +315,55 @@ sub plain_line {
 		my ($at, $owner, $amount, $limit, $city, $took) = @{$alerts[-1]};
 		printf "        newest alert: %s %s, %s in %s, limit %s, seen after %s\n", $at, $owner, $amount, $city, $limit, ms($took);
 	}
+	printf "        newest window: 5 s to %s, %s in %s cities, %d times, %s; late rows kept: %s\n", @window if @window;
 	return;
 }
 
 # ---------------------------------------------------------------- the load
 
-sub start_load {
-	$load_pid = fork // die "fork: $!\n";
-	if ($load_pid == 0) {
+# in the background, its output in a file of run/
+sub start_generator {
+	my ($name, @options) = @_;
+	my $pid = fork // die "fork: $!\n";
+	if ($pid == 0) {
 		open my $address, '<', "$opt{dir}/kafka/address" or POSIX::_exit(1);
 		chomp(my $brokers = <$address>);
-		open STDOUT, '>', "$opt{dir}/run/load.log";
+		open STDOUT, '>', "$opt{dir}/run/$name.log";
 		open STDERR, '>&', \*STDOUT;
 		# it ends with us, however we end; 2 ms of collecting halve the work of the broker, which has only a part of a small machine
 		exec 'setpriv', '--pdeathsig', 'TERM', '--', "$opt{dir}/tree/test/kafka/load", '--brokers', $brokers, '--topic', 'tx',
-			'--count', 0, '--rate', $opt{rate}, '--at-now', '--linger', 2, '--keys', 10000, '--skew', 0.5, '--seed', 42 or POSIX::_exit(1);
+			'--count', 0, '--linger', 2, '--keys', 10000, '--skew', 0.5, @options or POSIX::_exit(1);
 	}
+	return $pid;
+}
+
+sub start_load {
+	$load_pid = start_generator('load', '--rate', $opt{rate}, '--at-now', '--seed', 42);
+	# its event times begin two minutes ago and go on slowly: their windows are closed
+	$late_pid = start_generator('late', '--rate', $late_rate, '--seed', 43, '--event-rate', 1000,
+		'--start-time', int((time - $late_s) * 1000));
 	return;
 }
 
-# number of events that the broker has confirmed
-sub stop_load {
-	return 0 unless defined $load_pid;
-	kill TERM => $load_pid;
-	waitpid $load_pid, 0;
+sub stop_generator {
+	my ($name, $pid) = @_;
+	return 0 unless defined $pid;
+	kill TERM => $pid;
+	waitpid $pid, 0;
 	my $status = $?;
-	undef $load_pid;
-	open my $log, '<', "$opt{dir}/run/load.log" or die "no log of the load generator: $!\n";
+	open my $log, '<', "$opt{dir}/run/$name.log" or die "no log of the load generator: $!\n";
 	my $text = join '', <$log>;
 	die "the load generator failed: $text\n" if $status != 0 || $text !~ /^load: (\d+) events/m;
 	return $1;
+}
+
+# number of events that the broker has confirmed: all, and those that were sent late
+sub stop_load {
+	my $events = stop_generator('load', $load_pid);
+	undef $load_pid;
+	my $late = stop_generator('late', $late_pid);
+	undef $late_pid;
+	return ($events + $late, $late);
 }
 
 # ---------------------------------------------------------------- the course of things
@@ -389,12 +421,27 @@ sub stream {
 	return;
 }
 
+# the topic is silent now: time goes on by the clock and closes the last windows
+sub wait_for_windows {
+	my ($since) = @_;
+	my $end = must(q{SELECT max(w.window_end) FROM (SELECT max(at) AS at FROM tx) t, streamproc.hop(t.at, '1 s', '10 s') w})->[0][0];
+	my $windowed = q{FROM streamproc.stat_pipeline WHERE pipeline IN ('card_5s', 'city_10s')};
+	while (must("SELECT bool_and(coalesce(watermark >= CASE pipeline WHEN 'card_5s' THEN (SELECT max(window_end) FROM streamproc.tumble('$end'::timestamptz - interval '10 s', '5 s')) ELSE '$end' END, false)) $windowed")->[0][0] ne 't') {
+		die "the last windows are not closed\n" if time > $since + 60;
+		sleep 0.05;
+	}
+	printf "  Silence closed the last windows after %.1f s.\n", time - $since;
+	return;
+}
+
 sub compare {
-	my ($streamed) = @_;
+	my ($streamed, $late) = @_;
 	my $events = $opt{backlog} + $streamed;
 	my $now = time;
 	must("SELECT streamproc.wait_until_caught_up('$_', '60 s')") for @pipelines;
-	printf "\n  Generator stopped after %s events; pipelines caught up %.0f ms later.\n", whole($streamed), (time - $now) * 1000;
+	printf "\n  Generator stopped after %s events, %s of them two minutes late; pipelines caught up %.0f ms later.\n", whole($streamed), whole($late),
+		(time - $now) * 1000;
+	wait_for_windows($now);
 	printf "  Message timestamp to visible row: p50 %s, p99 %s\n  (%s rows, without the first %d s%s).\n\n", ms(percentile(0.5, @calm)),
 		ms(percentile(0.99, @calm)), whole(scalar @calm), $warm_up_s, defined $killed_at ? ' and the crash' : '';
 	open my $file, '<', "$opt{dir}/tree/demo/compare.sql" or die "compare.sql: $!\n";
@@ -405,7 +452,7 @@ sub compare {
 	my $rows = must($sql);
 	my $seconds = time - $now;
 	must('COMMIT');
-	die "the comparison failed; see $opt{dir}/run/psql.log\n" if @$rows != 5;
+	die "the comparison failed; see $opt{dir}/run/psql.log\n" if @$rows != 8;
 	my $good = 1;
 	print dim(sprintf '  %-12s %12s %14s %10s %8s', 'sink', 'rows', 'batch query', 'missing', 'extra'), "\n";
 	for my $row (@$rows) {
@@ -434,14 +481,13 @@ my $ok = eval {
 	stream();
 	print "\e[?25h" if $tty;
 	if (!$interrupted) {
-		my $events = stop_load();
-		$good = compare($events);
+		$good = compare(stop_load());
 	}
 	1;
 };
 my $error = $@;
 print "\e[?25h" if $tty;
-if (defined $load_pid) { kill TERM => $load_pid; waitpid $load_pid, 0; }
+for my $pid (grep { defined } $load_pid, $late_pid) { kill TERM => $pid; waitpid $pid, 0; }
 hang_up();
 exit 130 if $interrupted;
 if (!$ok) { print STDERR "demo: $error"; exit 1; }

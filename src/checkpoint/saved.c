@@ -112,7 +112,7 @@ pane_needed(LoadContext *cxt, const StateRun *run)
 
 	if (spec->window == OPERATOR_NO_WINDOW)
 		return true;
-	return !operator_is_late(spec, window_instant(&spec->scale, operator_last_end(spec, run->pane)), cxt->watermark);
+	return !operator_is_late(spec, operator_closing(spec, operator_last_end(spec, run->pane)), cxt->watermark);
 }
 
 static void

@@ -80,6 +80,10 @@ typedef struct OperatorSpec
 	int			statement;
 	OperatorWindow window;
 	WindowScale scale;
+	/* a window is given out with all others that lie in the same window of this scale */
+	bool		held;
+	bool		held_on_end;	/* by where it ends, else by where it begins */
+	WindowScale held_scale;
 
 	int			ncolumns;		/* of the row query: keys, event time, place, arguments */
 	int			nkeys;
@@ -224,8 +228,10 @@ extern void rows_watermark(OperatorRows *rows, TimestampTz watermark);
  */
 extern int64 operator_last_end(const OperatorSpec *spec, int64 slice);
 extern int64 operator_window_begin(const OperatorSpec *spec, int64 end);
-/* is it too late for the window that ends there? */
-extern bool operator_is_late(const OperatorSpec *spec, TimestampTz window_end, TimestampTz watermark);
+/* the instant that closes the window that ends before this slice, allowed_lateness aside */
+extern TimestampTz operator_closing(const OperatorSpec *spec, int64 end);
+/* is it too late for a window that closes then? */
+extern bool operator_is_late(const OperatorSpec *spec, TimestampTz closing, TimestampTz watermark);
 
 /*
  * Functions of aggregates run in a transaction.  None is open while a process

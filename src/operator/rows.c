@@ -68,14 +68,23 @@ operator_window_begin(const OperatorSpec *spec, int64 end)
 	}
 }
 
+TimestampTz
+operator_closing(const OperatorSpec *spec, int64 end)
+{
+	if (!spec->held)
+		return window_instant(&spec->scale, end);
+	return window_instant(&spec->held_scale,
+						  window_slice(&spec->held_scale, window_instant(&spec->scale, spec->held_on_end ? end : operator_window_begin(spec, end))) + 1);
+}
+
 bool
-operator_is_late(const OperatorSpec *spec, TimestampTz window_end, TimestampTz watermark)
+operator_is_late(const OperatorSpec *spec, TimestampTz closing, TimestampTz watermark)
 {
 	if (watermark == WATERMARK_NONE)
 		return false;
 	if (watermark == DT_NOEND)
 		return true;
-	return window_end <= watermark - spec->allowed_lateness;
+	return closing <= watermark - spec->allowed_lateness;
 }
 
 /* Remembers the slice of "at" and what is true of all its rows. */
@@ -89,8 +98,8 @@ find_slice(OperatorRows *rows, TimestampTz at)
 	rows->last_slice = slice;
 	rows->slice_begin = window_instant(&spec->scale, slice);
 	rows->slice_end = window_instant(&spec->scale, slice + 1);
-	rows->slice_late = operator_is_late(spec, last == slice + 1 ? rows->slice_end : window_instant(&spec->scale, last), rows->watermark);
-	rows->slice_partly = operator_is_late(spec, rows->slice_end, rows->watermark);
+	rows->slice_late = operator_is_late(spec, operator_closing(spec, last), rows->watermark);
+	rows->slice_partly = operator_is_late(spec, operator_closing(spec, slice + 1), rows->watermark);
 }
 
 /* ---- receiving ---- */

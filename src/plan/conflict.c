@@ -24,16 +24,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-/* What a column of the INSERT is made of. */
-typedef struct Origin
-{
-	bool		constant;
-	Query	   *grouped;		/* the query that groups, NULL: it is something else */
-	TargetEntry *tle;			/* its column */
-} Origin;
-
-static Origin
-trace(Node *node, Query *query, List *outer)
+Origin
+legality_origin(Node *node, Query *query, List *outer)
 {
 	Origin		origin = {false, NULL, NULL};
 	Var		   *var;
@@ -69,7 +61,7 @@ trace(Node *node, Query *query, List *outer)
 			outer = lcons(home, home_outer);
 			break;
 		case RTE_JOIN:
-			return trace(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
+			return legality_origin(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
 		default:
 			return origin;
 	}
@@ -85,7 +77,7 @@ trace(Node *node, Query *query, List *outer)
 		origin.constant = IsA(tle->expr, Const) && !((Const *) tle->expr)->constisnull;
 		return origin;
 	}
-	return trace((Node *) tle->expr, sub, outer);
+	return legality_origin((Node *) tle->expr, sub, outer);
 }
 
 /* Columns of the conflict target; NULL: not only columns. */
@@ -200,7 +192,7 @@ conflict_finds_group(Query *insert)
 			TargetEntry *tle = lfirst(lc);
 
 			if (tle->resno == attno)
-				origin = trace((Node *) tle->expr, insert, NIL);
+				origin = legality_origin((Node *) tle->expr, insert, NIL);
 		}
 		if (origin.constant)
 			continue;

@@ -53,6 +53,10 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 	{
 		Statement  *statement = lfirst(lc);
 
+		if (statement->info->nested && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("aggregation over windows needs them final: emit => 'changes' or 'every ...' and late => 'update' are not supported")));
 		if (!statement->info->windowed)
 		{
 			if (emit == EMIT_FINAL)

@@ -474,10 +474,10 @@ window_argument(FuncExpr *call, int n, const char *name)
 }
 
 static void
-read_window(FuncExpr *call, OperatorPlan *plan)
+read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 {
 	WindowFunction function = window_function(call->funcid);
-	bool		tumble = function == FUNCTION_TUMBLE_START || function == FUNCTION_TUMBLE_END;
+	bool		tumble = function == FUNCTION_TUMBLE || function == FUNCTION_TUMBLE_START || function == FUNCTION_TUMBLE_END;
 	bool		hop = function == FUNCTION_HOP_START || function == FUNCTION_HOP_END;
 	int			n = 1;
 	Const	   *step = window_argument(call, n, tumble ? "size" : hop ? "slide" : "step");
@@ -492,8 +492,8 @@ read_window(FuncExpr *call, OperatorPlan *plan)
 				 errmsg("size and zone of a window in a pipeline must not be null")));
 	if (!origin->constisnull)
 		origin_value = DatumGetTimestampTz(origin->constvalue);
-	plan->window = tumble ? OPERATOR_TUMBLE : hop ? OPERATOR_HOP : OPERATOR_CUMULATE;
-	window_scale_init(&plan->scale, tumble ? WINDOW_TUMBLE : hop ? WINDOW_HOP : WINDOW_CUMULATE,
+	*window = tumble ? OPERATOR_TUMBLE : hop ? OPERATOR_HOP : OPERATOR_CUMULATE;
+	window_scale_init(scale, tumble ? WINDOW_TUMBLE : hop ? WINDOW_HOP : WINDOW_CUMULATE,
 					  DatumGetIntervalP(step->constvalue), DatumGetIntervalP(size->constvalue),
 					  TextDatumGetCString(zone->constvalue), origin->constisnull ? NULL : &origin_value);
 }
@@ -549,7 +549,7 @@ read_spec(CustomScan *scan, int statement, MemoryContext cxt)
 			plan.aggrefs = lappend(plan.aggrefs, expr);
 	}
 	if (window != NULL)
-		read_window(window, &plan);
+		read_window(window, &plan.window, &plan.scale);
 	return operator_spec_make(&plan, cxt);
 }
 
@@ -618,6 +618,14 @@ collect_walker(PlanState *state, CollectContext *cxt)
 		if (node->spec == NULL)
 		{
 			node->spec = read_spec(scan, cxt->statement->number, cxt->program->cxt);
+			if (node->held_for != NULL)
+			{
+				OperatorWindow window;
+
+				read_window(node->held_for, &window, &node->spec->held_scale);
+				node->spec->held = true;
+				node->spec->held_on_end = node->held_on_end;
+			}
 			node->rows = rows_create(node->spec, cxt->program->cxt);
 			cxt->program->nkeyed = Max(cxt->program->nkeyed, number + 1);
 		}

@@ -36,10 +36,10 @@ extern WindowFunction window_function(Oid function);
 
 /*
  * Prepares a rewritten statement for the hook: each SELECT that groups a topic's
- * rows gets a number, from *next on, and carries the place of the message;
+ * rows gets a number, from program->nkeyed on, and carries the place of the message;
  * hop() and cumulate() become slices.
  */
-extern void keyed_prepare(Query *query, List *outer, int *next);
+extern void keyed_prepare(Query *query, List *outer, Program *program);
 extern Oid	keyed_place_aggregate(void);
 extern List *window_arguments(FuncExpr *call);
 

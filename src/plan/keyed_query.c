@@ -348,36 +348,69 @@ exchange_slices(Query *query)
 
 /* ---- the walk ---- */
 
+/*
+ * The query aggregates the groups of others.  PostgreSQL does that, on what an
+ * epoch gives out; the operators below only have to give out together what
+ * belongs together.
+ */
+static void
+prepare_over_groups(Query *query, List *outer, Program *program, int first)
+{
+	bool		by_windows;
+	bool		on_end;
+	FuncExpr   *over = legality_window_over(query, outer, &by_windows, &on_end);
+	int			i;
+
+	if (over == NULL)
+		return;
+	for (i = first; i < program->nkeyed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(program->cxt);
+
+		program->keyed[i].held_for = copyObject(over);
+		program->keyed[i].held_for->args = window_arguments(program->keyed[i].held_for);
+		program->keyed[i].held_on_end = on_end;
+		MemoryContextSwitchTo(old);
+	}
+}
+
 void
-keyed_prepare(Query *query, List *outer, int *next)
+keyed_prepare(Query *query, List *outer, Program *program)
 {
 	ListCell   *lc;
 	List	   *around = lcons(query, outer);
 	bool		reads_topic = false;
+	bool		over_groups = legality_is_over_groups(query, outer);
+	int			first = program->nkeyed;
 
 	check_stack_depth();
 	foreach(lc, query->cteList)
 	{
 		CommonTableExpr *cte = lfirst(lc);
 
-		keyed_prepare(castNode(Query, cte->ctequery), around, next);
+		keyed_prepare(castNode(Query, cte->ctequery), around, program);
 	}
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);
 
 		if (rte->rtekind == RTE_SUBQUERY)
-			keyed_prepare(rte->subquery, around, next);
+			keyed_prepare(rte->subquery, around, program);
 		if (foreach_current_index(lc) + 1 != query->resultRelation && legality_rte_reads_topic(rte, query, outer))
 			reads_topic = true;
 	}
 	if (!reads_topic || !legality_is_grouped(query))
 		return;
-	if (*next == STATE_MAX_OPERATORS)
+	if (over_groups)
+	{
+		prepare_over_groups(query, outer, program, first);
+		return;
+	}
+	if (program->nkeyed == STATE_MAX_OPERATORS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
 				 errhint("Make several pipelines of it.")));
 	exchange_slices(query);
-	add_marker(query, outer, (*next)++);
+	add_marker(query, outer, program->nkeyed++);
 }

@@ -45,7 +45,6 @@ typedef struct CheckContext
 	Oid			view;			/* whose text is walked: locations are places in it, not in ours */
 	StatementInfo *info;
 	List	   *sinks;			/* of all statements; known when reads are checked */
-	bool		grouped_above;	/* a query around puts what this one gives into groups */
 } CheckContext;
 
 static bool contains_stream_query(Query *query, List *outer);
@@ -616,6 +615,100 @@ legality_window_of_group(Node *node, Query *query)
 	return IsA(call, FuncExpr) && window_function(call->funcid) != WINDOW_FUNCTION_NONE ? call : NULL;
 }
 
+/* Is there a query below, in FROM, that puts rows of a topic into groups? */
+static bool
+rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
+{
+	Query	   *home;
+	List	   *home_outer;
+	CommonTableExpr *cte;
+	Query	   *sub;
+
+	if (!contains_stream_rte(rte, query, outer))
+		return false;
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			if (rte->relkind != RELKIND_VIEW)
+				return false;
+			sub = view_query(rte->relid);
+			outer = NIL;
+			break;
+		case RTE_SUBQUERY:
+			sub = rte->subquery;
+			outer = lcons(query, outer);
+			break;
+		case RTE_CTE:
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			if (cte == NULL)
+				return false;
+			sub = castNode(Query, cte->ctequery);
+			outer = lcons(home, home_outer);
+			break;
+		default:
+			return false;
+	}
+	return legality_is_grouped(sub) || legality_is_over_groups(sub, outer);
+}
+
+bool
+legality_is_over_groups(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+		if (foreach_current_index(lc) + 1 != query->resultRelation && rte_has_groups(lfirst(lc), query, outer))
+			return true;
+	return false;
+}
+
+/* Is it a border of the windows that the query below groups by? */
+static bool
+is_border_below(Node *node, Query *query, List *outer, bool *on_end)
+{
+	Origin		origin = legality_origin(node, query, outer);
+	FuncExpr   *call;
+	WindowFunction function;
+
+	if (origin.grouped == NULL || origin.tle->ressortgroupref == 0)
+		return false;
+	call = legality_window_of_group((Node *) origin.tle->expr, origin.grouped);
+	if (call == NULL)
+		return false;
+	function = window_function(call->funcid);
+	*on_end = IsA(origin.tle->expr, Var) ? ((Var *) origin.tle->expr)->varattno == 2 : function == FUNCTION_TUMBLE_END;
+	/* windows of cumulate() that begin together end at different times */
+	return *on_end || (function != FUNCTION_CUMULATE && function != FUNCTION_CUMULATE_START);
+}
+
+FuncExpr *
+legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end)
+{
+	FuncExpr   *over = NULL;
+	ListCell   *lc;
+
+	*by_windows = false;
+	if (query->groupingSets != NIL)
+		return NULL;
+	foreach(lc, query->groupClause)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+		FuncExpr   *call = legality_window_of_group(expr, query);
+		bool		end;
+
+		if (is_border_below(expr, query, outer, &end))
+			*by_windows = true;
+		if (call == NULL || !is_border_below(linitial(window_arguments(call)), query, outer, &end))
+			continue;
+		if (window_function(call->funcid) != FUNCTION_TUMBLE)
+			return NULL;
+		over = call;
+		*on_end = end;
+	}
+	return *by_windows ? NULL : over;
+}
+
 /* A query that puts rows of the topic into groups. */
 static void
 check_grouped(Query *query, CheckContext *cxt, List *outer)
@@ -627,9 +720,18 @@ check_grouped(Query *query, CheckContext *cxt, List *outer)
 	if (query->hasAggs && query->groupClause == NIL)
 		(void) query_tree_walker(query, first_agg_location, &location,
 								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
-	if (cxt->grouped_above)
-		refuse(cxt, location, "Write the groups into a table and aggregate there.",
-			   "aggregation over groups of a topic is not supported");
+	if (legality_is_over_groups(query, outer))
+	{
+		bool		by_windows;
+		bool		on_end;
+
+		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
+			refuse(cxt, location,
+				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
+				   "aggregation over groups of a topic is only supported over their windows");
+		cxt->info->grouped = cxt->info->nested = true;
+		return;
+	}
 	foreach(lc, query->groupClause)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
@@ -649,9 +751,7 @@ check_grouped(Query *query, CheckContext *cxt, List *outer)
 		refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",
 			   "GROUPING SETS, ROLLUP and CUBE without a window are not supported over a topic");
 	if (window == NULL)
-		cxt->info->windowed = false;
-	else if (!cxt->info->grouped)
-		cxt->info->windowed = true;
+		cxt->info->unwindowed = true;
 	cxt->info->grouped = true;
 	if (query->havingQual != NULL)
 		cxt->info->having = true;
@@ -665,7 +765,6 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 {
 	ListCell   *lc;
 	int			location = -1;
-	bool		grouped_above = cxt->grouped_above;
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
@@ -731,12 +830,10 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 		refuse(cxt, location, "Read the topic in FROM.",
 			   "a subquery over a topic in an expression (IN, EXISTS, scalar subquery) is not supported");
 
-	cxt->grouped_above |= legality_is_grouped(query);
 	if (query->setOperations != NULL)
 		check_setop(query->setOperations, query, cxt, outer);
 	else
 		(void) check_jointree((Node *) query->jointree, query, cxt, outer);
-	cxt->grouped_above = grouped_above;
 }
 
 /* ---- what else is used ---- */
@@ -907,6 +1004,7 @@ check_statement(Query *query, const char *text)
 				   "The INSERT at the top must select from the topic, or from a WITH query over it.",
 				   "the statement reads the topic only in WITH");
 	}
+	cxt.info->windowed = cxt.info->grouped && !cxt.info->unwindowed;
 	if (cxt.info->grouped)
 		cxt.info->conflict_misses = conflict_finds_group(query);
 	return cxt.info;

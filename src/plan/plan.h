@@ -45,6 +45,8 @@ typedef struct StatementInfo
 	List	   *volatile_functions; /* names, palloc'd */
 	bool		grouped;		/* puts the topic's rows into groups */
 	bool		windowed;		/* ... of windows, all of them */
+	bool		unwindowed;		/* ... some of them without */
+	bool		nested;			/* and those into groups again */
 	bool		having;			/* some of the groups are not given out */
 	const char *conflict_misses;	/* why ON CONFLICT does not find a group's row, NULL: it does */
 } StatementInfo;
@@ -108,6 +110,8 @@ typedef struct ProgramSource
 typedef struct KeyedNode
 {
 	OperatorSpec *spec;			/* NULL: not there */
+	FuncExpr   *held_for;		/* tumble() over its windows, see keyed_query.c; NULL: none */
+	bool		held_on_end;	/* ... over window_end */
 	OperatorRows *rows;			/* of the present transaction */
 	PlannedStmt *query[PROGRAM_PLANS];	/* the row query, for batches of different sizes */
 } KeyedNode;

@@ -45,7 +45,7 @@ last_deadline(void)
 			continue;
 		panes = state_panes(my_keyed->area, op, &n);
 		if (n > 0)
-			last = Max(last, window_instant(&spec->scale, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
+			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
 		pfree(panes);
 	}
 	return last;
@@ -121,7 +121,7 @@ keyed_closes_something(TimestampTz watermark)
 
 			for (end = panes[i]->id + 1; end <= last && !closes; end++)
 			{
-				TimestampTz at = window_instant(&spec->scale, end);
+				TimestampTz at = operator_closing(spec, end);
 
 				if (!operator_is_late(spec, at, watermark))
 					break;
@@ -160,9 +160,9 @@ typedef enum Giving
 
 /* What of the window that ends there?  It was alive until now. */
 static Giving
-giving(const OperatorSpec *spec, TimestampTz window_end, const Epoch *epoch)
+giving(const OperatorSpec *spec, TimestampTz closing, const Epoch *epoch)
 {
-	bool		ends = operator_is_late(spec, window_end, epoch->watermark);
+	bool		ends = operator_is_late(spec, closing, epoch->watermark);
 
 	switch (my_keyed->emit)
 	{
@@ -175,9 +175,9 @@ giving(const OperatorSpec *spec, TimestampTz window_end, const Epoch *epoch)
 	}
 	if (my_launcher->row->late != LATE_UPDATE)
 		return ends ? GIVE_ALL : GIVE_NOTHING;
-	if (my_keyed->barrier->watermark != WATERMARK_NONE && window_end <= my_keyed->barrier->watermark)
+	if (my_keyed->barrier->watermark != WATERMARK_NONE && closing <= my_keyed->barrier->watermark)
 		return GIVE_CHANGES;
-	return window_end <= epoch->watermark ? GIVE_ALL : GIVE_NOTHING;
+	return closing <= epoch->watermark ? GIVE_ALL : GIVE_NOTHING;
 }
 
 static int
@@ -206,7 +206,7 @@ living_windows(const OperatorSpec *spec, StatePane **panes, int n, int *nends)
 
 		for (end = panes[i]->id + 1; end <= last; end++)
 		{
-			if (operator_is_late(spec, window_instant(&spec->scale, end), my_keyed->barrier->watermark))
+			if (operator_is_late(spec, operator_closing(spec, end), my_keyed->barrier->watermark))
 				continue;
 			if (*nends == size)
 			{
@@ -239,7 +239,7 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 	for (i = 0; i < nends; i++)
 	{
 		int64		begin = operator_window_begin(spec, ends[i]);
-		Giving		give = giving(spec, window_instant(&spec->scale, ends[i]), epoch);
+		Giving		give = giving(spec, operator_closing(spec, ends[i]), epoch);
 		FireUnit   *unit;
 		int			nslices = 0;
 
@@ -254,7 +254,7 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 			continue;
 		unit = add_unit(set, ends[i]);
 		/* nobody can reach it any more: it is read where it is */
-		if (give == GIVE_ALL && spec->window == OPERATOR_TUMBLE && operator_is_late(spec, unit->window_end, epoch->watermark))
+		if (give == GIVE_ALL && spec->window == OPERATOR_TUMBLE && operator_is_late(spec, operator_closing(spec, ends[i]), epoch->watermark))
 			unit->pane = slices[0];
 		else
 			unit->merged = fire_merge(spec, my_keyed->area, slices, nslices, give != GIVE_ALL,
@@ -290,7 +290,7 @@ keyed_choose_output(Epoch *epoch)
 			add_unit(set, 0)->merged = fire_merge(spec, my_keyed->area, panes, n, true, my_keyed->last_emit);
 		for (i = 0; i < n && spec->window != OPERATOR_NO_WINDOW; i++)
 		{
-			TimestampTz end = window_instant(&spec->scale, operator_last_end(spec, panes[i]->id));
+			TimestampTz end = operator_closing(spec, operator_last_end(spec, panes[i]->id));
 
 			if (!operator_is_late(spec, end, epoch->watermark))
 				break;

@@ -183,9 +183,9 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	json = feed_row_json(place.feed, place.row);
 	for (end = row->slice + 1; end <= last; end++)
 	{
-		late.window_end = window_instant(&spec->scale, end);
-		if (!operator_is_late(spec, late.window_end, watermark))
+		if (!operator_is_late(spec, operator_closing(spec, end), watermark))
 			break;
+		late.window_end = window_instant(&spec->scale, end);
 		late.window_start = window_instant(&spec->scale, operator_window_begin(spec, end));
 		shipped_late_row(&my_keyed->shipped, &late, json);
 	}
@@ -497,6 +497,8 @@ largest_window(void)
 
 		if (spec->window != OPERATOR_NO_WINDOW)
 			largest = Max(largest, spec->scale.step * spec->scale.slices * unit_us[spec->scale.unit]);
+		if (spec->held)
+			largest = Max(largest, spec->held_scale.step * unit_us[spec->held_scale.unit]);
 	}
 	return largest;
 }

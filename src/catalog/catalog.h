@@ -254,6 +254,9 @@ extern void catalog_segment_insert(const char *pipeline, const SegmentRow *segme
  */
 extern void catalog_segments_read(const char *pipeline, bool with_data,
 								  void (*each) (const SegmentRow *segment, void *arg), void *arg);
+/* one of them; throws 40001 where it is not there */
+extern void catalog_segment_read(const char *pipeline, int64 epoch, int32 number,
+								 void (*each) (const SegmentRow *segment, void *arg), void *arg);
 /* throws 40001 where it is not there */
 extern void catalog_segment_delete(const char *pipeline, int64 epoch, int32 number);
 /* all; their number */

@@ -179,6 +179,27 @@ catalog_segments_read(const char *pipeline, bool with_data,
 }
 
 void
+catalog_segment_read(const char *pipeline, int64 epoch, int32 number,
+					 void (*each) (const SegmentRow *segment, void *arg), void *arg)
+{
+	SegmentRow	segment = {.epoch = epoch, .number = number};
+	SegmentScan scan;
+	HeapTuple	tuple;
+
+	scan_begin(&scan, pipeline, &segment, AccessShareLock);
+	tuple = scan_next(&scan);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("segment " INT64_FORMAT ".%d of the state of pipeline \"%s\" is not there any more",
+						epoch, number, pipeline)));
+	segment_from_tuple(&segment, scan.rel, tuple, true);
+	each(&segment, arg);
+	pfree(unconstify(char *, segment.data));
+	scan_end(&scan);
+}
+
+void
 catalog_segment_delete(const char *pipeline, int64 epoch, int32 number)
 {
 	SegmentRow	only = {.epoch = epoch, .number = number};

@@ -139,10 +139,12 @@ extern void shipped_write(StateArea *area, const char *pipeline, const BarrierLo
 
 /* ---- saved.c: segments in the catalog ---- */
 
-/* The segments of an epoch that are stored. */
+/* The segments of an epoch, or of several that were merged, that are stored. */
 typedef struct SavedEpoch
 {
-	int64		epoch;
+	int64		epoch;			/* the last one */
+	int64		first_epoch;
+	int			level;			/* merges behind it; SAVED_LARGE: too large to be merged */
 	int			nsegments;
 	int64		bytes;
 	int64		live;			/* entries that no later segment holds */
@@ -157,10 +159,18 @@ typedef struct Saved
 	int64		bytes;			/* of all */
 	int64		last_bytes;		/* of the last epoch */
 	int			hand;			/* the group where rewriting goes on */
+	/* what the open transaction merges: epochs from..from+count-1 into one */
+	int			merge_from;
+	int			merge_count;	/* 0: nothing */
+	SavedEpoch	merged;
 	uint64		signature;
 	StateShape	shapes[STATE_MAX_OPERATORS];
 	int			nshapes;
 } Saved;
+
+#define SAVED_LARGE		99
+/* segments of an epoch that are worth merging, in bytes */
+#define SAVED_SMALL		(256 * 1024)
 
 extern Saved *saved_create(MemoryContext cxt);
 /* reads all segments into the area; throws XX001 where one cannot be used */
@@ -172,6 +182,9 @@ extern void saved_load(Saved *saved, StateArea *area, const char *pipeline, Oper
  */
 extern void saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const char *pipeline, int64 epoch);
 extern void saved_committed(Saved *saved);
+/* in saved_merge.c, called by saved_write(): many small segments become one */
+extern void saved_merge(Saved *saved, const char *pipeline);
+extern void saved_write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes);
 /* an entry that a segment of that epoch holds is gone with its pane */
 extern void saved_entry_gone(Saved *saved, uint32 epoch);
 /* what the next cut has to write anew, so that old segments can go */

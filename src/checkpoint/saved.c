@@ -54,10 +54,10 @@ find_epoch(Saved *saved, uint32 epoch)
 	{
 		int			mid = low + (high - low) / 2;
 
-		if ((uint32) saved->epochs[mid].epoch == epoch)
-			return &saved->epochs[mid];
 		if ((int32) ((uint32) saved->epochs[mid].epoch - epoch) < 0)
 			low = mid + 1;
+		else if ((int32) (epoch - (uint32) saved->epochs[mid].first_epoch) >= 0)
+			return &saved->epochs[mid];
 		else
 			high = mid;
 	}
@@ -76,7 +76,7 @@ add_epoch(Saved *saved, int64 epoch)
 			MemoryContextAlloc(saved->cxt, sizeof(SavedEpoch) * saved->size) :
 			repalloc_huge(saved->epochs, sizeof(SavedEpoch) * saved->size);
 	}
-	saved->epochs[saved->n] = (SavedEpoch) {epoch, 0, 0, 0};
+	saved->epochs[saved->n] = (SavedEpoch) {epoch, epoch, 0, 0, 0, 0};
 	return &saved->epochs[saved->n++];
 }
 
@@ -144,6 +144,9 @@ load_segment(const SegmentRow *segment, void *arg)
 
 	FAULT_POINT("recover-segment");
 	cxt->epoch = add_epoch(saved, segment->epoch);
+	cxt->epoch->first_epoch = segment->first_epoch;
+	/* how often it was merged is not known: enough that it is not merged again at once */
+	cxt->epoch->level = segment->first_epoch < segment->epoch || segment->len > SAVED_SMALL ? SAVED_LARGE : 0;
 	cxt->epoch->nsegments = Max(cxt->epoch->nsegments, segment->number + 1);
 	cxt->epoch->bytes += segment->len;
 	saved->bytes += segment->len;
@@ -179,15 +182,15 @@ saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **s
 
 /* ---- writing ---- */
 
-static void
-write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes)
+void
+saved_write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes)
 {
 	SegmentRow	row = {0};
 
 	state_segment_finish(segment, bytes, saved->signature, epoch->epoch);
 	row.epoch = epoch->epoch;
 	row.number = epoch->nsegments;
-	row.first_epoch = epoch->epoch;
+	row.first_epoch = epoch->first_epoch;
 	row.horizon = DT_NOEND;
 	row.data = segment;
 	row.len = bytes;
@@ -213,7 +216,7 @@ count_runs(const char *p, const char *end, SavedEpoch *epoch)
 void
 saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const char *pipeline, int64 epoch)
 {
-	SavedEpoch	fresh = {epoch, 0, 0, 0};
+	SavedEpoch	fresh = {epoch, epoch, 0, 0, 0, 0};
 	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
 	Size		size = STATE_SEGMENT_BYTES;
 	Size		bytes = sizeof(StateSegmentHeader);
@@ -221,6 +224,9 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 	int			t;
 	int			i;
 
+	/* of a try that was rolled back */
+	if (saved->n > 0 && saved->epochs[saved->n - 1].epoch == epoch)
+		saved->n--;
 	for (t = 0; t < n; t++)
 	{
 		dsa_pointer p;
@@ -231,7 +237,7 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 
 			if (bytes + block->used > STATE_SEGMENT_BYTES && bytes > sizeof(StateSegmentHeader))
 			{
-				write_segment(saved, &fresh, pipeline, segment, bytes);
+				saved_write_segment(saved, &fresh, pipeline, segment, bytes);
 				bytes = sizeof(StateSegmentHeader);
 			}
 			if (bytes + block->used > size)
@@ -246,7 +252,7 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 		}
 	}
 	if (bytes > sizeof(StateSegmentHeader))
-		write_segment(saved, &fresh, pipeline, segment, bytes);
+		saved_write_segment(saved, &fresh, pipeline, segment, bytes);
 	pfree(segment);
 
 	/* counts of older epochs were brought up to date when the cut was taken over */
@@ -254,13 +260,15 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 	{
 		int			k;
 
-		if (saved->epochs[i].live > 0 || saved->epochs[i].epoch == epoch)
+		if (saved->epochs[i].live > 0)
 			continue;
 		for (k = 0; k < saved->epochs[i].nsegments; k++)
 			catalog_segment_delete(pipeline, saved->epochs[i].epoch, k);
 	}
+	saved_merge(saved, pipeline);
 	if (fresh.nsegments > 0)
 	{
+		fresh.level = fresh.bytes > SAVED_SMALL ? SAVED_LARGE : 0;
 		e = add_epoch(saved, epoch);
 		*e = fresh;
 	}
@@ -274,6 +282,11 @@ saved_committed(Saved *saved)
 	int			n = 0;
 	int			i;
 
+	for (i = 0; i < saved->merge_count; i++)
+		saved->epochs[saved->merge_from + i].live = 0;
+	if (saved->merge_count > 0)
+		saved->epochs[saved->merge_from + saved->merge_count - 1] = saved->merged;
+	saved->merge_count = 0;
 	saved->bytes = 0;
 	for (i = 0; i < saved->n; i++)
 		if (saved->epochs[i].live > 0)
@@ -323,7 +336,7 @@ saved_plan_rewriting(Saved *saved, StateArea *area, Barrier *barrier)
 		return;
 	for (i = saved->n; i > 1 && kept + saved->epochs[i - 1].bytes <= REWRITE_KEEP * state; i--)
 		kept += saved->epochs[i - 1].bytes;
-	barrier->rewrite_before = (uint32) saved->epochs[Min(i, saved->n - 1)].epoch;
+	barrier->rewrite_before = (uint32) saved->epochs[Min(i, saved->n - 1)].first_epoch;
 	barrier->rewrite_from = saved->hand;
 	barrier->rewrite_groups = (int) Min((double) STATE_GROUPS, 1 + STATE_GROUPS * HAND_SPEED * ((double) saved->last_bytes / state));
 	saved->hand = (saved->hand + barrier->rewrite_groups) % STATE_GROUPS;

@@ -1,0 +1,218 @@
+/*-------------------------------------------------------------------------
+ *
+ * saved_merge.c
+ *	  Many small segments become one.
+ *
+ * At low rates an epoch has a few entries, and there are hundreds of epochs a
+ * second: their segments would be counted in millions before the bytes are
+ * worth rewriting.  So each MERGE epochs in a row become one, of those again
+ * MERGE, and so on.  Only rows of the catalog are read; of a key that several hold
+ * the last record stays.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <xxhash.h>
+
+#include "checkpoint/barrier.h"
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#define MERGE			32
+/* more bytes than this are left alone from then on */
+#define MERGE_BYTES		(4 * 1024 * 1024)
+
+/* Keys are told apart by 128 bits of their hash. */
+typedef struct MergedRecord
+{
+	XXH128_hash_t key;
+	uint16		op;
+	uint16		group;
+	int64		pane;
+	StateRecord *record;
+} MergedRecord;
+
+typedef struct MergeContext
+{
+	Saved	   *saved;
+	const char *pipeline;
+	MemoryContext cxt;
+	HTAB	   *records;
+} MergeContext;
+
+static void
+merge_record(const StateRun *run, const StateRecord *record, void *arg)
+{
+	MergeContext *merge = arg;
+	const StateShape *shape = &merge->saved->shapes[run->op];
+	XXH128_hash_t key;
+	MergedRecord *merged;
+	bool		found;
+
+	key = XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + shape->fixed_size, STATE_KEY_LEN(record->key_meta),
+								XXH3_64bits_withSeed(&run->pane, sizeof(run->pane), ((uint64) run->op << 32) | (record->key_meta & STATE_KEY_NULLS)));
+	merged = hash_search(merge->records, &key, HASH_ENTER, &found);
+	if (found)
+		pfree(merged->record);
+	merged->op = run->op;
+	merged->group = run->group;
+	merged->pane = run->pane;
+	merged->record = MemoryContextAlloc(merge->cxt, record->size);
+	memcpy(merged->record, record, record->size);
+}
+
+static void
+merge_segment(const SegmentRow *segment, void *arg)
+{
+	MergeContext *merge = arg;
+	const char *wrong = state_segment_read(segment->data, segment->len, merge->saved->signature, segment->epoch,
+										   merge->saved->shapes, merge->saved->nshapes, merge_record, merge);
+
+	if (wrong != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("saved state of pipeline \"%s\" cannot be used", merge->pipeline),
+				 errdetail("Segment %d of epoch " INT64_FORMAT ": %s.", segment->number, segment->epoch, wrong)));
+}
+
+static int
+compare_records(const void *a, const void *b)
+{
+	const MergedRecord *x = *(MergedRecord *const *) a;
+	const MergedRecord *y = *(MergedRecord *const *) b;
+
+	if (x->op != y->op)
+		return x->op < y->op ? -1 : 1;
+	if (x->pane != y->pane)
+		return x->pane < y->pane ? -1 : 1;
+	return (int) x->group - (int) y->group;
+}
+
+/* The records, sorted, as runs in segments. */
+static void
+write_merged(Saved *saved, const char *pipeline, MergedRecord **records, int n)
+{
+	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
+	Size		size = STATE_SEGMENT_BYTES;
+	Size		bytes = sizeof(StateSegmentHeader);
+	int			first;
+	int			last;
+
+	for (first = 0; first < n; first = last)
+	{
+		Size		need = sizeof(StateRun);
+		StateRun   *run;
+		int			i;
+
+		for (last = first; last < n && compare_records(&records[first], &records[last]) == 0; last++)
+		{
+			if (last > first && need + records[last]->record->size > STATE_SEGMENT_BYTES / 2)
+				break;
+			need += records[last]->record->size;
+		}
+		if (bytes + need > STATE_SEGMENT_BYTES && bytes > sizeof(StateSegmentHeader))
+		{
+			saved_write_segment(saved, &saved->merged, pipeline, segment, bytes);
+			bytes = sizeof(StateSegmentHeader);
+		}
+		if (bytes + need > size)
+		{
+			size = bytes + need;
+			segment = repalloc_huge(segment, size);
+		}
+		run = (StateRun *) (segment + bytes);
+		run->op = records[first]->op;
+		run->group = records[first]->group;
+		run->pane = records[first]->pane;
+		run->nrecords = last - first;
+		run->bytes = need - sizeof(StateRun);
+		bytes += sizeof(StateRun);
+		for (i = first; i < last; i++)
+		{
+			memcpy(segment + bytes, records[i]->record, records[i]->record->size);
+			bytes += records[i]->record->size;
+		}
+	}
+	if (bytes > sizeof(StateSegmentHeader))
+		saved_write_segment(saved, &saved->merged, pipeline, segment, bytes);
+	pfree(segment);
+}
+
+/* The epochs at the end that are of one level, from the lowest; how many. */
+static int
+find_mergeable(Saved *saved, int *from)
+{
+	int			end = saved->n;
+
+	while (end > 0 && saved->epochs[end - 1].level != SAVED_LARGE)
+	{
+		int			level = saved->epochs[end - 1].level;
+		int			first = end;
+
+		while (first > 0 && saved->epochs[first - 1].level == level)
+			first--;
+		if (end - first >= MERGE)
+		{
+			*from = first;
+			return end - first;
+		}
+		end = first;
+	}
+	return 0;
+}
+
+void
+saved_merge(Saved *saved, const char *pipeline)
+{
+	HASHCTL		ctl = {.keysize = sizeof(XXH128_hash_t), .entrysize = sizeof(MergedRecord)};
+	MergeContext merge = {saved, pipeline};
+	MergedRecord **records;
+	MergedRecord *record;
+	HASH_SEQ_STATUS seq;
+	MemoryContext old;
+	int64		bytes = 0;
+	int			level;
+	int			n = 0;
+	int			i;
+
+	saved->merge_count = find_mergeable(saved, &saved->merge_from);
+	if (saved->merge_count == 0)
+		return;
+	merge.cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc merge", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(merge.cxt);
+	ctl.hcxt = merge.cxt;
+	merge.records = hash_create("streamproc merged records", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	saved->merged = (SavedEpoch) {0};
+	level = saved->epochs[saved->merge_from].level;
+	for (i = saved->merge_from; i < saved->merge_from + saved->merge_count; i++)
+	{
+		SavedEpoch *e = &saved->epochs[i];
+		int			k;
+
+		if (saved->merged.first_epoch == 0)
+			saved->merged.first_epoch = e->first_epoch;
+		saved->merged.epoch = e->epoch;
+		/* without anything alive they are deleted already */
+		if (e->live <= 0)
+			continue;
+		saved->merged.live += e->live;
+		bytes += e->bytes;
+		for (k = 0; k < e->nsegments; k++)
+		{
+			catalog_segment_read(pipeline, e->epoch, k, merge_segment, &merge);
+			catalog_segment_delete(pipeline, e->epoch, k);
+		}
+	}
+	FAULT_POINT("merge-segments");
+	records = palloc(sizeof(MergedRecord *) * Max(hash_get_num_entries(merge.records), 1));
+	hash_seq_init(&seq, merge.records);
+	while ((record = hash_seq_search(&seq)) != NULL)
+		records[n++] = record;
+	qsort(records, n, sizeof(MergedRecord *), compare_records);
+	write_merged(saved, pipeline, records, n);
+	saved->merged.level = saved->merged.bytes > MERGE_BYTES ? SAVED_LARGE : level + 1;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(merge.cxt);
+}

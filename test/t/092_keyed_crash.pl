@@ -79,6 +79,9 @@ for my $point (@points, @beginning, 'keyed-commit-failed')
 	}
 }
 
+# ROUNDS picks some: a regular expression of "action point"
+@rounds = grep { "$_->[0] $_->[2]" =~ /$ENV{ROUNDS}/ } @rounds if defined $ENV{ROUNDS};
+
 # All events are known before they are sent: the batch that sinks are compared with at any time.
 my $total = $batch * (@rounds + 1);
 my @load = (count => $total, keys => 30, skew => 0.5, spread => 'even', 'event-rate' => 500, disorder => 400);
@@ -301,6 +304,18 @@ if ($hit)
 		is(value(q{SELECT string_agg(partition || ' ' || next_offset || ' ' || epoch, ',' ORDER BY partition) FROM streamproc.position WHERE pipeline = 'seg'}), $positions, 'nor a position');
 		is(value('SELECT md5(string_agg(tot::text, E\'\n\' ORDER BY card)) FROM tot'), $sink, 'nor the sink');
 		value("UPDATE streamproc.state_segment s SET data = k.data FROM kept k WHERE k.pipeline = s.pipeline AND k.epoch = s.epoch AND k.number = s.number");
+	}
+	TODO:
+	{
+		local $TODO = 'a segment that is missing is not noticed: its keys begin anew';
+		value("DELETE FROM streamproc.state_segment $where $first");
+		start('seg');
+		# nothing is sent: without its state the pipeline has nothing to do
+		wait_query($node, q{SELECT state IN ('failed', 'running') FROM streamproc.stat_pipeline WHERE pipeline = 'seg'}, 't', 20);
+		wait_until(sub { my $state = stat_of('state', 'seg'); return $state eq 'failed' || $crash->ask(q{SELECT streamproc.wait_until_caught_up('seg', '5 s')}) // 0 }, 10);
+		is(stat_of('sqlstate', 'seg'), 'XX001', 'a segment that is missing: the pipeline fails');
+		stop('seg') if stat_of('state', 'seg') ne 'failed';
+		value("INSERT INTO streamproc.state_segment SELECT k.* FROM kept k $where $first AND NOT EXISTS (SELECT FROM streamproc.state_segment s WHERE s.pipeline = k.pipeline AND s.epoch = k.epoch AND s.number = k.number)");
 	}
 	# it goes on with what it had
 	start('seg');

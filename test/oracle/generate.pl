@@ -97,14 +97,17 @@ sub generated_queries
 	return map { random_query("g$_") } 1 .. $n;
 }
 
-# Pipelines of many statements, each with a sink of its own.
+# Pipelines of many statements, each with a sink of its own; windows and running totals apart.
 sub bundles
 {
 	my ($size, @queries) = @_;
 	my (@bundles, $number);
-	while (my @some = splice(@queries, 0, $size))
+	for my $kind ([ grep { !$_->{upsert} } @queries ], [ grep { $_->{upsert} } @queries ])
 	{
-		push @bundles, { name => 'generated_' . ++$number, parts => \@some, catches => 'whatever nobody thought of' };
+		while (my @some = splice(@$kind, 0, $size))
+		{
+			push @bundles, { name => 'generated_' . ++$number, parts => \@some, catches => 'whatever nobody thought of' };
+		}
 	}
 	return @bundles;
 }

@@ -7,7 +7,7 @@
 #   ORACLE_ALL=1      each query with 1, 2 and 4 tasks, with and without a kill (make oracle)
 #   ORACLE_ONLY       regular expression of names
 #   ORACLE_KILL       1: a kill in each round, 0: in none; ORACLE_AT_ONCE pipelines in a round (8)
-#   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (20)
+#   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (12)
 #   ORACLE_CHECK=1    no pipelines: do the queries give the same whatever the order of the rows?
 use strict;
 use warnings;
@@ -270,7 +270,7 @@ my $listed = time - $begun;
 
 # ---- random queries ----
 
-rounds(undef, undef, bundles($ENV{ORACLE_BUNDLE} // 20, @generated));
+rounds(undef, undef, bundles($ENV{ORACLE_BUNDLE} // 12, @generated));
 
 diag(sprintf('%d queries, %d random ones, %d pipelines; killed in the middle of: %s; refused as they may be: %s; %.0f + %.0f s',
 		scalar @queries, scalar @generated, $runs,

@@ -17,44 +17,76 @@
 #include "operator/operator.h"
 #include "utils/memutils.h"
 
+/* An entry of a row: its group, or a value that DISTINCT notes. */
 typedef struct Undo
 {
 	CarefulRow *row;
+	const char *key;
+	uint16		meta;
 	StateRecord *was;			/* NULL: it was not there */
 } Undo;
 
 static StateEntry *
-find_entry(StateArea *area, const CarefulRow *row, StateCursor *cursor)
+find_entry(StateArea *area, const Undo *undo, StateCursor *cursor)
 {
+	const CarefulRow *row = undo->row;
 	StatePane  *pane = state_pane(area, row->spec->number, row->row->slice, false);
 
 	if (pane == NULL)
 		return NULL;
 	state_cursor_open(cursor, area, row->spec->number, &pane->chunk[state_group_of(row->row->hash)]);
-	return state_entry_find(cursor, row->row->hash, row->row->key, row->row->key_meta);
+	return state_entry_find(cursor, state_hash(undo->key, undo->meta), undo->key, undo->meta);
 }
 
-static StateRecord *
-remember(StateArea *area, const CarefulRow *row)
+static void
+remember(StateArea *area, List **undos, CarefulRow *row, const char *key, uint16 meta)
 {
+	Undo	   *undo = palloc(sizeof(Undo));
 	StateCursor cursor;
-	StateEntry *entry = find_entry(area, row, &cursor);
-	StateRecord *record;
+	StateEntry *entry;
 	Size		size;
 
-	if (entry == NULL)
-		return NULL;
-	size = state_record_size(cursor.op, entry, cursor.data);
-	record = palloc(size);
-	state_record_write(cursor.op, entry, cursor.data, (char *) record, size);
-	return record;
+	undo->row = row;
+	undo->key = key;
+	undo->meta = meta;
+	undo->was = NULL;
+	entry = find_entry(area, undo, &cursor);
+	if (entry != NULL)
+	{
+		size = state_record_size(cursor.op, entry, cursor.data);
+		undo->was = palloc(size);
+		state_record_write(cursor.op, entry, cursor.data, (char *) undo->was, size);
+	}
+	*undos = lcons(undo, *undos);
+}
+
+/* All entries that the row will change or make. */
+static void
+remember_row(StateArea *area, List **undos, CarefulRow *row)
+{
+	OperatorRow *r = row->row;
+	int			i;
+
+	remember(area, undos, row, r->key, r->key_meta);
+	for (i = 0; i < row->spec->naggs && row->spec->has_distinct; i++)
+	{
+		const AggregateSpec *agg = &row->spec->aggs[i];
+		StringInfoData key;
+		uint16		meta;
+
+		if (!agg->distinct || (r->nulls & (UINT64CONST(1) << agg->args[0])) != 0)
+			continue;
+		initStringInfo(&key);
+		meta = distinct_key(agg, i, r->key, r->key_meta, r->values[agg->args[0]], &key);
+		remember(area, undos, row, key.data, meta);
+	}
 }
 
 static void
 put_back(StateArea *area, const Undo *undo)
 {
 	StateCursor cursor;
-	StateEntry *entry = find_entry(area, undo->row, &cursor);
+	StateEntry *entry = find_entry(area, undo, &cursor);
 
 	if (entry == NULL)
 		return;					/* it never came to be */
@@ -75,8 +107,8 @@ operator_apply_carefully(CarefulRow *rows, int n, StateArea *area, const Operato
 						 MemoryContext cxt, int *failed)
 {
 	int		   *groups = palloc(sizeof(int) * n);
-	Undo	   *undo = palloc(sizeof(Undo) * n);
-	volatile int nundo = 0;
+	List	   *undos = NIL;	/* the last first */
+	ListCell   *lc;
 	volatile int nowned = 0;
 	int			ngroups = 0;
 	int			i;
@@ -99,10 +131,8 @@ operator_apply_carefully(CarefulRow *rows, int n, StateArea *area, const Operato
 		transaction->open();
 		for (i = 0; i < n; i++)
 		{
-			undo[i].row = &rows[i];
-			undo[i].was = remember(area, &rows[i]);
+			remember_row(area, &undos, &rows[i]);
 			*failed = rows[i].spec->statement;
-			nundo = i + 1;
 			FAULT_POINT("operator-apply-carefully");
 			operator_apply_row(rows[i].spec, area, rows[i].row);
 		}
@@ -122,8 +152,8 @@ operator_apply_carefully(CarefulRow *rows, int n, StateArea *area, const Operato
 			ReScanExprContext(rows[i].spec->group_context);
 			ReScanExprContext(rows[i].spec->temp_context);
 		}
-		for (i = nundo - 1; i >= 0; i--)
-			put_back(area, &undo[i]);
+		foreach(lc, undos)
+			put_back(area, lfirst(lc));
 	}
 	for (i = 0; i < nowned; i++)
 		state_group_release(area, groups[i] / STATE_GROUPS, groups[i] % STATE_GROUPS);

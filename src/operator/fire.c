@@ -37,7 +37,9 @@ merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, 
 		switch (agg->kind)
 		{
 			case AGGREGATE_NATIVE:
-				native_combine(agg, STATE_ENTRY_FIXED(entry) + agg->at, fixed + agg->at);
+				/* of each value once: its members bring it */
+				if (!agg->distinct)
+					native_combine(agg, STATE_ENTRY_FIXED(entry) + agg->at, fixed + agg->at);
 				break;
 			case AGGREGATE_TRANSITION:
 				entry = transition_combine(spec, agg, to, entry, fixed, base);
@@ -56,6 +58,27 @@ merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, 
 	return entry;
 }
 
+/* A value that a slice has seen; the group counts it if it is the first. */
+static void
+merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed)
+{
+	AggregateSpec *agg = &spec->aggs[distinct_number(key)];
+	uint16		group_meta;
+	const char *group = distinct_group(key, &group_meta);
+	uint32		group_hash = state_hash(group, group_meta);
+	StateEntry *entry;
+	bool		found;
+
+	if (changed && state_entry_find(to, group_hash, group, group_meta) == NULL)
+		return;
+	(void) state_entry_make(to, hash, key, meta, &found);
+	if (found)
+		return;
+	/* may come before its group */
+	entry = state_entry_make(to, group_hash, group, group_meta, &found);
+	native_update(agg, STATE_ENTRY_FIXED(entry) + agg->at, distinct_value(agg, key, meta));
+}
+
 /* Makes the keys that some slice has changed; the states come later. */
 static void
 make_changed_keys(StateCursor *to, StateCursor *from, uint32 since)
@@ -65,7 +88,7 @@ make_changed_keys(StateCursor *to, StateCursor *from, uint32 since)
 	bool		found;
 
 	while ((source = state_entry_next(from, &at)) != NULL)
-		if (source->dirty || (source->written != 0 && (int32) (source->written - since) > 0))
+		if ((source->key_meta & STATE_KEY_MEMBER) == 0 && (source->dirty || (source->written != 0 && (int32) (source->written - since) > 0)))
 			(void) state_entry_make(to, from->slots[at - 1].hash, state_entry_key(from->op, source), source->key_meta, &found);
 }
 
@@ -102,6 +125,11 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool 
 				StateEntry *entry;
 				bool		found;
 
+				if (source->key_meta & STATE_KEY_MEMBER)
+				{
+					merge_member(spec, &to, key, source->key_meta, hash, changed);
+					continue;
+				}
 				if (changed)
 				{
 					entry = state_entry_find(&to, hash, key, source->key_meta);
@@ -111,7 +139,10 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool 
 					found = entry->written != 0;
 				}
 				else
+				{
 					entry = state_entry_make(&to, hash, key, source->key_meta, &found);
+					found = entry->written != 0;
+				}
 				entry->written = 1;
 				(void) merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
 			}
@@ -242,6 +273,8 @@ next_record(FireScan *scan, const FireUnit *unit)
 			record = (const StateRecord *) scan->p;
 			scan->p += record->size;
 			scan->left--;
+			if (record->key_meta & STATE_KEY_MEMBER)
+				continue;
 			return record;
 		}
 		if (scan->p == scan->end)
@@ -303,7 +336,9 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 				scan->open = true;
 				scan->at = 0;
 			}
-			entry = state_entry_next(&scan->cursor, &scan->at);
+			do
+				entry = state_entry_next(&scan->cursor, &scan->at);
+			while (entry != NULL && (entry->key_meta & STATE_KEY_MEMBER));
 			if (entry != NULL)
 			{
 				*fixed = STATE_ENTRY_FIXED(entry);

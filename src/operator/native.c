@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "common/int128.h"
+#include "nodes/nodeFuncs.h"
 #include "operator/operator.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -118,6 +119,26 @@ static const struct
 	{F_MAX_TIMESTAMPTZ, KERNEL_MAX_INT8, sizeof(Extreme)},
 };
 
+/* Can the values that have been seen be kept as keys? */
+static bool
+choose_distinct(AggregateSpec *agg, Kernel kernel)
+{
+	Aggref	   *aggref = agg->aggref;
+	Node	   *arg;
+
+	if (list_length(aggref->args) != 1 || list_length(aggref->aggdistinct) != 1)
+		return false;
+	arg = (Node *) linitial_node(TargetEntry, aggref->args)->expr;
+	if (state_key_column(&agg->distinct_key, exprType(arg), exprTypmod(arg), exprCollation(arg),
+						 linitial_node(SortGroupClause, aggref->aggdistinct)->eqop) != NULL)
+		return false;
+	/* sums of floats depend on the order; others than count need the value again */
+	if (kernel != KERNEL_COUNT && (!agg->distinct_key.exact || kernel >= KERNEL_SUM_FLOAT4))
+		return false;
+	agg->distinct = true;
+	return true;
+}
+
 /* DISTINCT changes nothing for min and max; ORDER BY nothing for any of them. */
 bool
 native_choose(AggregateSpec *agg)
@@ -128,7 +149,8 @@ native_choose(AggregateSpec *agg)
 	{
 		if (kernels[i].function != agg->aggref->aggfnoid)
 			continue;
-		if (agg->aggref->aggdistinct != NIL && kernels[i].kernel < KERNEL_MIN_INT2)
+		if (agg->aggref->aggdistinct != NIL && kernels[i].kernel < KERNEL_MIN_INT2 &&
+			!choose_distinct(agg, kernels[i].kernel))
 			return false;
 		agg->kind = AGGREGATE_NATIVE;
 		agg->kernel = kernels[i].kernel;

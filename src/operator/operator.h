@@ -40,6 +40,8 @@ typedef struct AggregateSpec
 	char	   *name;
 	AggregateKind kind;
 	int			kernel;			/* native.c */
+	bool		distinct;		/* native, of each value once: see distinct.c */
+	StateKeyColumn distinct_key;	/* its argument */
 	int			nargs;			/* columns of the row: aggregated arguments, then direct ones */
 	int			ndirect;
 	int		   *args;
@@ -110,6 +112,7 @@ typedef struct OperatorSpec
 	int			nblobs;
 	uint16		blob[STATE_MAX_BLOBS];
 	bool		user_code;		/* some aggregate runs functions */
+	bool		has_distinct;	/* some native one is DISTINCT */
 
 	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
 	ExprContext *temp_context;	/* of one call */
@@ -150,6 +153,18 @@ extern bool native_choose(AggregateSpec *agg);
 extern void native_update(const AggregateSpec *agg, char *state, Datum value);
 extern void native_combine(const AggregateSpec *agg, char *state, const char *other);
 extern Datum native_final(const AggregateSpec *agg, const char *state, bool *isnull);
+
+/* ---- distinct.c ---- */
+
+/* the key of a value in the set of a group's aggregate */
+extern uint16 distinct_key(const AggregateSpec *agg, int number, const char *key, uint16 meta, Datum value, StringInfo into);
+/* notes the value; *is_new: it was not there.  Returns the group's entry, which may have moved */
+extern StateEntry *distinct_add(const AggregateSpec *agg, int number, StateCursor *cursor, StateEntry *entry, uint32 hash,
+								Datum value, bool *is_new);
+/* of a member's key: which aggregate, which group, which value (exact types only) */
+extern int	distinct_number(const char *key);
+extern const char *distinct_group(const char *key, uint16 *meta);
+extern Datum distinct_value(const AggregateSpec *agg, const char *key, uint16 meta);
 
 /* ---- transition.c ---- */
 

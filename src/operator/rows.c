@@ -387,8 +387,8 @@ passes(const AggregateSpec *agg, const OperatorRow *row)
 		((row->nulls & (UINT64CONST(1) << agg->filter)) == 0 && DatumGetBool(row->values[agg->filter]));
 }
 
-static inline void
-apply_native(const OperatorSpec *spec, const OperatorRow *row, StateEntry *entry)
+static inline StateEntry *
+apply_native(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry)
 {
 	int			i;
 
@@ -405,8 +405,17 @@ apply_native(const OperatorSpec *spec, const OperatorRow *row, StateEntry *entry
 				continue;
 			value = row->values[agg->args[0]];
 		}
+		if (agg->distinct)
+		{
+			bool		is_new;
+
+			entry = distinct_add(agg, i, cursor, entry, row->hash, value, &is_new);
+			if (!is_new)
+				continue;
+		}
 		native_update(agg, STATE_ENTRY_FIXED(entry) + agg->at, value);
 	}
+	return entry;
 }
 
 /* The rows first..first+n-1 of one key. */
@@ -541,7 +550,7 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 		if (!found && !spec->exact_keys)
 			entry = keep_originals(spec, row, &cursor, entry);
 		for (int r = i; r < k; r++)
-			apply_native(spec, sorted[r], entry);
+			entry = apply_native(spec, sorted[r], &cursor, entry);
 		entry = apply_functions(spec, sorted + i, k - i, &cursor, entry);
 	}
 	pfree(sorted);
@@ -560,7 +569,7 @@ operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
 	state_entry_mark(&cursor, entry);
 	if (!found && !spec->exact_keys)
 		entry = keep_originals(spec, row, &cursor, entry);
-	apply_native(spec, row, entry);
+	entry = apply_native(spec, row, &cursor, entry);
 	if (spec->user_code)
 		(void) apply_functions(spec, &row, 1, &cursor, entry);
 }
@@ -587,7 +596,7 @@ apply_group(OperatorRows *rows, StateArea *area, int group)
 		state_entry_mark(&cursor, entry);
 		if (unlikely(!found && !spec->exact_keys))
 			entry = keep_originals(spec, row, &cursor, entry);
-		apply_native(spec, row, entry);
+		(void) apply_native(spec, row, &cursor, entry);
 	}
 }
 

@@ -58,6 +58,7 @@ choose_kind(OperatorSpec *spec, AggregateSpec *agg, bool slices)
 	if (aggref->aggkind == AGGKIND_NORMAL && native_choose(agg))
 	{
 		agg->at = place_state(spec, agg->size, false);
+		spec->has_distinct |= agg->distinct;
 		return;
 	}
 	spec->user_code = true;
@@ -237,7 +238,7 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	{
 		const AggregateSpec *agg = &spec->aggs[i];
 
-		appendStringInfo(into, "; %s %s at %u of", operator_kind_name(agg),
+		appendStringInfo(into, "; %s%s %s at %u of", operator_kind_name(agg), agg->distinct ? " distinct" : "",
 						 format_procedure_qualified(agg->aggref->aggfnoid), agg->at);
 		if (agg->kind == AGGREGATE_TRANSITION)
 			append_type(into, agg->transition->type, -1, InvalidOid);

@@ -34,7 +34,7 @@
 uint32
 state_hash(const char *key, uint16 meta)
 {
-	uint64		h = XXH3_64bits_withSeed(key, STATE_KEY_LEN(meta), meta & STATE_KEY_NULLS);
+	uint64		h = XXH3_64bits_withSeed(key, STATE_KEY_LEN(meta), meta & ~STATE_KEY_MAX);
 
 	return (uint32) (h ^ (h >> 32));
 }

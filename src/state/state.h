@@ -37,9 +37,11 @@
 #define STATE_GROUPS			128
 #define STATE_MAX_OPERATORS		16
 #define STATE_MAX_BLOBS			32	/* of an operator */
-#define STATE_KEY_MAX			0x7fff
-/* bit of a key's meta: its first bytes are a bitmap of null columns */
+#define STATE_KEY_MAX			0x3fff
+/* bits of a key's meta: its first bytes are a bitmap of null columns */
 #define STATE_KEY_NULLS			0x8000
+/* it is no group, but a value that DISTINCT has seen in one */
+#define STATE_KEY_MEMBER		0x4000
 /* the pane of operators without windows */
 #define STATE_PANE_ETERNAL		PG_INT64_MIN
 
@@ -55,7 +57,7 @@ typedef struct StateBlob
 typedef struct StateEntry
 {
 	uint32		written;		/* low bits of the epoch whose segment holds it, 0: none yet */
-	uint16		key_meta;		/* length of the key | STATE_KEY_NULLS */
+	uint16		key_meta;		/* length of the key | STATE_KEY_NULLS, STATE_KEY_MEMBER */
 	uint16		dirty;			/* stands in the list of changed entries */
 	/* fixed part of the operator's states, 8-aligned; then the key */
 } StateEntry;

@@ -15,7 +15,8 @@ ALTER TABLE streamproc.pipeline
 	ADD COLUMN allowed_lateness interval,
 	ADD COLUMN state_memory bigint,
 	ADD COLUMN max_skew interval,
-	ADD COLUMN state_signature text;
+	ADD COLUMN state_signature text,
+	ADD COLUMN give_all boolean NOT NULL DEFAULT false;
 UPDATE streamproc.pipeline SET late = 'divert', allowed_lateness = '0';
 ALTER TABLE streamproc.pipeline
 	ALTER COLUMN late SET NOT NULL,
@@ -25,6 +26,7 @@ COMMENT ON COLUMN streamproc.pipeline.late IS 'what becomes of rows that come af
 COMMENT ON COLUMN streamproc.pipeline.allowed_lateness IS 'how long after its end a window still takes rows';
 COMMENT ON COLUMN streamproc.pipeline.state_memory IS 'bytes; NULL: the setting streamproc.state_memory';
 COMMENT ON COLUMN streamproc.pipeline.max_skew IS 'how far the watermark of a partition may run ahead of the stream''s; NULL: 30 s or twice the largest window, the larger';
+COMMENT ON COLUMN streamproc.pipeline.give_all IS 'an option says since then in another way when groups are given out: the next epoch gives out all that are alive';
 COMMENT ON COLUMN streamproc.pipeline.state_signature IS 'what the saved state was made by; NULL: there is none';
 
 CREATE FUNCTION streamproc.create_pipeline(
@@ -133,7 +135,12 @@ COMMENT ON COLUMN streamproc.state_segment.data IS 'entries of the state; the fo
 REVOKE ALL ON streamproc.state_segment FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('streamproc.state_segment', '');
 
-ALTER TABLE streamproc.task_position ADD COLUMN stream_watermark timestamptz;
+ALTER TABLE streamproc.task_position
+	ADD COLUMN stream_watermark timestamptz,
+	ADD COLUMN closed_until timestamptz,
+	ADD COLUMN emitted_epoch bigint;
+COMMENT ON COLUMN streamproc.task_position.closed_until IS 'windows that end until then have been given out for good, whatever allowed_lateness says later; NULL: none';
+COMMENT ON COLUMN streamproc.task_position.emitted_epoch IS 'with emit => every: the epoch that gave out what had changed; NULL: none';
 COMMENT ON COLUMN streamproc.task_position.stream_watermark IS
 	'of a pipeline with state: the watermark that decides which rows are late; it never goes back. NULL: none yet';
 

@@ -198,7 +198,7 @@ check_state(const PipelineRow *row, Program *program)
 {
 	char	   *signature = program_signature(program);
 
-	if (row->state_signature == NULL || strcmp(row->state_signature, signature) == 0)
+	if (row->state_signature == NULL || strcmp(row->state_signature, signature) == 0 || !catalog_segments_exist(row->name))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -444,6 +444,9 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 		rights_check_trust(row->trust_owners);
 	}
 	state_options(fcinfo, 10, row);
+	/* what a run before has held back may never change again */
+	if (!PG_ARGISNULL(10) || !PG_ARGISNULL(11) || !PG_ARGISNULL(12))
+		row->give_all = true;
 	if (!PG_ARGISNULL(1))
 	{
 		List	   *queries;

@@ -77,6 +77,7 @@ typedef struct PipelineRow
 	int64		allowed_lateness;	/* us */
 	int64		state_memory;	/* bytes; 0: NULL, streamproc.state_memory */
 	int64		max_skew;		/* us; 0: NULL, the default */
+	bool		give_all;		/* the next epoch gives out all groups that are alive */
 	char	   *state_signature;	/* what the saved state was made by; NULL: none */
 
 	ItemPointerData tid;
@@ -143,6 +144,8 @@ typedef struct PositionRow
 	int64		epoch;
 	char	   *cluster_id;
 	TimestampTz stream_watermark;	/* of pipelines with state; DT_NOBEGIN: none */
+	TimestampTz closed_until;	/* windows that end until then are given out for good; DT_NOBEGIN: none */
+	int64		emitted_epoch;	/* emit every: what changed later is not given out yet; 0: none */
 	int			nparts;
 	PartitionPosition *parts;
 
@@ -254,6 +257,7 @@ extern void catalog_segment_insert(const char *pipeline, const SegmentRow *segme
  */
 extern void catalog_segments_read(const char *pipeline, bool with_data,
 								  void (*each) (const SegmentRow *segment, void *arg), void *arg);
+extern bool catalog_segments_exist(const char *pipeline);
 /* one of them; throws 40001 where it is not there */
 extern void catalog_segment_read(const char *pipeline, int64 epoch, int32 number,
 								 void (*each) (const SegmentRow *segment, void *arg), void *arg);

@@ -69,9 +69,10 @@ enum PipelineColumn
 	COL_ALLOWED_LATENESS,
 	COL_STATE_MEMORY,
 	COL_MAX_SKEW,
-	COL_STATE_SIGNATURE
+	COL_STATE_SIGNATURE,
+	COL_GIVE_ALL
 };
-#define PIPELINE_NATTS COL_STATE_SIGNATURE
+#define PIPELINE_NATTS COL_GIVE_ALL
 
 static bool changed_in_transaction = false;
 static Oid	other_changed = InvalidOid; /* see catalog_mark_database() */
@@ -292,6 +293,7 @@ pipeline_from_tuple(Relation rel, HeapTuple tuple)
 	row->allowed_lateness = DatumGetIntervalP(values[COL_ALLOWED_LATENESS - 1])->time;
 	row->state_memory = isnull[COL_STATE_MEMORY - 1] ? 0 : DatumGetInt64(values[COL_STATE_MEMORY - 1]);
 	row->max_skew = isnull[COL_MAX_SKEW - 1] ? 0 : DatumGetIntervalP(values[COL_MAX_SKEW - 1])->time;
+	row->give_all = DatumGetBool(values[COL_GIVE_ALL - 1]);
 	row->state_signature = text_or_null(values, isnull, COL_STATE_SIGNATURE);
 
 	row->tid = tuple->t_self;
@@ -368,6 +370,7 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	isnull[COL_MAX_SKEW - 1] = row->max_skew == 0;
 	put_interval(values, COL_MAX_SKEW, row->max_skew);
 	put_text(values, isnull, COL_STATE_SIGNATURE, row->state_signature);
+	values[COL_GIVE_ALL - 1] = BoolGetDatum(row->give_all);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 

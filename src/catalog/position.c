@@ -47,9 +47,11 @@ enum PositionColumn
 	COL_UPDATED,
 	COL_RECORD_OFFSETS,
 	COL_RECORD_SUMS,
-	COL_STREAM_WATERMARK
+	COL_STREAM_WATERMARK,
+	COL_CLOSED_UNTIL,
+	COL_EMITTED_EPOCH
 };
-#define POSITION_NATTS COL_STREAM_WATERMARK
+#define POSITION_NATTS COL_EMITTED_EPOCH
 
 static Relation
 position_open(LOCKMODE lockmode)
@@ -103,6 +105,9 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 	row->generation = DatumGetInt64(values[COL_GENERATION - 1]);
 	row->epoch = DatumGetInt64(values[COL_EPOCH - 1]);
 	row->cluster_id = TextDatumGetCString(values[COL_CLUSTER_ID - 1]);
+	row->closed_until = isnull[COL_CLOSED_UNTIL - 1] ? DT_NOBEGIN :
+		DatumGetTimestampTz(values[COL_CLOSED_UNTIL - 1]);
+	row->emitted_epoch = isnull[COL_EMITTED_EPOCH - 1] ? 0 : DatumGetInt64(values[COL_EMITTED_EPOCH - 1]);
 	row->stream_watermark = isnull[COL_STREAM_WATERMARK - 1] ? DT_NOBEGIN :
 		DatumGetTimestampTz(values[COL_STREAM_WATERMARK - 1]);
 	topics = array_elements(values[COL_TOPICS - 1], TEXTOID, -1, false, TYPALIGN_INT, &n[0]);
@@ -180,6 +185,10 @@ position_to_tuple(Relation rel, const PositionRow *row)
 	for (i = 0; i < n; i++)
 		elems[i] = Int64GetDatum(row->parts[i].record.sum);
 	values[COL_RECORD_SUMS - 1] = PointerGetDatum(construct_array(elems, n, INT8OID, 8, true, TYPALIGN_DOUBLE));
+	values[COL_CLOSED_UNTIL - 1] = TimestampTzGetDatum(row->closed_until);
+	isnull[COL_CLOSED_UNTIL - 1] = TIMESTAMP_IS_NOBEGIN(row->closed_until);
+	values[COL_EMITTED_EPOCH - 1] = Int64GetDatum(row->emitted_epoch);
+	isnull[COL_EMITTED_EPOCH - 1] = row->emitted_epoch == 0;
 	values[COL_STREAM_WATERMARK - 1] = TimestampTzGetDatum(row->stream_watermark);
 	isnull[COL_STREAM_WATERMARK - 1] = TIMESTAMP_IS_NOBEGIN(row->stream_watermark);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);

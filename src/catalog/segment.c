@@ -178,6 +178,18 @@ catalog_segments_read(const char *pipeline, bool with_data,
 	MemoryContextDelete(cxt);
 }
 
+bool
+catalog_segments_exist(const char *pipeline)
+{
+	SegmentScan scan;
+	bool		result;
+
+	scan_begin(&scan, pipeline, NULL, AccessShareLock);
+	result = HeapTupleIsValid(scan_next(&scan));
+	scan_end(&scan);
+	return result;
+}
+
 void
 catalog_segment_read(const char *pipeline, int64 epoch, int32 number,
 					 void (*each) (const SegmentRow *segment, void *arg), void *arg)

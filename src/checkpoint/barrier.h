@@ -84,7 +84,8 @@ typedef struct BarrierTask
 	bool		wants_stop;		/* cannot go on: see worker/keyed_task.c */
 	int64		rows_in;		/* of the epoch */
 	int64		bytes_in;
-	int64		late_rows;
+	int64		late_rows[STATE_MAX_OPERATORS];
+	int64		op_rows[STATE_MAX_OPERATORS];	/* that came to the operator */
 	int64		bad_rows;
 	BarrierLog	cut;
 	BarrierLog	log;
@@ -101,6 +102,7 @@ typedef struct Barrier
 	BarrierPhase phase;
 	int64		epoch;			/* open, or at its end */
 	TimestampTz watermark;		/* rules lateness in this epoch */
+	TimestampTz closed_until;	/* of the run's begin */
 	/* rewriting of old entries in the next cut */
 	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */
 	int			rewrite_from;	/* group */

@@ -117,6 +117,7 @@ typedef struct OperatorSpec
 	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
 	ExprContext *temp_context;	/* of one call */
 	int64		allowed_lateness;	/* us */
+	TimestampTz closed_until;	/* what closes until then was given out before this run */
 } OperatorSpec;
 
 /* ---- spec.c ---- */

@@ -80,10 +80,10 @@ operator_closing(const OperatorSpec *spec, int64 end)
 bool
 operator_is_late(const OperatorSpec *spec, TimestampTz closing, TimestampTz watermark)
 {
+	if (watermark == DT_NOEND || closing <= spec->closed_until)
+		return true;
 	if (watermark == WATERMARK_NONE)
 		return false;
-	if (watermark == DT_NOEND)
-		return true;
 	return closing <= watermark - spec->allowed_lateness;
 }
 
@@ -166,6 +166,10 @@ encode_key(OperatorRows *rows, OperatorRow *row, const Datum *values, const bool
 		for (i = 0; i < spec->nkeys; i++)
 			masked[i] = isnull[i] || (spec->sets[row->set] & (UINT64CONST(1) << i)) == 0;
 		row->key_meta = state_key_encode(spec->keys, spec->nkeys, values, masked, &rows->key);
+		if (STATE_KEY_LEN(row->key_meta) == STATE_KEY_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the values to group by are too long")));
 		appendStringInfoChar(&rows->key, (char) row->set);
 		row->key_meta++;
 	}

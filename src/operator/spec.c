@@ -94,6 +94,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	spec->number = plan->number;
 	spec->statement = plan->statement;
 	spec->window = plan->window;
+	spec->closed_until = DT_NOBEGIN;
 	spec->scale = plan->scale;
 	spec->ncolumns = list_length(plan->columns);
 	spec->nkeys = list_length(plan->key_exprs);
@@ -238,12 +239,15 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	{
 		const AggregateSpec *agg = &spec->aggs[i];
 
-		appendStringInfo(into, "; %s%s %s at %u of", operator_kind_name(agg), agg->distinct ? " distinct" : "",
+		appendStringInfo(into, "; %s%s %s at %u of ", operator_kind_name(agg), agg->distinct ? " distinct" : "",
 						 format_procedure_qualified(agg->aggref->aggfnoid), agg->at);
 		if (agg->kind == AGGREGATE_TRANSITION)
 			append_type(into, agg->transition->type, -1, InvalidOid);
 		for (k = 0; k < agg->nargs - agg->ndirect; k++)
+		{
+			appendStringInfoString(into, k > 0 || agg->kind == AGGREGATE_TRANSITION ? ", " : "");
 			append_type(into, exprType((Node *) ((TargetEntry *) list_nth(agg->aggref->args, k))->expr), -1, InvalidOid);
+		}
 	}
 	appendStringInfoChar(into, '\n');
 }

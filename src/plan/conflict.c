@@ -201,6 +201,15 @@ conflict_finds_group(Query *insert)
 		grouped = origin.grouped;
 		refs = bms_add_member(refs, origin.tle->ressortgroupref);
 	}
+	/* a total, in a row whose key is a constant */
+	if (grouped == NULL)
+	{
+		ListCell   *lc;
+
+		foreach(lc, insert->targetList)
+			if (grouped == NULL)
+				grouped = legality_origin((Node *) ((TargetEntry *) lfirst(lc))->expr, insert, NIL).grouped;
+	}
 	if (grouped != NULL && grouped->groupingSets != NIL)
 		return "groups of several grouping sets may have the same columns";
 	if (grouped == NULL || !covers_group(grouped, refs))

@@ -34,6 +34,8 @@
 #include "plan/legality.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
 #define PLACE_NAME "streamproc_place"
@@ -346,6 +348,70 @@ exchange_slices(Query *query)
 	}
 }
 
+/* ---- what it groups by ---- */
+
+static bool
+collect_aggregates(Node *node, List **aggs)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		*aggs = list_append_unique(*aggs, node);
+		return false;
+	}
+	return expression_tree_walker(node, collect_aggregates, aggs);
+}
+
+/*
+ * The select list of the query, reduced to what it groups by and its
+ * aggregates, as text: two queries that differ there do not share state.  What
+ * it reads, filters or makes of the results may change.
+ */
+static char *
+describe_groups(Query *query)
+{
+	Query	   *bare = copyObject(query);
+	OverrideSearchPath path = {NIL, true, false};
+	List	   *aggs = NIL;
+	List	   *tlist = NIL;
+	char	   *text;
+	char	   *from;
+	ListCell   *lc;
+
+	(void) collect_aggregates((Node *) bare->targetList, &aggs);
+	(void) collect_aggregates(bare->havingQual, &aggs);
+	foreach(lc, bare->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->ressortgroupref == 0)
+			continue;
+		tle->resno = list_length(tlist) + 1;
+		tle->resjunk = false;
+		tle->resname = NULL;
+		tlist = lappend(tlist, tle);
+	}
+	foreach(lc, aggs)
+		tlist = lappend(tlist, makeTargetEntry(lfirst(lc), list_length(tlist) + 1, NULL, false));
+	bare->targetList = tlist;
+	bare->havingQual = NULL;
+	bare->sortClause = NIL;
+	bare->cteList = NIL;
+	/* the same wherever it is asked for */
+	PushOverrideSearchPath(&path);
+	text = pg_get_querydef(bare, true);
+	PopOverrideSearchPath();
+	/* a line of its own: what it reads does not matter */
+	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
+		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
+		{
+			*from = '\0';
+			break;
+		}
+	return text;
+}
+
 /* ---- the walk ---- */
 
 /*
@@ -411,6 +477,11 @@ keyed_prepare(Query *query, List *outer, Program *program)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
 				 errhint("Make several pipelines of it.")));
+	{
+		char	   *text = describe_groups(query);
+
+		program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, text);
+	}
 	exchange_slices(query);
 	add_marker(query, outer, program->nkeyed++);
 }

@@ -110,6 +110,7 @@ typedef struct ProgramSource
 typedef struct KeyedNode
 {
 	OperatorSpec *spec;			/* NULL: not there */
+	char	   *text;			/* what it groups by and aggregates */
 	FuncExpr   *held_for;		/* tumble() over its windows, see keyed_query.c; NULL: none */
 	bool		held_on_end;	/* ... over window_end */
 	OperatorRows *rows;			/* of the present transaction */

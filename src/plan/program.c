@@ -496,7 +496,10 @@ program_signature(Program *program)
 
 	initStringInfo(&text);
 	for (i = 0; i < program->nkeyed; i++)
+	{
+		appendStringInfo(&text, "%s\n", program->keyed[i].text);
 		operator_signature(program->keyed[i].spec, &text);
+	}
 	return text.data;
 }
 

@@ -78,6 +78,9 @@ typedef struct KeyedLauncher
 	int64		emit_us;		/* EMIT_EVERY */
 	int64		next_emit_us;
 	bool		unemitted;		/* rows have come since */
+	TimestampTz closed_until;	/* at the begin of the run */
+	bool		give_all;		/* the next epoch gives out all that are alive */
+	int64		shown_epoch;
 	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */
 } KeyedLauncher;
 
@@ -92,6 +95,8 @@ typedef struct Epoch
 	BarrierLog *logs;
 	CheckpointReason reason;
 	bool		emit_due;		/* EMIT_EVERY: it is time */
+	bool		give_all;		/* whatever the options say */
+	TimestampTz closed_until;	/* windows that end until then are given out for good */
 	int64		begun_us;
 	int64		align_us;
 	int64		cut_us;
@@ -99,7 +104,8 @@ typedef struct Epoch
 	int64		write_us;
 	int64		rows_in;
 	int64		bytes_in;
-	int64		late_rows;
+	int64		late_rows[STATE_MAX_OPERATORS];
+	int64		op_rows[STATE_MAX_OPERATORS];
 	int64		bad_rows;
 	uint64		rows_out;
 	List	   *bad_groups;		/* of BadGroup: see keyed_output.c */
@@ -134,6 +140,8 @@ extern void keyed_output_show(Epoch *epoch);
 
 /* what the partitions say now; DT_NOEND: all have reached their ends */
 extern TimestampTz keyed_present_watermark(void);
+/* a watermark up to this one whose windows can be put together in the memory that there is */
+extern TimestampTz keyed_cap_watermark(TimestampTz watermark);
 /* would this watermark give something out? */
 extern bool keyed_closes_something(TimestampTz watermark);
 /* all tasks stand: what the epoch gives out, and which panes are closed */

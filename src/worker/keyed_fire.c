@@ -24,6 +24,9 @@
 #include "miscadmin.h"
 #include "worker/keyed.h"
 
+/* of state_memory, for windows that end in one epoch */
+#define CAP_SHARE		8
+
 #define my_keyed		(my_launcher->keyed)
 
 /* ---- the watermark ---- */
@@ -133,53 +136,6 @@ keyed_closes_something(TimestampTz watermark)
 	return closes;
 }
 
-/* ---- what is given out ---- */
-
-static FireUnit *
-add_unit(FireSet *set, int64 end)
-{
-	OperatorSpec *spec = set->spec;
-	FireUnit   *unit = palloc0(sizeof(FireUnit));
-
-	if (spec->window != OPERATOR_NO_WINDOW)
-	{
-		unit->window_start = window_instant(&spec->scale, operator_window_begin(spec, end));
-		unit->window_end = window_instant(&spec->scale, end);
-	}
-	set->units = lappend(set->units, unit);
-	return unit;
-}
-
-typedef enum Giving
-{
-	GIVE_NOTHING,
-	GIVE_CHANGES,				/* of this epoch */
-	GIVE_SINCE,					/* changes since the last time */
-	GIVE_ALL
-} Giving;
-
-/* What of the window that ends there?  It was alive until now. */
-static Giving
-giving(const OperatorSpec *spec, TimestampTz closing, const Epoch *epoch)
-{
-	bool		ends = operator_is_late(spec, closing, epoch->watermark);
-
-	switch (my_keyed->emit)
-	{
-		case EMIT_CHANGES:
-			return GIVE_CHANGES;
-		case EMIT_EVERY:
-			return ends || epoch->emit_due ? GIVE_SINCE : GIVE_NOTHING;
-		default:
-			break;
-	}
-	if (my_launcher->row->late != LATE_UPDATE)
-		return ends ? GIVE_ALL : GIVE_NOTHING;
-	if (my_keyed->barrier->watermark != WATERMARK_NONE && closing <= my_keyed->barrier->watermark)
-		return GIVE_CHANGES;
-	return closing <= epoch->watermark ? GIVE_ALL : GIVE_NOTHING;
-}
-
 static int
 compare_int64(const void *a, const void *b)
 {
@@ -223,6 +179,110 @@ living_windows(const OperatorSpec *spec, StatePane **panes, int n, int *nends)
 			ends[unique++] = ends[i];
 	*nends = unique;
 	return ends;
+}
+
+/*
+ * Windows of slices are put together before any of them is written.  After a
+ * long silence or in a backlog many end at once: then they come in several
+ * epochs, so that they take no more than a part of the memory allowed.
+ */
+TimestampTz
+keyed_cap_watermark(TimestampTz watermark)
+{
+	TimestampTz cap = watermark;
+	int64		allowed = (int64) (my_keyed->area->root->limit / CAP_SHARE);
+	int			op;
+
+	if (watermark == WATERMARK_NONE)
+		return watermark;
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int64	   *ends;
+		int64		bytes = 0;
+		int			n;
+		int			nends;
+		int			i,
+					k,
+					g;
+
+		if (spec->window != OPERATOR_HOP && spec->window != OPERATOR_CUMULATE)
+			continue;
+		panes = state_panes(my_keyed->area, op, &n);
+		ends = living_windows(spec, panes, n, &nends);
+		for (i = 0; i < nends; i++)
+		{
+			TimestampTz closing = operator_closing(spec, ends[i]);
+
+			if (!operator_is_late(spec, closing, cap))
+				break;
+			for (k = 0; k < n; k++)
+				for (g = 0; g < STATE_GROUPS; g++)
+					if (panes[k]->id >= operator_window_begin(spec, ends[i]) && panes[k]->id < ends[i])
+						bytes += state_chunk_bytes(&panes[k]->chunk[g]);
+			/* one at least */
+			if (bytes > allowed && i > 0)
+			{
+				cap = operator_closing(spec, ends[i - 1]) + spec->allowed_lateness;
+				break;
+			}
+		}
+		pfree(ends);
+		pfree(panes);
+	}
+	return Max(cap, my_keyed->barrier->watermark);
+}
+
+/* ---- what is given out ---- */
+
+static FireUnit *
+add_unit(FireSet *set, int64 end)
+{
+	OperatorSpec *spec = set->spec;
+	FireUnit   *unit = palloc0(sizeof(FireUnit));
+
+	if (spec->window != OPERATOR_NO_WINDOW)
+	{
+		unit->window_start = window_instant(&spec->scale, operator_window_begin(spec, end));
+		unit->window_end = window_instant(&spec->scale, end);
+	}
+	set->units = lappend(set->units, unit);
+	return unit;
+}
+
+typedef enum Giving
+{
+	GIVE_NOTHING,
+	GIVE_CHANGES,				/* of this epoch */
+	GIVE_SINCE,					/* changes since the last time */
+	GIVE_ALL
+} Giving;
+
+/* What of the window that ends there?  It was alive until now. */
+static Giving
+giving(const OperatorSpec *spec, TimestampTz closing, const Epoch *epoch)
+{
+	bool		ends = operator_is_late(spec, closing, epoch->watermark);
+
+	if (epoch->give_all && (my_keyed->emit != EMIT_FINAL && my_keyed->emit != EMIT_DEFAULT))
+		return GIVE_ALL;
+	if (epoch->give_all && my_launcher->row->late == LATE_UPDATE && closing <= epoch->watermark)
+		return GIVE_ALL;
+	switch (my_keyed->emit)
+	{
+		case EMIT_CHANGES:
+			return GIVE_CHANGES;
+		case EMIT_EVERY:
+			return ends || epoch->emit_due ? GIVE_SINCE : GIVE_NOTHING;
+		default:
+			break;
+	}
+	if (my_launcher->row->late != LATE_UPDATE)
+		return ends ? GIVE_ALL : GIVE_NOTHING;
+	if (my_keyed->barrier->watermark != WATERMARK_NONE && closing <= my_keyed->barrier->watermark)
+		return GIVE_CHANGES;
+	return closing <= epoch->watermark ? GIVE_ALL : GIVE_NOTHING;
 }
 
 static void
@@ -270,6 +330,11 @@ keyed_choose_output(Epoch *epoch)
 	Program    *program = my_launcher->program;
 	int			op;
 
+	epoch->give_all = my_keyed->give_all;
+	my_keyed->give_all = false;
+	epoch->closed_until = DT_NOBEGIN;
+	if (epoch->watermark != DT_NOEND && epoch->watermark != WATERMARK_NONE)
+		epoch->closed_until = epoch->watermark - my_launcher->row->allowed_lateness;
 	epoch->emit_due = my_keyed->emit == EMIT_EVERY &&
 		(monotonic_us() >= my_keyed->next_emit_us || epoch->watermark == DT_NOEND);
 	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));
@@ -286,6 +351,8 @@ keyed_choose_output(Epoch *epoch)
 		panes = state_panes(my_keyed->area, op, &n);
 		if (spec->window != OPERATOR_NO_WINDOW)
 			give_out(set, epoch, panes, n);
+		else if (epoch->give_all && n > 0)
+			add_unit(set, 0)->merged = fire_merge(spec, my_keyed->area, panes, n, false, 0);
 		else if (epoch->emit_due && n > 0)
 			add_unit(set, 0)->merged = fire_merge(spec, my_keyed->area, panes, n, true, my_keyed->last_emit);
 		for (i = 0; i < n && spec->window != OPERATOR_NO_WINDOW; i++)
@@ -297,7 +364,7 @@ keyed_choose_output(Epoch *epoch)
 			panes[i]->closed = true;
 			/* a run that ends has closed what it has given out, not time itself */
 			if (epoch->watermark == DT_NOEND)
-				epoch->saved_watermark = Max(epoch->saved_watermark, end + spec->allowed_lateness);
+				epoch->closed_until = Max(epoch->closed_until, end);
 		}
 		pfree(panes);
 	}
@@ -315,7 +382,8 @@ keyed_add_changes(Epoch *epoch)
 	int			op;
 	int			t;
 
-	if (my_keyed->emit == EMIT_EVERY)
+	/* they are given out with all others, or when it is time */
+	if (my_keyed->emit == EMIT_EVERY || epoch->give_all)
 		return;
 	for (op = 0; op < my_launcher->program->nkeyed; op++)
 	{

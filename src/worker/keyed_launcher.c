@@ -70,6 +70,7 @@ keyed_specs(Program *program)
 	{
 		specs[i] = program->keyed[i].spec;
 		specs[i]->allowed_lateness = my_launcher->row->allowed_lateness;
+		specs[i]->closed_until = my_keyed->closed_until;
 	}
 	return specs;
 }
@@ -83,13 +84,14 @@ check_signature(void)
 
 	catalog_pipeline_lock(my_launcher->row->name);
 	row = worker_load_pipeline(CurrentMemoryContext);
-	if (row->state_signature != NULL && strcmp(row->state_signature, signature) != 0)
+	if (row->state_signature != NULL && strcmp(row->state_signature, signature) != 0 &&
+		catalog_segments_exist(row->name))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("saved state of pipeline \"%s\" was made by another query", row->name),
 				 errdetail("It was made by:\n%sThe query now is:\n%s", row->state_signature, signature),
 				 errhint("Give it the old query back, or drop the pipeline and create it anew.")));
-	if (row->state_signature == NULL)
+	if (row->state_signature == NULL || strcmp(row->state_signature, signature) != 0)
 	{
 		row->state_signature = signature;
 		catalog_pipeline_update(row);
@@ -122,6 +124,9 @@ prepare(int ntasks)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("pipeline \"%s\" has %d positions where one is expected", my_launcher->row->name, list_length(rows))));
 	keyed->position = linitial(rows);
+	keyed->closed_until = keyed->position->closed_until;
+	keyed->last_emit = (uint32) keyed->position->emitted_epoch;
+	keyed->give_all = my_launcher->row->give_all;
 	FAULT_POINT("keyed-before-recovery");
 	saved_load(keyed->saved, keyed->area, my_launcher->row->name, keyed_specs(program), keyed->position->stream_watermark);
 	checkpoint_commit();
@@ -144,6 +149,9 @@ prepare(int ntasks)
 		part->record = p->record;
 		part->finished = p->stop_offset >= 0 && p->next_offset >= p->stop_offset;
 	}
+	keyed->barrier->closed_until = keyed->closed_until;
+	/* what a run before has not given out */
+	keyed->unemitted = saved_entries_bytes(keyed->area) > 0;
 	before_shmem_exit(on_exit_abandon, (Datum) 0);
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	my_slot()->state_handle = state_area_handle(keyed->area);
@@ -276,9 +284,14 @@ take_over(Epoch *epoch)
 		task->nreplaced = 0;
 		epoch->rows_in += task->rows_in;
 		epoch->bytes_in += task->bytes_in;
-		epoch->late_rows += task->late_rows;
 		epoch->bad_rows += task->bad_rows;
-		task->rows_in = task->bytes_in = task->late_rows = task->bad_rows = 0;
+		for (op = 0; op < my_launcher->program->nkeyed; op++)
+		{
+			epoch->late_rows[op] += task->late_rows[op];
+			epoch->op_rows[op] += task->op_rows[op];
+			task->late_rows[op] = task->op_rows[op] = 0;
+		}
+		task->rows_in = task->bytes_in = task->bad_rows = 0;
 		epoch->cuts[t] = task->cut;
 		epoch->logs[t] = task->log;
 		memset(&task->cut, 0, sizeof(BarrierLog));
@@ -306,6 +319,20 @@ take_over(Epoch *epoch)
 }
 
 /* ---- the commit ---- */
+
+/* The options' change is answered: the pipeline's row says so no more. */
+static void
+all_given(void)
+{
+	PipelineRow *row;
+
+	catalog_pipeline_lock(my_launcher->row->name);
+	row = catalog_pipeline_get(my_launcher->row->name, true);
+	if (row == NULL || row->version != my_launcher->version || !row->give_all)
+		return;
+	row->give_all = false;
+	catalog_pipeline_update(row);
+}
 
 static void
 write_epoch(Epoch *epoch)
@@ -337,6 +364,11 @@ write_epoch(Epoch *epoch)
 	FAULT_POINT("keyed-before-commit");
 	my_keyed->position->epoch = epoch->number;
 	my_keyed->position->stream_watermark = epoch->saved_watermark;
+	my_keyed->position->closed_until = Max(my_keyed->position->closed_until, epoch->closed_until);
+	if (my_keyed->emit == EMIT_EVERY)
+		my_keyed->position->emitted_epoch = epoch->emit_due ? epoch->number : my_keyed->position->emitted_epoch;
+	if (epoch->give_all)
+		all_given();
 	checkpoint_commit_position(my_keyed->position, my_keyed->was);
 	FAULT_POINT("keyed-committed");
 }
@@ -388,6 +420,8 @@ show_operators(void)
 		stat->rows_out = my_keyed->rows_out[op];
 		pfree(panes);
 	}
+	my_keyed->shown_epoch = my_keyed->barrier->epoch;
+	my_keyed->next_show_us = monotonic_us() + SHOW_US;
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	for (op = 0; op < program->nkeyed; op++)
 	{
@@ -435,14 +469,13 @@ show_epoch(Epoch *epoch, int64 commit_us)
 	stat->state_bytes = my_keyed->saved->last_bytes;
 	if (epoch->rows_in > 0)
 		slot->latency_us[slot->latency_count++ % SHMEM_LATENCIES] = (int32) Min(stat->duration_us, PG_INT32_MAX);
-	slot->late_rows += epoch->late_rows;
 	slot->bad_rows += epoch->bad_rows + list_length(epoch->bad_groups);
 	slot->stream_watermark = my_keyed->position->stream_watermark;
-	if (my_launcher->program->nkeyed > 0)
+	for (i = 0; i < my_launcher->program->nkeyed; i++)
 	{
-		slot->op[0].late_rows += epoch->late_rows;
-		for (i = 0; i < my_launcher->program->nkeyed; i++)
-			slot->op[i].rows_in += epoch->rows_in;
+		slot->late_rows += epoch->late_rows[i];
+		slot->op[i].late_rows += epoch->late_rows[i];
+		slot->op[i].rows_in += epoch->op_rows[i];
 	}
 	for (i = 0; i < my_keyed->position->nparts; i++)
 	{
@@ -592,6 +625,41 @@ commit_epoch(Epoch *epoch)
 	my_keyed->last_cost_us = epoch->align_us + epoch->cut_us + (my_keyed->last_commit_us - begun);
 }
 
+/*
+ * Windows are put together from slices by functions of the aggregates.  What
+ * they throw comes again: no group of its own can be blamed before it is there.
+ */
+static void
+choose_output(Epoch *epoch)
+{
+	ErrorData  *edata;
+	Reason		reason;
+
+	PG_TRY();
+	{
+		checkpoint_begin();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		MemoryContextSwitchTo(my_keyed->epoch_cxt);
+		keyed_choose_output(epoch);
+		PopActiveSnapshot();
+		checkpoint_commit();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(my_keyed->epoch_cxt);
+		edata = CopyErrorData();
+		if (worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		FlushErrorState();
+		checkpoint_abort();
+		state_abandon(my_keyed->area);
+		worker_reason_from_error(&reason, edata);
+		worker_fail_pipeline(&reason);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(my_keyed->epoch_cxt);
+}
+
 /* One epoch from its end to its commit; false: the run is over. */
 static bool
 checkpoint(CheckpointReason reason, bool last, int64 until_us)
@@ -623,16 +691,9 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	epoch.align_us = monotonic_us() - begun;
 
 	begun = monotonic_us();
-	epoch.watermark = keyed_present_watermark();
+	epoch.watermark = keyed_cap_watermark(keyed_present_watermark());
 	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
-	/* slices are put together by functions of the aggregates; nobody is waited for */
-	checkpoint_begin();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(my_keyed->epoch_cxt);
-	keyed_choose_output(&epoch);
-	PopActiveSnapshot();
-	checkpoint_commit();
-	MemoryContextSwitchTo(my_keyed->epoch_cxt);
+	choose_output(&epoch);
 	saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	FAULT_POINT("keyed-before-cut");
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
@@ -664,10 +725,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	if (epoch.watermark == DT_NOEND)
 		my_keyed->finished = true;
 	if (monotonic_us() >= my_keyed->next_show_us || last || my_keyed->finished)
-	{
 		show_operators();
-		my_keyed->next_show_us = monotonic_us() + SHOW_US;
-	}
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -744,8 +802,13 @@ keyed_launcher_step(void)
 		bool		due = my_keyed->emit == EMIT_EVERY && my_keyed->unemitted && now >= my_keyed->next_emit_us;
 
 		watermark = end ? DT_NOEND : keyed_present_watermark();
-		if (!end && !due && !keyed_closes_something(watermark))
+		if (!end && !due && !my_keyed->give_all && !keyed_closes_something(watermark))
+		{
+			/* the last numbers stay until others come */
+			if (my_keyed->shown_epoch != my_keyed->barrier->epoch && now >= my_keyed->next_show_us)
+				show_operators();
 			return QUIET_MS;
+		}
 		return checkpoint(end ? CHECKPOINT_STOP : CHECKPOINT_CAUGHT_UP, end, 0) ? -1 : QUIET_MS;
 	}
 	if (behind)

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "checkpoint/checkpoint.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -112,6 +113,7 @@ keyed_task_begin(void)
 		KeyedNode  *node = &my_task->program->keyed[i];
 
 		node->spec->allowed_lateness = my_task->row->allowed_lateness;
+		node->spec->closed_until = my_keyed->barrier->closed_until;
 		rows_watermark(node->rows, my_keyed->barrier->watermark);
 	}
 	resetStringInfo(&my_keyed->shipped);
@@ -130,19 +132,23 @@ static char *
 feed_row_json(const StreamFeed *feed, int row)
 {
 	Relation	rel = table_open(feed->relid, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
-	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
-	bool	   *isnull = palloc(sizeof(bool) * desc->natts);
+	TupleDesc	desc = CreateTemplateTupleDesc(bms_num_members(feed->needed));
+	Datum	   *values = palloc(sizeof(Datum) * Max(desc->natts, 1));
+	bool	   *isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
 	HeapTuple	tuple;
 	char	   *json;
-	int			i;
+	int			attno = -1;
+	int			n = 0;
 
-	for (i = 0; i < desc->natts; i++)
+	while ((attno = bms_next_member(feed->needed, attno)) >= 0)
 	{
-		isnull[i] = i >= feed->natts || !bms_is_member(i + 1, feed->needed) || feed->isnull[(Size) row * feed->natts + i];
-		if (!isnull[i])
-			values[i] = feed->values[(Size) row * feed->natts + i];
+		Size		at = (Size) row * feed->natts + attno - 1;
+
+		TupleDescCopyEntry(desc, n + 1, RelationGetDescr(rel), attno);
+		values[n] = feed->values[at];
+		isnull[n++] = feed->isnull[at];
 	}
+	desc = BlessTupleDesc(desc);
 	tuple = heap_form_tuple(desc, values, isnull);
 	json = TextDatumGetCString(DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(tuple, desc)));
 	table_close(rel, NoLock);
@@ -191,11 +197,10 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	}
 }
 
-static int64
+static void
 ship_late_rows(void)
 {
 	MemoryContext old = MemoryContextSwitchTo(my_task->transaction_cxt);
-	int64		n = 0;
 	int			i;
 
 	for (i = 0; i < my_task->program->nkeyed; i++)
@@ -203,7 +208,6 @@ ship_late_rows(void)
 		KeyedNode  *node = &my_task->program->keyed[i];
 		OperatorRow *row;
 
-		n += node->rows->nlate;
 		if (my_task->row->late == LATE_DROP)
 			continue;
 		for (row = node->rows->late_first; row != NULL; row = row->next)
@@ -213,7 +217,6 @@ ship_late_rows(void)
 		}
 	}
 	MemoryContextSwitchTo(old);
-	return n;
 }
 
 /* ---- applying ---- */
@@ -312,6 +315,10 @@ apply_failed(void)
 		/* memory that state_memory does not allow will not be there later either */
 		if (edata->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 		{
+			worker_reason_from_error(&reason, edata);
+			LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+			my_task->pipeline->last_error = reason;
+			LWLockRelease(shmem->lock);
 			ereport(LOG,
 					(errmsg("task %d of pipeline \"%s\" gives up the epoch: %s",
 							my_task->slot->task, my_task->pipeline->name, edata->message)));
@@ -417,12 +424,11 @@ void
 keyed_task_commit(CheckpointReason reason)
 {
 	Batch	   *batch = my_task->batch;
-	volatile int64 late;
 	bool		first;
 	int			i;
 
 	program_finish(my_task->program);
-	late = ship_late_rows();
+	ship_late_rows();
 	FAULT_POINT("keyed-before-read-commit");
 	checkpoint_commit();
 	my_task->in_transaction = false;
@@ -448,6 +454,11 @@ keyed_task_commit(CheckpointReason reason)
 			tp->committed_bad_run = tp->bad_run;
 			my_task->was[i] = tp->committed;
 		}
+		for (i = 0; i < my_task->program->nkeyed; i++)
+		{
+			my_keyed->mine->late_rows[i] += my_task->program->keyed[i].rows->nlate;
+			my_keyed->mine->op_rows[i] += my_task->program->keyed[i].rows->nrows;
+		}
 		program_reset(my_task->program);
 		keyed_task_abort();
 		keyed_task_publish();
@@ -455,7 +466,6 @@ keyed_task_commit(CheckpointReason reason)
 		my_keyed->mine->behind = batch->full;
 		my_keyed->mine->rows_in += my_task->rows_in;
 		my_keyed->mine->bytes_in += my_task->bytes;
-		my_keyed->mine->late_rows += late;
 		my_keyed->mine->bad_rows += my_task->bad_rows;
 		if (first)
 		{

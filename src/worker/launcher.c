@@ -220,7 +220,13 @@ load(void)
 	my_launcher->conf = stream_server_conf(my_launcher->server, GetUserId());
 	MemoryContextSwitchTo(old);
 	if (program->is_keyed)
+	{
+		int64		period;
+
+		/* constraints may have changed since it was created */
+		plan_check_emit(program, catalog_parse_emit(my_launcher->row->emit, &period), my_launcher->row->late);
 		my_launcher->program = program;
+	}
 	else
 		program_free(program);
 	checkpoint_commit();

@@ -342,6 +342,8 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	int64		epoch = 0;
 	int64		generation = 0;
 	TimestampTz watermark = DT_NOBEGIN;
+	TimestampTz closed_until = DT_NOBEGIN;
+	int64		emitted_epoch = 0;
 	PositionRow *rows;
 	int			next = 0;
 
@@ -363,6 +365,8 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		epoch = Max(epoch, o->epoch);
 		generation = Max(generation, o->generation);
 		watermark = Max(watermark, o->stream_watermark);
+		closed_until = Max(closed_until, o->closed_until);
+		emitted_epoch = Max(emitted_epoch, o->emitted_epoch);
 	}
 
 	ntasks = row->parallelism > 0 ? row->parallelism : streamproc_default_parallelism;
@@ -408,6 +412,8 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		r->epoch = epoch;
 		r->cluster_id = pstrdup(cluster_id);
 		r->stream_watermark = one_row ? watermark : DT_NOBEGIN;
+		r->closed_until = one_row ? closed_until : DT_NOBEGIN;
+		r->emitted_epoch = one_row ? emitted_epoch : 0;
 		catalog_position_insert(r);
 	}
 	foreach(lc, losses)

@@ -22,6 +22,8 @@ our %opt = (
 	broker => $ENV{BENCH_LATENCY_BROKER} // 60,
 	upserts => $ENV{BENCH_UPSERT_EVENTS} || 100_000,
 	errors => $ENV{BENCH_ERROR_EVENTS} || 1_000_000,
+	checkpoint_rate => $ENV{BENCH_CHECKPOINT_RATE} || 300_000,
+	checkpoint_seconds => $ENV{BENCH_CHECKPOINT_SECONDS} || 30,
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );

@@ -300,13 +300,143 @@ sub keyed_recovery {
 	return;
 }
 
+# ---------------------------------------------------------------- checkpoints
+
+sub set_min_commit_interval {
+	my ($value) = @_;
+	sql("ALTER SYSTEM SET streamproc.min_commit_interval = '$value'", 'SELECT pg_reload_conf()');
+	return;
+}
+
+# Looks at stat_checkpoint while the load runs: a hash of epochs, all those after $from.
+sub watch_checkpoints {
+	my ($name, $from, $until, $seen) = @_;
+	while (1) {
+		for (split /\n/, sql("SELECT epoch, align_ms + cut_ms, state_bytes, rows_in, extract(epoch FROM commit_time) * 1000, (SELECT segment_bytes FROM streamproc.stat_pipeline p WHERE p.pipeline = c.pipeline)
+			FROM streamproc.stat_checkpoint c WHERE pipeline = '$name' AND epoch > $from")) {
+			my ($epoch, $stop, $bytes, $rows, $commit, $segments) = split /\|/;
+			$seen->{$epoch} ||= {stop => $stop, bytes => $bytes, rows => $rows, commit => $commit, segments => $segments};
+		}
+		last if $until->();
+		sleep 0.7;
+	}
+	return;
+}
+
+sub percentile {
+	my ($share, @values) = @_;
+	my @sorted = sort { $a <=> $b } @values;
+	return $sorted[POSIX::ceil($share * @sorted) - 1];
+}
+
+sub sum { my $sum = 0; $sum += $_ for @_; return $sum; }
+
+# Running totals over 1 M keys whose results HAVING throws away.
+sub totals_pipeline {
+	my ($name, $interval) = @_;
+	sql("CREATE TABLE sink_$name (auction bigint PRIMARY KEY, n bigint, total numeric)",
+		"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO sink_$name SELECT auction, count(*), sum(price) FROM totals GROUP BY auction HAVING count(*) < 0
+			ON CONFLICT (auction) DO UPDATE SET n = EXCLUDED.n, total = EXCLUDED.total\$\$, checkpoint_interval => '$interval', parallelism => 2, state_memory => '1GB')",
+		"SELECT streamproc.wait_until_caught_up('$name', '300 s')");
+	return;
+}
+
+sub end_pipeline {
+	my ($name) = @_;
+	sql("SELECT streamproc.stop_pipeline('$name')", "SELECT streamproc.wait_until_stopped('$name', '60 s')", "SELECT streamproc.drop_pipeline('$name')", "DROP TABLE sink_$name");
+	return;
+}
+
+sub taken { my ($name) = @_; return sql("SELECT sum(next_offset) FROM streamproc.stat_partition WHERE pipeline = '$name'"); }
+sub last_epoch { my ($name) = @_; return sql("SELECT epoch FROM streamproc.stat_pipeline WHERE pipeline = '$name'"); }
+
+sub keyed_checkpoints {
+	my $rate = $opt{checkpoint_rate};
+	say_line("\n", bid_topic('totals', count => $million, keys => $million, cycle => undef));
+	bid_table('totals', 'totals', '0');
+	my %run;
+	# least time between commits, checkpoint_interval; seconds: of load, of which the first 3 do not count
+	my @runs = (['default', '2ms', '1 s', $opt{checkpoint_seconds}], ['1 s', '1s', '1 s', $opt{checkpoint_seconds}], ['60 s', '10s', '60 s', 2 * $opt{checkpoint_seconds}]);
+	my $state;
+	for my $run (@runs) {
+		my ($label, $least, $interval, $seconds) = @$run;
+		set_min_commit_interval('2ms');
+		totals_pipeline('totals', $interval);
+		# each key was written once, in one epoch
+		$state //= sql("SELECT segment_bytes FROM streamproc.stat_pipeline WHERE pipeline = 'totals'");
+		set_min_commit_interval($least);
+		my $load = background_load('totals', '--count', 0, '--rate', $rate, '--keys', $million, '--seed', 2);
+		sleep 3;
+		my %seen;
+		my ($from, $wal, $cpu, $rows, $begin) = (last_epoch('totals'), sql('SELECT pg_current_wal_insert_lsn()'), server_cpu(), taken('totals'), time);
+		my $epoch = 0;
+		watch_checkpoints('totals', $from, sub {
+			# up to a commit, so that what was taken is committed as well
+			return time - $begin > $seconds && ($label ne '60 s' || last_epoch('totals') > ($epoch ||= last_epoch('totals'))); }, \%seen);
+		my $figures = $run{$label} = {wall => time - $begin, cpu => server_cpu() - $cpu, rows => taken('totals') - $rows,
+			wal => sql("SELECT pg_current_wal_insert_lsn() - '$wal'"), epochs => scalar keys %seen};
+		$figures->{stop} = [map { $_->{stop} } values %seen];
+		$figures->{bytes} = sum(map { $_->{bytes} } values %seen);
+		$figures->{segments} = (sort { $b <=> $a } map { $_->{segments} } values %seen)[0];
+		# distinct keys among so many events that take them at random
+		$figures->{changed} = sum(map { $million * (1 - exp(-$_->{rows} / $million)) } values %seen);
+		end_load($load);
+		if ($label eq 'default') {
+			# nothing lost under all that
+			sql("SELECT streamproc.wait_until_caught_up('totals', '60 s')");
+		}
+		end_pipeline('totals');
+	}
+	printf "\nCheckpoints: running totals of 1 M keys, all changing, output discarded, parallelism 2, %d events/s; state %.1f MB saved\n", $rate, $state / 1e6;
+	printf "%-36s %9s %9s %6s %-7s %9s %7s %9s %10s %12s %9s\n", 'checkpoint_interval', 'stop p50', 'stop p99', 'bar', '', 'events/s', 'epochs', 'CPU us', 'WAL MB/s', 'B/changed', 'segments';
+	for my $run (@runs) {
+		my $r = $run{$run->[0]};
+		my $p99 = percentile(0.99, @{$r->{stop}});
+		my $bar = $run->[0] ne '60 s';
+		printf "%-36s %9.1f %9.1f %6s %-7s %9.0f %7d %9.3f %10.1f %12.1f %9.2f\n", $run->[0] eq 'default' ? '1 s (a commit where caught up)' : $run->[0] eq '1 s' ? '1 s, min_commit_interval 1 s' : '60 s, min_commit_interval 10 s',
+			median(@{$r->{stop}}), $p99, $bar ? 50 : '-', $bar ? bar("stop p99 ($run->[0]), ms", $p99, '<=', 50) : '', $r->{rows} / $r->{wall}, $r->{epochs}, $r->{cpu} / $r->{rows} * 1e6,
+			$r->{wal} / $r->{wall} / 1e6, $r->{bytes} / $r->{changed}, $r->{segments} / $state;
+	}
+	my $more = ($run{'1 s'}{cpu} / $run{'1 s'}{rows}) / ($run{'60 s'}{cpu} / $run{'60 s'}{rows});
+	printf "%-36s %9s %9.2f %6s %-7s\n", '  CPU of 1 s / 60 s', '', $more, 1.4, bar('CPU of an event, checkpoints each second against each minute', $more, '<=', 1.4);
+	my $entry = $state / $million;
+	my $wal = $run{'1 s'}{wal} / ($run{'1 s'}{changed} * $entry);
+	printf "%-36s %9s %9.2f %6s %-7s (%.1f bytes an entry)\n", '  WAL / bytes of the changed entries', '', $wal, '1.40', bar('WAL against the bytes of changed entries', $wal, '<=', 1.4), $entry;
+
+	# 1 % of the keys changes in each
+	set_min_commit_interval('2ms');
+	totals_pipeline('totals', '1 s');
+	set_min_commit_interval('250ms');
+	my $from = last_epoch('totals');
+	my %seen;
+	my $load = background_load('totals', '--count', 0, '--rate', 50_000, '--keys', $million / 100, '--cycle');
+	my $deadline = time + 120;
+	watch_checkpoints('totals', $from, sub { return keys %seen >= 102 || time > $deadline }, \%seen);
+	end_load($load);
+	end_pipeline('totals');
+	set_min_commit_interval('2ms');
+	my @all = map { $seen{$_} } sort { $a <=> $b } keys %seen;
+	shift @all;
+	my $changed = sum(map { $_->{rows} < $million / 100 ? $_->{rows} : $million / 100 } @all) / @all;
+	my $bytes = sum(map { $_->{bytes} } @all) / @all;
+	my $share = $bytes / $state * 100;
+	# as if each had changed just 1 %
+	my $each = $share * $million / 100 / $changed;
+	my $log = (sort { $b <=> $a } map { $_->{segments} } @all)[0] / $state;
+	printf "1 %% of the keys changes: %d checkpoints, %.0f keys changed in each (mean)\n", scalar @all, $changed;
+	printf "%-36s %9s %9.2f %6s %-7s\n", '  bytes of a checkpoint, % of state', '', $each, 2, bar('bytes of a checkpoint, % of the state', $each, '<=', 2);
+	printf "%-36s %9s %9.2f %6s %-7s\n", '  largest sum of segments / state', '', $log, 2.2, bar('sum of segments against the state', $log, '<=', 2.2);
+	drop_topic('totals');
+	return;
+}
+
 # ---------------------------------------------------------------- all of it
 
 sub keyed {
 	keyed_speed() if $wanted{speed};
 	keyed_memory() if $wanted{memory};
 	keyed_recovery() if $wanted{recovery};
-	keyed_checkpoints() if $wanted{checkpoints} && defined &keyed_checkpoints;
+	keyed_checkpoints() if $wanted{checkpoints};
 	drop_topic('million', 'million', 'million_numeric') if sql("SELECT count(*) FROM pg_class WHERE relname = 'million'");
 	return;
 }

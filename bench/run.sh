@@ -13,6 +13,8 @@
 #   BENCH_LATENCY_BROKER (60)      seconds of load before the first run: a broker just started still compiles itself
 #   BENCH_KEYED (speed memory checkpoints recovery)  what of the keyed part
 #   BENCH_CASES ()                 cases of the speed of the keyed part, empty: all
+#   BENCH_CHECKPOINT_RATE (300000)  events a second of the checkpoints of the keyed part
+#   BENCH_CHECKPOINT_SECONDS (30)
 #   BENCH_UPSERT_EVENTS (100000)
 #   BENCH_ERROR_EVENTS (1000000)
 #   BENCH_LOCALE (C.UTF-8)         locale of the cluster: comparing text costs more or less

@@ -55,22 +55,20 @@ BEGIN
 		format(side, pipeline), format(side, batch), names) USING tolerances;
 END $$;
 
--- Waits until some pipelines together have committed this share of their input.  Those that are in the middle then, and
--- the pid of a worker of one of them.
+-- Waits until this share of those pipelines that have not stopped is in the middle: has committed something, not all.  Those
+-- that are there then, and the pid of a worker of one of them.
 CREATE FUNCTION oracle.wait_middle(names text[], share float8, role text, pick float8, OUT middle text[], OUT pid int) LANGUAGE plpgsql AS $$
 DECLARE
-	until timestamptz := clock_timestamp() + '20 s'; done float8; over boolean;
+	until timestamptz := clock_timestamp() + '20 s'; going bigint;
 BEGIN
 	LOOP
-		SELECT sum(next_offset)::float8 / nullif(sum(stop_offset), 0) INTO done FROM streamproc.position WHERE pipeline = ANY (names);
-		SELECT bool_and(state IN ('stopped', 'failed')) INTO over FROM streamproc.stat_pipeline WHERE pipeline = ANY (names);
-		EXIT WHEN done >= share OR over OR clock_timestamp() > until;
+		SELECT array_agg(s.pipeline ORDER BY s.pipeline) FILTER (WHERE p.done > 0 AND p.done < p.total), count(*) INTO middle, going
+		FROM streamproc.stat_pipeline s LEFT JOIN (SELECT pipeline, sum(next_offset) AS done, sum(stop_offset) AS total
+			FROM streamproc.position GROUP BY pipeline) p USING (pipeline)
+		WHERE s.pipeline = ANY (names) AND s.state NOT IN ('stopped', 'failed');
+		EXIT WHEN cardinality(middle) >= share * going OR going = 0 OR clock_timestamp() > until;
 		PERFORM pg_sleep(0.002);
 	END LOOP;
-	SELECT array_agg(x.pipeline ORDER BY x.pipeline) INTO middle FROM (
-		SELECT p.pipeline FROM streamproc.position p JOIN streamproc.stat_pipeline s USING (pipeline)
-		WHERE p.pipeline = ANY (names) AND s.state NOT IN ('stopped', 'failed')
-		GROUP BY p.pipeline HAVING sum(p.next_offset) > 0 AND sum(p.next_offset) < sum(p.stop_offset)) x;
 	SELECT w.pid INTO pid FROM (
 		SELECT k.pid, row_number() OVER (ORDER BY k.pid) AS i, count(*) OVER () AS n FROM streamproc.stat_worker k
 		WHERE k.pipeline = ANY (middle) AND k.role = wait_middle.role AND k.pid IS NOT NULL) w
@@ -100,7 +98,7 @@ sub _setup
 	my $s = $self->session;
 	$s->must("CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address');
 		CREATE SERVER slow FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address', message_max_bytes '12000',
-			fetch_message_max_bytes '12000', fetch_max_bytes '12000', fetch_wait_max_ms '20');
+			fetch_message_max_bytes '6000', fetch_max_bytes '12000', fetch_wait_max_ms '20');
 		CREATE SCHEMA stream; CREATE SCHEMA slow; CREATE SCHEMA batch;");
 	$s->must("SET search_path = public; $data->{setup}");
 	$s->must($tools);
@@ -136,7 +134,7 @@ sub _produce
 {
 	my ($self, $topic, $messages) = @_;
 	my $kafka = $self->{kafka};
-	Streamproc::Kafka::_run(join('', map { Streamproc::Kafka::_line($_) } @$messages), $kafka->tool_path, 'produce', $kafka->address, $topic, '-X', 'batch.num.messages=40',
+	Streamproc::Kafka::_run(join('', map { Streamproc::Kafka::_line($_) } @$messages), $kafka->tool_path, 'produce', $kafka->address, $topic, '-X', 'batch.num.messages=15',
 		'-X', 'enable.idempotence=true');
 	return;
 }

@@ -91,7 +91,7 @@ sub strike
 {
 	my ($kind, @queries) = @_;
 	my $s = $oracle->session;
-	my ($share, $pick) = (0.05 + rand(0.7), rand());
+	my ($share, $pick) = (0.3 + rand(0.5), rand());
 	my $names = join(', ', map { "'$_->{name}'" } @queries);
 	my $role = $kind eq 'launcher' ? 'launcher' : 'task';
 	my ($middle, $pid) = split /\|/, $s->must("SELECT middle, pid FROM oracle.wait_middle(ARRAY[$names], $share, '$role', $pick)");
@@ -175,7 +175,7 @@ sub round
 	my @running;
 	for my $q (@queries)
 	{
-		if (!eval { $oracle->prepare($q) unless $q->{must_refuse}; 1 })
+		if (!eval { if (!$q->{must_refuse}) { $oracle->prepare($q); $oracle->run_batch($q) if $kind } 1 })
 		{
 			my $why = "$@";
 			$q->{prepared} = 0;
@@ -184,10 +184,9 @@ sub round
 			diag($why);
 			next;
 		}
-		$oracle->run_batch($q) if $kind && !$q->{must_refuse};
 		$oracle->make_sinks($q, $kind ? 'slow' : 'stream');
 		my $p = $parallelism // (1, 2, 4)[ int(rand(3)) ];
-		my %options = (parallelism => $p, checkpoint_interval => $kind ? '10 ms' : '100 ms');
+		my %options = (parallelism => $p, $kind ? (checkpoint_interval => '10 ms', active => 'false') : ());
 		$runs++;
 		my $error = $oracle->create($q, %options);
 		die $error if $error && $error =~ /connection lost/;
@@ -204,7 +203,21 @@ sub round
 		$oracle->drop($q);
 	}
 	return unless @running;
-	if (!$kind) { $oracle->run_batch($_->[0]) for @running }
+	if (!$kind)
+	{
+		for (@running)
+		{
+			my $q = $_->[0];
+			next if eval { $oracle->run_batch($q); 1 };
+			die $@ if $@ =~ /connection lost/;
+			fail("$q->{name}: the query is no good");
+			diag("$@");
+		}
+	}
+	else
+	{
+		$oracle->session->must(join('; ', map { "SELECT streamproc.start_pipeline('$_->[0]{name}')" } @running));
+	}
 	my %middle = $kind ? strike($kind, map { $_->[0] } @running) : ();
 	for (@running)
 	{

@@ -190,7 +190,7 @@ return (
 	{	name => 'same_aggregate_twice',
 		catches => 'PostgreSQL computes equal aggregates once, and shares states of those with equal arguments (avg, sum, count)',
 		per_card => q{sum(t.amount) AS a, sum(t.amount) + 1 AS b, avg(t.amount) AS c, count(t.amount) AS d, stddev(t.amount) AS e, variance(t.amount) AS f,
-			sum(t.n) - sum(t.n) AS g, min(t.n) + max(t.n) AS h} },
+			sum(t.n) - sum(t.n) AS g, min(t.n)::bigint + max(t.n) AS h} },
 	{	name => 'argument_expressions',
 		catches => 'arguments that are expressions: CASE, casts, functions, volatile order of evaluation',
 		per_card => q{sum(CASE WHEN t.flag THEN t.amount ELSE -t.amount END) AS a, max(upper(t.city) || t.n) AS b, sum(length(t.note)) AS c,

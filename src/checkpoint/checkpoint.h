@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/catalog.h"
+#include "checkpoint/barrier.h"
 
 /* in commit.c */
 extern void checkpoint_begin(void);

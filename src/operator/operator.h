@@ -20,7 +20,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/primnodes.h"
 #include "state/state.h"
-#include "time/window.h"
+#include "time/time.h"
 
 /* columns of a row of the row query */
 #define OPERATOR_MAX_COLUMNS	64

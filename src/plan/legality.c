@@ -39,13 +39,6 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-typedef struct CheckContext
-{
-	const char *text;			/* NULL: positions are not ours to show */
-	Oid			view;			/* whose text is walked: locations are places in it, not in ours */
-	StatementInfo *info;
-	List	   *sinks;			/* of all statements; known when reads are checked */
-} CheckContext;
 
 static bool contains_stream_query(Query *query, List *outer);
 static bool contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer);
@@ -68,11 +61,8 @@ set_position(CheckContext *cxt, int location)
 	return internalerrquery(cxt->text);
 }
 
-static void
-refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
-
-static void
-refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...)
+void
+legality_refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...)
 {
 	char		message[512];
 	va_list		args;
@@ -89,8 +79,8 @@ refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...)
 
 /* ---- where are topics? ---- */
 
-static bool
-relation_is_stream(Oid relid)
+bool
+legality_is_topic(Oid relid)
 {
 	return get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE && stream_is_source(relid);
 }
@@ -106,7 +96,7 @@ inherits_stream(RangeTblEntry *rte)
 		return false;
 	children = find_all_inheritors(rte->relid, AccessShareLock, NULL);
 	foreach(lc, children)
-		if (lfirst_oid(lc) != rte->relid && relation_is_stream(lfirst_oid(lc)))
+		if (lfirst_oid(lc) != rte->relid && legality_is_topic(lfirst_oid(lc)))
 			return true;
 	return false;
 }
@@ -192,7 +182,7 @@ contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer)
 		case RTE_RELATION:
 			if (rte->relkind == RELKIND_VIEW)
 				return contains_stream_query(view_query(rte->relid), NIL);
-			return relation_is_stream(rte->relid) || inherits_stream(rte);
+			return legality_is_topic(rte->relid) || inherits_stream(rte);
 		case RTE_SUBQUERY:
 			return contains_stream_query(rte->subquery, lcons(query, outer));
 		case RTE_CTE:
@@ -257,8 +247,8 @@ rte_name(RangeTblEntry *rte)
 	return rte->eref ? rte->eref->aliasname : "subquery";
 }
 
-static bool
-first_agg_location(Node *node, int *location)
+bool
+legality_first_aggregate(Node *node, int *location)
 {
 	if (node == NULL)
 		return false;
@@ -272,7 +262,7 @@ first_agg_location(Node *node, int *location)
 		*location = ((GroupingFunc *) node)->location;
 		return true;
 	}
-	return expression_tree_walker(node, first_agg_location, location);
+	return expression_tree_walker(node, legality_first_aggregate, location);
 }
 
 static bool
@@ -304,8 +294,8 @@ query_location(Query *query)
 	return -1;
 }
 
-static int
-sort_clause_location(Query *query, List *clauses)
+int
+legality_clause_location(Query *query, List *clauses)
 {
 	ListCell   *lc;
 
@@ -346,13 +336,13 @@ check_stream_rte(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *oute
 				check_query(view_query(rte->relid), &inner, NIL, false);
 			}
 			else if (inherits_stream(rte))
-				refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+				legality_refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
 					   "Name the foreign table of the topic itself.",
 					   "table \"%s\" has a topic among its children", rte_name(rte));
 			else
 				cxt->info->sources = list_append_unique_oid(cxt->info->sources, rte->relid);
 			if (rte->tablesample)
-				refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+				legality_refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
 					   "Filter by a hash of a column instead.",
 					   "TABLESAMPLE of a topic is not supported");
 			break;
@@ -392,7 +382,7 @@ check_jointree(Node *node, Query *query, CheckContext *cxt, List *outer)
 			if (check_jointree(lfirst(lc), query, cxt, outer))
 			{
 				if (found)
-					refuse(cxt, query_location(query),
+					legality_refuse(cxt, query_location(query),
 						   "Write each stream into a table of its own, or join the stream with a table.",
 						   "joining a topic with a topic is not supported");
 				found = true;
@@ -410,19 +400,19 @@ check_jointree(Node *node, Query *query, CheckContext *cxt, List *outer)
 		if (location < 0)
 			location = query_location(query);
 		if (left && right)
-			refuse(cxt, location,
+			legality_refuse(cxt, location,
 				   "Write each stream into a table of its own, or join the stream with a table.",
 				   "joining a topic with a topic is not supported");
 		if (join->jointype == JOIN_FULL && (left || right))
-			refuse(cxt, location,
+			legality_refuse(cxt, location,
 				   "Use LEFT JOIN with the topic on the left side.",
 				   "FULL JOIN with a topic is not supported");
 		if (right && join->jointype == JOIN_LEFT)
-			refuse(cxt, location,
+			legality_refuse(cxt, location,
 				   "Put the topic on the left side: FROM topic LEFT JOIN table.",
 				   "a topic on the nullable side of LEFT JOIN is not supported");
 		if (left && join->jointype == JOIN_RIGHT)
-			refuse(cxt, location,
+			legality_refuse(cxt, location,
 				   "Put the table on the left side: FROM table RIGHT JOIN topic, or use LEFT JOIN.",
 				   "a topic on the nullable side of RIGHT JOIN is not supported");
 		return left || right;
@@ -439,7 +429,7 @@ check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
 		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
 
 		if (!contains_stream_rte(rte, query, outer))
-			refuse(cxt, rte->subquery ? query_location(rte->subquery) : -1,
+			legality_refuse(cxt, rte->subquery ? query_location(rte->subquery) : -1,
 				   "Insert the rows of the table once, outside the pipeline.",
 				   "a branch of UNION ALL does not read a topic");
 		check_stream_rte(rte, query, cxt, outer);
@@ -450,7 +440,7 @@ check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
 		SetOperationStmt *op = castNode(SetOperationStmt, node);
 
 		if (op->op != SETOP_UNION || !op->all)
-			refuse(cxt, query_location(query), "Use UNION ALL.",
+			legality_refuse(cxt, query_location(query), "Use UNION ALL.",
 				   "%s over a topic is not supported",
 				   op->op == SETOP_UNION ? "UNION" : op->op == SETOP_INTERSECT ? "INTERSECT" : "EXCEPT");
 		check_setop(op->larg, query, cxt, outer);
@@ -473,25 +463,25 @@ check_sink(Oid relid, Oid named, CheckContext *cxt)
 			break;
 		case RELKIND_FOREIGN_TABLE:
 			if (stream_is_source(relid))
-				refuse(cxt, location, "Insert into a table.",
+				legality_refuse(cxt, location, "Insert into a table.",
 					   "writing into topic \"%s\" from a pipeline is not supported", name);
-			refuse(cxt, location, "Insert into a local table: results and positions are committed together.",
+			legality_refuse(cxt, location, "Insert into a local table: results and positions are committed together.",
 				   "foreign table \"%s\" cannot be the target of a pipeline", name);
 		case RELKIND_VIEW:
-			refuse(cxt, location, "Insert into the view's table.",
+			legality_refuse(cxt, location, "Insert into the view's table.",
 				   "view \"%s\" cannot be the target of a pipeline", name);
 		default:
-			refuse(cxt, location, "Insert into a table.",
+			legality_refuse(cxt, location, "Insert into a table.",
 				   "\"%s\" cannot be the target of a pipeline", name);
 	}
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		refuse(cxt, location, "Use an ordinary table: workers do not see a session's temporary tables.",
+		legality_refuse(cxt, location, "Use an ordinary table: workers do not see a session's temporary tables.",
 			   "temporary table \"%s\" cannot be the target of a pipeline", name);
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		refuse(cxt, location, "Use ALTER TABLE ... SET LOGGED, and the pipeline option synchronous_commit => false for speed.",
+		legality_refuse(cxt, location, "Use ALTER TABLE ... SET LOGGED, and the pipeline option synchronous_commit => false for speed.",
 			   "unlogged table \"%s\" cannot be the target of a pipeline: a crash empties it, and the positions stay", name);
 	if (rel->rd_rules != NULL)
-		refuse(cxt, location, "Use triggers, or several statements in the pipeline.",
+		legality_refuse(cxt, location, "Use triggers, or several statements in the pipeline.",
 			   "table \"%s\" has rules and cannot be the target of a pipeline", name);
 	if (relid == named && rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 	{
@@ -544,219 +534,6 @@ command_name(Query *query)
 	}
 }
 
-/* ---- groups ---- */
-
-static bool is_event_time(Node *node, Query *query, List *outer);
-
-/* Is this column of the query's result the event time of its topic, unmodified? */
-static bool
-column_is_event_time(Query *query, AttrNumber column, List *outer)
-{
-	TargetEntry *tle = get_tle_by_resno(query->targetList, column);
-	ListCell   *lc;
-
-	check_stack_depth();
-	if (query->setOperations == NULL)
-		return tle != NULL && is_event_time((Node *) tle->expr, query, outer);
-	foreach(lc, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst(lc);
-
-		if (rte->rtekind == RTE_SUBQUERY && !column_is_event_time(rte->subquery, column, lcons(query, outer)))
-			return false;
-	}
-	return true;
-}
-
-static bool
-is_event_time(Node *node, Query *query, List *outer)
-{
-	Var		   *var = (Var *) node;
-	RangeTblEntry *rte;
-	Query	   *home;
-	List	   *home_outer;
-	CommonTableExpr *cte;
-
-	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
-		return false;
-	rte = rt_fetch(var->varno, query->rtable);
-	switch (rte->rtekind)
-	{
-		case RTE_RELATION:
-			if (rte->relkind == RELKIND_VIEW)
-				return column_is_event_time(view_query(rte->relid), var->varattno, NIL);
-			return relation_is_stream(rte->relid) && stream_source_load(rte->relid)->event_time == var->varattno;
-		case RTE_SUBQUERY:
-			return column_is_event_time(rte->subquery, var->varattno, lcons(query, outer));
-		case RTE_JOIN:
-			return is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
-		case RTE_CTE:
-			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
-			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, lcons(home, home_outer));
-		default:
-			return false;
-	}
-}
-
-FuncExpr *
-legality_window_of_group(Node *node, Query *query)
-{
-	RangeTblEntry *rte;
-	FuncExpr   *call = (FuncExpr *) node;
-
-	if (IsA(node, FuncExpr) && window_function(call->funcid) >= FUNCTION_TUMBLE_START)
-		return call;
-	if (!IsA(node, Var) || ((Var *) node)->varlevelsup != 0)
-		return NULL;
-	rte = rt_fetch(((Var *) node)->varno, query->rtable);
-	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
-		return NULL;
-	call = (FuncExpr *) ((RangeTblFunction *) linitial(rte->functions))->funcexpr;
-	return IsA(call, FuncExpr) && window_function(call->funcid) != WINDOW_FUNCTION_NONE ? call : NULL;
-}
-
-/* Is there a query below, in FROM, that puts rows of a topic into groups? */
-static bool
-rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
-{
-	Query	   *home;
-	List	   *home_outer;
-	CommonTableExpr *cte;
-	Query	   *sub;
-
-	if (!contains_stream_rte(rte, query, outer))
-		return false;
-	switch (rte->rtekind)
-	{
-		case RTE_RELATION:
-			if (rte->relkind != RELKIND_VIEW)
-				return false;
-			sub = view_query(rte->relid);
-			outer = NIL;
-			break;
-		case RTE_SUBQUERY:
-			sub = rte->subquery;
-			outer = lcons(query, outer);
-			break;
-		case RTE_CTE:
-			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
-			if (cte == NULL)
-				return false;
-			sub = castNode(Query, cte->ctequery);
-			outer = lcons(home, home_outer);
-			break;
-		default:
-			return false;
-	}
-	return legality_is_grouped(sub) || legality_is_over_groups(sub, outer);
-}
-
-bool
-legality_is_over_groups(Query *query, List *outer)
-{
-	ListCell   *lc;
-
-	check_stack_depth();
-	foreach(lc, query->rtable)
-		if (foreach_current_index(lc) + 1 != query->resultRelation && rte_has_groups(lfirst(lc), query, outer))
-			return true;
-	return false;
-}
-
-/* Is it a border of the windows that the query below groups by? */
-static bool
-is_border_below(Node *node, Query *query, List *outer, bool *on_end)
-{
-	Origin		origin = legality_origin(node, query, outer);
-	FuncExpr   *call;
-	WindowFunction function;
-
-	if (origin.grouped == NULL || origin.tle->ressortgroupref == 0)
-		return false;
-	call = legality_window_of_group((Node *) origin.tle->expr, origin.grouped);
-	if (call == NULL)
-		return false;
-	function = window_function(call->funcid);
-	*on_end = IsA(origin.tle->expr, Var) ? ((Var *) origin.tle->expr)->varattno == 2 : function == FUNCTION_TUMBLE_END;
-	/* windows of cumulate() that begin together end at different times */
-	return *on_end || (function != FUNCTION_CUMULATE && function != FUNCTION_CUMULATE_START);
-}
-
-FuncExpr *
-legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end)
-{
-	FuncExpr   *over = NULL;
-	ListCell   *lc;
-
-	*by_windows = false;
-	if (query->groupingSets != NIL)
-		return NULL;
-	foreach(lc, query->groupClause)
-	{
-		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
-		FuncExpr   *call = legality_window_of_group(expr, query);
-		bool		end;
-
-		if (is_border_below(expr, query, outer, &end))
-			*by_windows = true;
-		if (call == NULL || !is_border_below(linitial(window_arguments(call)), query, outer, &end))
-			continue;
-		if (window_function(call->funcid) != FUNCTION_TUMBLE)
-			return NULL;
-		over = call;
-		*on_end = end;
-	}
-	return *by_windows ? NULL : over;
-}
-
-/* A query that puts rows of the topic into groups. */
-static void
-check_grouped(Query *query, CheckContext *cxt, List *outer)
-{
-	FuncExpr   *window = NULL;
-	ListCell   *lc;
-	int			location = sort_clause_location(query, query->groupClause);
-
-	if (query->hasAggs && query->groupClause == NIL)
-		(void) query_tree_walker(query, first_agg_location, &location,
-								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
-	if (legality_is_over_groups(query, outer))
-	{
-		bool		by_windows;
-		bool		on_end;
-
-		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
-			refuse(cxt, location,
-				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
-				   "aggregation over groups of a topic is only supported over their windows");
-		cxt->info->grouped = cxt->info->nested = true;
-		return;
-	}
-	foreach(lc, query->groupClause)
-	{
-		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
-		FuncExpr   *call = legality_window_of_group(expr, query);
-		Node	   *at;
-
-		if (call == NULL)
-			continue;
-		window = call;
-		at = linitial(window_arguments(call));
-		if (!is_event_time(at, query, outer))
-			refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
-				   "Give it the column of the foreign table that option event_time names, as it is.",
-				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
-	}
-	if (window == NULL && query->groupingSets != NIL)
-		refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",
-			   "GROUPING SETS, ROLLUP and CUBE without a window are not supported over a topic");
-	if (window == NULL)
-		cxt->info->unwindowed = true;
-	cxt->info->grouped = true;
-	if (query->havingQual != NULL)
-		cxt->info->having = true;
-}
-
 /*
  * A query that holds the topic.  "outer": queries around it.
  */
@@ -772,7 +549,7 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	if (query->commandType == CMD_INSERT)
 		check_insert(query, cxt, top);
 	else if (query->commandType != CMD_SELECT)
-		refuse(cxt, query_location(query),
+		legality_refuse(cxt, query_location(query),
 			   "Write INSERT INTO ... SELECT ..., with ON CONFLICT DO UPDATE to change rows.",
 			   "%s that reads a topic is not supported", command_name(query));
 
@@ -786,48 +563,48 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 		if (!contains_stream_query(sub, around))
 		{
 			if (sub->commandType != CMD_SELECT)
-				refuse(cxt, cte->location,
+				legality_refuse(cxt, cte->location,
 					   "A statement of a pipeline runs once per batch; what does not depend on the topic belongs outside.",
 					   "%s in WITH that does not read the topic is not supported", command_name(sub));
 			continue;
 		}
 		if (cte->cterecursive)
-			refuse(cxt, cte->location,
+			legality_refuse(cxt, cte->location,
 				   "A recursion over a table may be joined with the topic.",
 				   "WITH RECURSIVE over a topic is not supported");
 		check_query(sub, cxt, around, false);
 	}
 
 	if (legality_is_grouped(query))
-		check_grouped(query, cxt, outer);
+		legality_check_groups(query, cxt, outer);
 	if (query->distinctClause != NIL)
-		refuse(cxt, sort_clause_location(query, query->distinctClause),
+		legality_refuse(cxt, legality_clause_location(query, query->distinctClause),
 			   "Use a unique index on the target and ON CONFLICT DO NOTHING.",
 			   "DISTINCT over a topic is not supported");
 	if (query->hasWindowFuncs)
 	{
 		(void) query_tree_walker(query, first_window_location, &location,
 								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
-		refuse(cxt, location >= 0 ? location : query_location(query),
+		legality_refuse(cxt, location >= 0 ? location : query_location(query),
 			   "Write the rows into a table and use the window function there.",
 			   "window functions over a topic are not supported");
 	}
 	if (query->limitCount != NULL || query->limitOffset != NULL)
-		refuse(cxt, exprLocation(query->limitCount ? query->limitCount : query->limitOffset),
+		legality_refuse(cxt, exprLocation(query->limitCount ? query->limitCount : query->limitOffset),
 			   "A pipeline has no end: filter with WHERE, or set start and stop.",
 			   "LIMIT and OFFSET over a topic are not supported");
 	if (query->rowMarks != NIL)
-		refuse(cxt, query_location(query), "Remove FOR UPDATE or FOR SHARE.",
+		legality_refuse(cxt, query_location(query), "Remove FOR UPDATE or FOR SHARE.",
 			   "row locks in a query over a topic are not supported");
 	if (query->sortClause != NIL)
-		refuse(cxt, sort_clause_location(query, query->sortClause),
+		legality_refuse(cxt, legality_clause_location(query, query->sortClause),
 			   "Sort when you read the target.",
 			   "ORDER BY over a topic is not supported");
 	/* a set-returning function makes several rows of one: still row-wise */
 
 	location = sublink_with_stream(query, outer);
 	if (location != -2)
-		refuse(cxt, location, "Read the topic in FROM.",
+		legality_refuse(cxt, location, "Read the topic in FROM.",
 			   "a subquery over a topic in an expression (IN, EXISTS, scalar subquery) is not supported");
 
 	if (query->setOperations != NULL)
@@ -846,7 +623,7 @@ function_walker(Oid funcid, void *context)
 	char		volatility = func_volatile(funcid);
 
 	if (isAnyTempNamespace(get_func_namespace(funcid)))
-		refuse(cxt, -1, "Make the function in another schema: workers do not see a session's temporary objects.",
+		legality_refuse(cxt, -1, "Make the function in another schema: workers do not see a session's temporary objects.",
 			   "temporary function %s() cannot be used in a pipeline", get_func_name(funcid));
 
 	if (volatility == PROVOLATILE_VOLATILE)
@@ -905,7 +682,7 @@ check_system_columns(RangeTblEntry *rte, CheckContext *cxt)
 	for (attnum = FirstLowInvalidHeapAttributeNumber + 1; attnum < 0; attnum++)
 		if (attnum != TableOidAttributeNumber &&
 			bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, rte->selectedCols))
-			refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+			legality_refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
 				   "Use columns of the foreign table with the options kafka 'partition' and kafka 'offset'.",
 				   "system column \"%s\" of topic \"%s\" cannot be used",
 				   NameStr(SystemAttributeDefinition(attnum)->attname), rte_name(rte));
@@ -918,7 +695,7 @@ use_walker(Node *node, CheckContext *cxt)
 		return false;
 	check_functions_in_node(node, function_walker, cxt);
 	if (IsA(node, RowExpr) && isAnyTempNamespace(type_namespace(((RowExpr *) node)->row_typeid)))
-		refuse(cxt, ((RowExpr *) node)->location,
+		legality_refuse(cxt, ((RowExpr *) node)->location,
 			   "Make the type in another schema: workers do not see a session's temporary objects.",
 			   "temporary type %s cannot be used in a pipeline", format_type_be(((RowExpr *) node)->row_typeid));
 	if (IsA(node, Query))
@@ -934,18 +711,18 @@ use_walker(Node *node, CheckContext *cxt)
 			if (rte->rtekind != RTE_RELATION)
 				continue;
 			if (get_rel_persistence(rte->relid) == RELPERSISTENCE_TEMP)
-				refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+				legality_refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
 					   "Use an ordinary table: workers do not see a session's temporary tables.",
 					   "temporary table \"%s\" cannot be used in a pipeline", get_rel_name(rte->relid));
 			if (!target && !(query->onConflict && foreach_current_index(lc) + 1 == query->onConflict->exclRelIndex))
 			{
 				if (reads_sink(rte, cxt))
-					refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
+					legality_refuse(cxt, text_relation_location(cxt->text, rte->relid, true),
 						   "Use ON CONFLICT DO UPDATE to combine new rows with stored ones.",
 						   "table \"%s\" is both read and written by the pipeline", get_rel_name(rte->relid));
-				if (rte->relkind != RELKIND_VIEW && !relation_is_stream(rte->relid))
+				if (rte->relkind != RELKIND_VIEW && !legality_is_topic(rte->relid))
 					cxt->info->lookups = cxt->info->stable_only = true;
-				if (relation_is_stream(rte->relid))
+				if (legality_is_topic(rte->relid))
 					check_system_columns(rte, cxt);
 			}
 			if (rte->relkind == RELKIND_VIEW && !target)
@@ -974,17 +751,17 @@ check_statement(Query *query, const char *text)
 	cxt.info->deterministic = true;
 
 	if (query->commandType != CMD_INSERT)
-		refuse(&cxt, query->stmt_location,
+		legality_refuse(&cxt, query->stmt_location,
 			   query->commandType == CMD_SELECT ?
 			   "Write INSERT INTO table SELECT ...: a pipeline writes its results somewhere." :
 			   "Write INSERT INTO ... SELECT ..., with ON CONFLICT DO UPDATE to change rows.",
 			   "a pipeline is made of INSERT statements, not of %s", command_name(query));
 	if (query->returningList != NIL)
-		refuse(&cxt, exprLocation((Node *) linitial_node(TargetEntry, query->returningList)->expr),
+		legality_refuse(&cxt, exprLocation((Node *) linitial_node(TargetEntry, query->returningList)->expr),
 			   "Use WITH x AS (INSERT ... RETURNING ...) INSERT ... to use the rows.",
 			   "RETURNING at the top of a pipeline's statement has no reader");
 	if (!contains_stream_query(query, NIL))
-		refuse(&cxt, query->stmt_location,
+		legality_refuse(&cxt, query->stmt_location,
 			   "Read a foreign table of a server of the wrapper streamproc_kafka.",
 			   "the statement reads no topic");
 	check_query(query, &cxt, NIL, true);
@@ -1000,7 +777,7 @@ check_statement(Query *query, const char *text)
 				contains_stream_rte(lfirst(lc), query, NIL))
 				from_stream = true;
 		if (!from_stream)
-			refuse(&cxt, query->stmt_location,
+			legality_refuse(&cxt, query->stmt_location,
 				   "The INSERT at the top must select from the topic, or from a WITH query over it.",
 				   "the statement reads the topic only in WITH");
 	}
@@ -1023,10 +800,10 @@ check_kinds(List *queries, List *infos, CheckContext *cxt)
 		StatementInfo *info = lfirst(lc);
 
 		if (info->grouped != first->grouped)
-			refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
+			legality_refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
 				   "a pipeline of statements with and without GROUP BY is not supported");
 		if (info->grouped && info->windowed != first->windowed)
-			refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
+			legality_refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
 				   "a pipeline of statements with and without windows is not supported");
 	}
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * legality.h
- *	  Where topics stand in a Query: between legality.c and keyed.c.
+ *	  Where topics and groups stand in a Query: between legality*.c, conflict.c
+ *	  and keyed*.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +12,22 @@
 #include "postgres.h"
 
 #include "nodes/parsenodes.h"
+#include "plan/plan.h"
 
+/* What a check has found so far; its errors show their place. */
+typedef struct CheckContext
+{
+	const char *text;			/* NULL: positions are not ours to show */
+	Oid			view;			/* whose text is walked: locations are places in it, not in ours */
+	StatementInfo *info;
+	List	   *sinks;			/* of all statements; known when reads are checked */
+} CheckContext;
+
+/* throws feature_not_supported; location: in the text of the pipeline, -1: none */
+extern void legality_refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
+extern bool legality_is_topic(Oid relid);
+extern bool legality_first_aggregate(Node *node, int *location);
+extern int	legality_clause_location(Query *query, List *clauses);
 /* does the FROM item read a topic?  "outer" are the queries around, innermost first */
 extern bool legality_rte_reads_topic(RangeTblEntry *rte, Query *query, List *outer);
 /* the WITH query that an RTE_CTE names, with the query that it stands in */
@@ -31,6 +47,12 @@ extern FuncExpr *legality_window_of_group(Node *node, Query *query);
 extern bool legality_is_over_groups(Query *query, List *outer);
 /* that tumble(), NULL: by the windows themselves; *on_end: over window_end */
 extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end);
+
+
+/* ---- legality_group.c ---- */
+
+/* a query that puts rows of the topic into groups */
+extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
 /* ---- conflict.c ---- */
 

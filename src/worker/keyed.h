@@ -15,7 +15,7 @@
 
 #include "postgres.h"
 
-#include "checkpoint/barrier.h"
+#include "checkpoint/checkpoint.h"
 #include "worker/launcher.h"
 #include "worker/task.h"
 

@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * legality_group.c
+ *	  Which groups of a topic's rows a pipeline can keep, judged on the Query.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "plan/keyed.h"
+#include "plan/legality.h"
+#include "plan/parse.h"
+#include "utils/lsyscache.h"
+
+static bool is_event_time(Node *node, Query *query, List *outer);
+
+/* Is this column of the query's result the event time of its topic, unmodified? */
+static bool
+column_is_event_time(Query *query, AttrNumber column, List *outer)
+{
+	TargetEntry *tle = get_tle_by_resno(query->targetList, column);
+	ListCell   *lc;
+
+	check_stack_depth();
+	if (query->setOperations == NULL)
+		return tle != NULL && is_event_time((Node *) tle->expr, query, outer);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_SUBQUERY && !column_is_event_time(rte->subquery, column, lcons(query, outer)))
+			return false;
+	}
+	return true;
+}
+
+static bool
+is_event_time(Node *node, Query *query, List *outer)
+{
+	Var		   *var = (Var *) node;
+	RangeTblEntry *rte;
+	Query	   *home;
+	List	   *home_outer;
+	CommonTableExpr *cte;
+
+	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+		return false;
+	rte = rt_fetch(var->varno, query->rtable);
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			if (rte->relkind == RELKIND_VIEW)
+				return column_is_event_time(view_query(rte->relid), var->varattno, NIL);
+			return legality_is_topic(rte->relid) && stream_source_load(rte->relid)->event_time == var->varattno;
+		case RTE_SUBQUERY:
+			return column_is_event_time(rte->subquery, var->varattno, lcons(query, outer));
+		case RTE_JOIN:
+			return is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
+		case RTE_CTE:
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, lcons(home, home_outer));
+		default:
+			return false;
+	}
+}
+
+FuncExpr *
+legality_window_of_group(Node *node, Query *query)
+{
+	RangeTblEntry *rte;
+	FuncExpr   *call = (FuncExpr *) node;
+
+	if (IsA(node, FuncExpr) && window_function(call->funcid) >= FUNCTION_TUMBLE_START)
+		return call;
+	if (!IsA(node, Var) || ((Var *) node)->varlevelsup != 0)
+		return NULL;
+	rte = rt_fetch(((Var *) node)->varno, query->rtable);
+	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
+		return NULL;
+	call = (FuncExpr *) ((RangeTblFunction *) linitial(rte->functions))->funcexpr;
+	return IsA(call, FuncExpr) && window_function(call->funcid) != WINDOW_FUNCTION_NONE ? call : NULL;
+}
+
+/* Is there a query below, in FROM, that puts rows of a topic into groups? */
+static bool
+rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
+{
+	Query	   *home;
+	List	   *home_outer;
+	CommonTableExpr *cte;
+	Query	   *sub;
+
+	if (!legality_rte_reads_topic(rte, query, outer))
+		return false;
+	switch (rte->rtekind)
+	{
+		case RTE_RELATION:
+			if (rte->relkind != RELKIND_VIEW)
+				return false;
+			sub = view_query(rte->relid);
+			outer = NIL;
+			break;
+		case RTE_SUBQUERY:
+			sub = rte->subquery;
+			outer = lcons(query, outer);
+			break;
+		case RTE_CTE:
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			if (cte == NULL)
+				return false;
+			sub = castNode(Query, cte->ctequery);
+			outer = lcons(home, home_outer);
+			break;
+		default:
+			return false;
+	}
+	return legality_is_grouped(sub) || legality_is_over_groups(sub, outer);
+}
+
+bool
+legality_is_over_groups(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+		if (foreach_current_index(lc) + 1 != query->resultRelation && rte_has_groups(lfirst(lc), query, outer))
+			return true;
+	return false;
+}
+
+/* Is it a border of the windows that the query below groups by? */
+static bool
+is_border_below(Node *node, Query *query, List *outer, bool *on_end)
+{
+	Origin		origin = legality_origin(node, query, outer);
+	FuncExpr   *call;
+	WindowFunction function;
+
+	if (origin.grouped == NULL || origin.tle->ressortgroupref == 0)
+		return false;
+	call = legality_window_of_group((Node *) origin.tle->expr, origin.grouped);
+	if (call == NULL)
+		return false;
+	function = window_function(call->funcid);
+	*on_end = IsA(origin.tle->expr, Var) ? ((Var *) origin.tle->expr)->varattno == 2 : function == FUNCTION_TUMBLE_END;
+	/* windows of cumulate() that begin together end at different times */
+	return *on_end || (function != FUNCTION_CUMULATE && function != FUNCTION_CUMULATE_START);
+}
+
+FuncExpr *
+legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end)
+{
+	FuncExpr   *over = NULL;
+	ListCell   *lc;
+
+	*by_windows = false;
+	if (query->groupingSets != NIL)
+		return NULL;
+	foreach(lc, query->groupClause)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+		FuncExpr   *call = legality_window_of_group(expr, query);
+		bool		end;
+
+		if (is_border_below(expr, query, outer, &end))
+			*by_windows = true;
+		if (call == NULL || !is_border_below(linitial(window_arguments(call)), query, outer, &end))
+			continue;
+		if (window_function(call->funcid) != FUNCTION_TUMBLE)
+			return NULL;
+		over = call;
+		*on_end = end;
+	}
+	return *by_windows ? NULL : over;
+}
+
+/* A query that puts rows of the topic into groups. */
+void
+legality_check_groups(Query *query, CheckContext *cxt, List *outer)
+{
+	FuncExpr   *window = NULL;
+	ListCell   *lc;
+	int			location = legality_clause_location(query, query->groupClause);
+
+	if (query->hasAggs && query->groupClause == NIL)
+		(void) query_tree_walker(query, legality_first_aggregate, &location,
+								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
+	if (legality_is_over_groups(query, outer))
+	{
+		bool		by_windows;
+		bool		on_end;
+
+		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
+			legality_refuse(cxt, location,
+				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
+				   "aggregation over groups of a topic is only supported over their windows");
+		cxt->info->grouped = cxt->info->nested = true;
+		return;
+	}
+	foreach(lc, query->groupClause)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+		FuncExpr   *call = legality_window_of_group(expr, query);
+		Node	   *at;
+
+		if (call == NULL)
+			continue;
+		window = call;
+		at = linitial(window_arguments(call));
+		if (!is_event_time(at, query, outer))
+			legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
+				   "Give it the column of the foreign table that option event_time names, as it is.",
+				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
+	}
+	if (window == NULL && query->groupingSets != NIL)
+		legality_refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",
+			   "GROUPING SETS, ROLLUP and CUBE without a window are not supported over a topic");
+	if (window == NULL)
+		cxt->info->unwindowed = true;
+	cxt->info->grouped = true;
+	if (query->havingQual != NULL)
+		cxt->info->having = true;
+}

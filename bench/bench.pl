@@ -24,6 +24,8 @@ our %opt = (
 	errors => $ENV{BENCH_ERROR_EVENTS} || 1_000_000,
 	checkpoint_rate => $ENV{BENCH_CHECKPOINT_RATE} || 300_000,
 	checkpoint_seconds => $ENV{BENCH_CHECKPOINT_SECONDS} || 30,
+	soak_seconds => $ENV{BENCH_SOAK_SECONDS} || 1200,
+	soak_rate => $ENV{BENCH_SOAK_RATE} || 100_000,
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );
@@ -541,12 +543,15 @@ require "$tree/bench/keyed.pl";
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";
+	# a soak's topic is cut while it grows
+	$ENV{STREAMPROC_BROKER_CONFIG} = 'log.retention.check.interval.ms=5000' if $part{soak};
 	$address = run("$tree/test/kafka/broker.sh", 'start', $broker);
 	run("$tree/test/kafka/broker.sh", 'topic', $broker, 'tx', $partitions) if $part{speed};
 	say_line(processors(), ', Linux ', (POSIX::uname())[2]);
 	start_postgres();
 	speed() if $part{speed};
 	keyed() if $part{keyed};
+	soak() if $part{soak};
 	latency() if $part{latency};
 	upsert() if $part{upsert};
 	errors() if $part{errors};

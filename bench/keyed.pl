@@ -279,9 +279,13 @@ sub keyed_recovery {
 			}
 			else {
 				kill 'KILL', $postmaster;
-				# its children notice
-				sleep 1;
-				run("$bin/pg_ctl", '-D', "$work/data", '-l', "$work/postgres.log", '-w', '-s', '-t', '120', 'start');
+				# its children notice; it does not start before the last one is gone
+				my $started = 0;
+				for (1 .. 30) {
+					sleep 1;
+					last if $started = system("$bin/pg_ctl -D $work/data -l $work/postgres.log -w -s -t 120 start 2>/dev/null >/dev/null") == 0;
+				}
+				fail("the server does not start again, see $work/postgres.log") unless $started;
 				read_postmaster();
 			}
 			my ($ready, $count, $took);

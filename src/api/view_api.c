@@ -606,7 +606,10 @@ streamproc_stat_checkpoint(PG_FUNCTION_ARGS)
 			CheckpointStat *c = &copy->checkpoint[k % SHMEM_CHECKPOINTS];
 
 			put_name(&row, copy->name);
-			put(&row, Int32GetDatum(c->task));
+			if (c->task >= 0)
+				put(&row, Int32GetDatum(c->task));
+			else
+				put_null(&row);	/* of all tasks together */
 			put(&row, Int64GetDatum(c->epoch));
 			put_text(&row, checkpoint_reasons[c->reason]);
 			put_time(&row, c->at);

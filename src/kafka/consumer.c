@@ -763,6 +763,12 @@ consumer_stats(void *arg, const char *json, size_t len)
 	}
 }
 
+int64
+kafka_consumer_heard_us(KafkaConsumer *consumer)
+{
+	return consumer->handle->down_since_us == 0 ? consumer->responses_us : 0;
+}
+
 bool
 kafka_consumer_connected(KafkaConsumer *consumer, KafkaError *err)
 {

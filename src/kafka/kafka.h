@@ -194,6 +194,8 @@ extern bool kafka_message_headers(const KafkaMessage *message, StringInfo out);
  * down for half a second, and none had to be refused.  When false, err tells why
  * ("connection refused", "authentication failed ...").
  */
+/* monotonic: up to when it is known that brokers answer, to within statistics' interval; 0: none is up */
+extern int64 kafka_consumer_heard_us(KafkaConsumer *consumer);
 extern bool kafka_consumer_connected(KafkaConsumer *consumer, KafkaError *err);
 /* a missing topic reported by the library since the last call */
 extern bool kafka_consumer_topic_missing(KafkaConsumer *consumer);

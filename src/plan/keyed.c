@@ -469,7 +469,8 @@ window_argument(FuncExpr *call, int n, const char *name)
 	if (!IsA(arg, Const))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"%s\" of a window in a pipeline must be a constant", name)));
+				 errmsg("argument \"%s\" of a window in a pipeline must be a constant", name),
+				 errhint("Write it as a literal, such as '1 min'.")));
 	return (Const *) arg;
 }
 

@@ -180,6 +180,24 @@ legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end)
 	return *by_windows ? NULL : over;
 }
 
+/* Size, zone and origin are part of the operator. */
+static void
+check_window_constants(FuncExpr *call, CheckContext *cxt, int location)
+{
+	List	   *args = window_arguments(call);
+	ListCell   *lc;
+
+	for_each_from(lc, args, 1)
+	{
+		Node	   *value = eval_const_expressions(NULL, copyObject(lfirst(lc)));
+
+		if (!IsA(value, Const))
+			legality_refuse(cxt, exprLocation(lfirst(lc)) >= 0 ? exprLocation(lfirst(lc)) : location,
+							"Write it as a literal, such as '1 min'.",
+							"an argument of %s() that is not a constant is not supported in a pipeline", get_func_name(call->funcid));
+	}
+}
+
 /* A query that puts rows of the topic into groups. */
 void
 legality_check_groups(Query *query, CheckContext *cxt, List *outer)
@@ -212,6 +230,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (call == NULL)
 			continue;
 		window = call;
+		check_window_constants(call, cxt, location);
 		at = linitial(window_arguments(call));
 		if (!is_event_time(at, query, outer))
 			legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,

@@ -140,6 +140,7 @@ typedef struct Program
 	int64		upsert_most;	/* most rows of one key in the last flush */
 	int64		unchecked;		/* messages run whose deferred constraints are not checked */
 	double		checks_per_message; /* of deferred constraints */
+	bool		rows_only;		/* in a task of a keyed program: what is only written is not locked */
 	bool		is_keyed;		/* statements run by program_fire(), their row queries by program_run() */
 	int			nkeyed;
 	KeyedNode	keyed[STATE_MAX_OPERATORS];	/* by number of the operator */

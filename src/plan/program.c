@@ -513,7 +513,8 @@ program_lock(Program *program)
 	if (!program->valid)
 		return false;
 	forboth(lr, program->lock_relids, lm, program->lock_modes)
-		LockRelationOid(lfirst_oid(lr), lfirst_int(lm));
+		if (!program->rows_only || lfirst_int(lm) < RowExclusiveLock)
+			LockRelationOid(lfirst_oid(lr), lfirst_int(lm));
 	return program->valid;
 }
 

@@ -50,6 +50,8 @@ extern void keyed_task_meet(void);
 extern void keyed_task_hold(void);
 /* what the barrier and the launcher see of the task's partitions */
 extern void keyed_task_publish(void);
+/* waits until what was applied is committed; before the pipeline fails at what comes next */
+extern void keyed_task_settle(void);
 /* leaves in order: the run is not abandoned */
 extern void keyed_task_leave(void);
 

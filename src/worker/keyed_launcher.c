@@ -370,7 +370,6 @@ write_epoch(Epoch *epoch)
 	if (epoch->give_all)
 		all_given();
 	checkpoint_commit_position(my_keyed->position, my_keyed->was);
-	FAULT_POINT("keyed-committed");
 }
 
 static void
@@ -580,6 +579,7 @@ commit_epoch(Epoch *epoch)
 		PG_END_TRY();
 		MemoryContextSwitchTo(my_keyed->epoch_cxt);
 	}
+	FAULT_POINT("keyed-committed");
 	if (my_keyed->failures > 0)
 		worker_set_state(WORKER_RUNNING, NULL);
 	my_keyed->failures = 0;

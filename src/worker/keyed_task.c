@@ -36,6 +36,8 @@
 
 #define my_keyed		(my_task->keyed)
 
+static void meet(void);
+
 static void
 wake_launcher(void)
 {
@@ -75,6 +77,7 @@ keyed_task_attach(PositionRow *whole)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("pipeline \"%s\" has no state to work on", slot->name)));
+	my_task->program->rows_only = true;
 	keyed->area = state_area_attach(handle, root);
 	keyed->barrier = barrier_attach(keyed->area);
 	keyed->mine = &keyed->barrier->task[my_task->slot->task];
@@ -490,6 +493,35 @@ keyed_task_commit(CheckpointReason reason)
 	my_task->bad_rows = 0;
 	my_task->last_commit_us = monotonic_us();
 	my_task->failures = 0;
+}
+
+/* ---- before the pipeline fails ---- */
+
+/*
+ * What this task has applied is right, and stands before the message at which
+ * the pipeline is to fail: it is committed with what the others have.
+ */
+void
+keyed_task_settle(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int64		until = monotonic_us() + (int64) streamproc_stop_timeout * 1000;
+	int64		epoch = barrier->epoch;
+
+	if (my_task->in_transaction)
+		task_abort();
+	batch_release(my_task->batch);
+	if (my_keyed->mine->begun_us == 0)
+		my_keyed->mine->begun_us = monotonic_us();
+	wake_launcher();
+	while (!state_abandoned(my_keyed->area) && !worker_stop_requested() && monotonic_us() < until &&
+		   (barrier->epoch == epoch || barrier->committing))
+	{
+		if (barrier->phase != BARRIER_RUN && my_keyed->mine->arrived < barrier->epoch)
+			meet();
+		else
+			worker_wait(5);
+	}
 }
 
 /* ---- skew ---- */

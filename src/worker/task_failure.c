@@ -12,6 +12,7 @@
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "worker/keyed.h"
 #include "worker/task.h"
 
 /* Takes an error out of the error state; for use in PG_CATCH. */
@@ -103,6 +104,14 @@ count_bad_row(void)
 	LWLockRelease(shmem->lock);
 }
 
+/* What stands before the message is committed: of a keyed pipeline by the launcher. */
+static void
+settle(void)
+{
+	if (my_task->keyed != NULL)
+		keyed_task_settle();
+}
+
 /* The pipeline stops before this message: it is to blame, or nobody is, but it strikes there. */
 void
 task_fail_at(int i, const ErrorData *edata)
@@ -122,6 +131,7 @@ task_fail_at(int i, const ErrorData *edata)
 	reason.hint[0] = '\0';		/* the command that goes on says more than the error's */
 	if (worker_error_of_row(edata))
 		count_bad_row();
+	settle();
 	worker_fail_pipeline(&reason);
 }
 
@@ -130,6 +140,7 @@ task_fail_at_bad_message(void)
 {
 	if (my_task->batch->bad_of_row)
 		count_bad_row();
+	settle();
 	worker_fail_pipeline(&my_task->batch->bad_reason);
 }
 
@@ -150,6 +161,7 @@ task_fail_at_limit(void)
 	strlcpy(reason.topic, letter->topic, SHMEM_TOPIC_LEN);
 	reason.partition = letter->partition;
 	reason.offset = letter->offset;
+	settle();
 	worker_fail_pipeline(&reason);
 }
 

@@ -13,12 +13,17 @@
 #include "utils/timestamp.h"
 #include "worker/task.h"
 
+/* Brokers that have not answered for so long are mute. */
+#define ANSWERED_US	(3 * 1000000)
+
 /* "committed": also what the last commit has saved */
 void
 task_show_partitions(Task *task, bool committed)
 {
 	Batch	   *batch = task->batch;
-	int64		now = monotonic_us();
+	/* silence is what brokers that answer say; a mute one says nothing */
+	int64		heard = kafka_consumer_heard_us(task->consumer);
+	bool		answered = monotonic_us() - heard < ANSWERED_US;
 	int			i;
 
 	for (i = 0; i < batch->nparts; i++)
@@ -28,7 +33,7 @@ task_show_partitions(Task *task, bool committed)
 		PartitionSlot *slot;
 		int64		timeout = tp->nsources > 0 ? batch->sources[tp->sources[0]].source->idle_timeout : 0;
 
-		watermark_update_idle(&tp->watermark, kp->at_end, kp->last_data_us, now, timeout);
+		watermark_update_idle(&tp->watermark, kp->at_end && answered, kp->last_data_us, heard, timeout);
 		if (tp->slot < 0)
 			continue;
 		slot = &shmem->partitions[tp->slot];

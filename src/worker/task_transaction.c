@@ -80,6 +80,7 @@ task_begin(void)
 			batch_release(my_task->batch);
 			task_ask_for_reload();
 		}
+		fresh->rows_only = my_task->program->rows_only;
 		program_free(my_task->program);
 		my_task->program = fresh;
 		my_task->check_misses = 0;

@@ -183,6 +183,10 @@ return (
 		select => q{SELECT t.flag, t.n % 3 AS m, t.day, w.window_start, w.window_end, GROUPING(t.flag, t.n % 3, t.day) AS g, count(*) AS n, avg(t.n) AS a
 			FROM tx t, streamproc.tumble(t.at, '1 hour') w GROUP BY w.window_start, w.window_end, CUBE (t.flag, t.n % 3, t.day)
 			HAVING GROUPING(t.day) = 1 OR count(*) > 2} },
+	{	name => 'rollup_join',
+		catches => 'grouping sets above a join: columns that are not found in the plan below',
+		select => q{SELECT t.flag, c.owner, w.window_start, w.window_end, count(*) AS n FROM tx t LEFT JOIN card c ON c.card = t.card, streamproc.tumble(t.at, '30 min') w
+			GROUP BY w.window_start, w.window_end, ROLLUP (c.owner, t.flag)} },
 	{	name => 'grouping_set_twice',
 		catches => 'the same set twice, which gives its rows twice',
 		select => q{SELECT t.flag, w.window_start, count(*) AS n FROM tx t, streamproc.tumble(t.at, '1 hour') w

@@ -74,6 +74,10 @@ return (
 		setup => q{CREATE VIEW big_tx AS SELECT id, card, amount * 2 AS twice, at FROM tx WHERE amount > 200},
 		select => q{SELECT b.card, w.window_start, w.window_end, count(*) AS n, sum(b.twice) AS s FROM big_tx b, streamproc.tumble(b.at, '10 min') w
 			GROUP BY b.card, w.window_start, w.window_end} },
+	{	name => 'view_totals',
+		catches => 'a view over the topic below running totals',
+		setup => 'CREATE VIEW v AS SELECT city AS c, n FROM tx',
+		select => q{SELECT v.c, count(*) AS n, sum(v.n) AS s FROM v GROUP BY v.c}, upsert => ['c'] },
 	{	name => 'view_of_aggregate',
 		catches => 'a view that holds the aggregate, and a view over it',
 		setup => qq{CREATE VIEW card_10m AS $by_card; CREATE VIEW busy AS SELECT card, window_start, n + 1 AS n1 FROM card_10m WHERE n > 2},

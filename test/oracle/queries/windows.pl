@@ -179,6 +179,18 @@ return (
 				SELECT v.window_start, v.window_end, count(*) AS n FROM tx t, streamproc.hop(t.at, '1 min', '5 min') v GROUP BY v.window_start, v.window_end) x,
 				streamproc.tumble(x.window_start, '30 min') w
 			GROUP BY w.window_start, w.window_end} },
+	{	name => 'tumble_over_hop_end',
+		catches => 'the same by window_end: given out when the upper window is closed, not with each epoch',
+		select => q{SELECT w.window_start, w.window_end, max(x.n) AS top, count(*) AS c FROM (
+				SELECT v.window_start, v.window_end, count(*) AS n FROM tx t, streamproc.hop(t.at, '1 min', '5 min') v GROUP BY v.window_start, v.window_end) x,
+				streamproc.tumble(x.window_end, '30 min') w
+			GROUP BY w.window_start, w.window_end} },
+	{	name => 'tumble_over_cumulate',
+		catches => 'a window above those of cumulate, of which several have one start',
+		select => q{SELECT w.window_start, w.window_end, sum(x.n) AS n, count(*) AS c FROM (
+				SELECT t.flag, v.window_start, v.window_end, count(*) AS n FROM tx t, streamproc.cumulate(t.at, '1 min', '5 min') v
+				GROUP BY t.flag, v.window_start, v.window_end) x, streamproc.tumble(x.window_start, '15 min') w
+			GROUP BY w.window_start, w.window_end}, may_refuse => 1 },
 	{	name => 'three_levels',
 		catches => 'three aggregations one above the other',
 		select => q{SELECT y.window_start, y.window_end, count(*) AS flags, sum(y.m) AS s FROM (

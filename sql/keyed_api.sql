@@ -16,9 +16,9 @@ SET intervalstyle = 'postgres';
 \! $STREAMPROC_TOOL create $STREAMPROC_KAFKA keyed_tx 1 >/dev/null
 \! for i in 1 2 3; do printf '0\t0\t\\N\t{"id": %d}\n' $i; done | $STREAMPROC_TOOL produce $STREAMPROC_KAFKA keyed_tx >/dev/null
 CREATE SERVER keyed_kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'kafka');
-CREATE FOREIGN TABLE tx (id int) SERVER keyed_kafka OPTIONS (topic 'keyed_tx');
-CREATE TABLE sink (id int);
-\set q '$$INSERT INTO sink SELECT id FROM tx$$'
+CREATE FOREIGN TABLE tx (id int, at timestamptz OPTIONS (kafka 'timestamp')) SERVER keyed_kafka OPTIONS (topic 'keyed_tx', event_time 'at');
+CREATE TABLE sink (id int, w timestamptz, n bigint, PRIMARY KEY (id, w));
+\set q '$$INSERT INTO sink SELECT id, window_end, count(*) FROM tx, tumble(at, ''''1 min'''') GROUP BY id, window_end ON CONFLICT (id, w) DO UPDATE SET n = EXCLUDED.n$$'
 \set options 'SELECT emit, late, allowed_lateness, state_memory, max_skew, state_signature FROM pipeline WHERE name = ''keyed'''
 
 ----------------------------------------------------------------------------

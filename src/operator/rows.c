@@ -29,6 +29,8 @@
 #define ROWS_ARENA		(1024 * 1024)
 /* panes of the present batch whose addresses are remembered */
 #define PANES_REMEMBERED 16
+/* rows whose memory is asked for before the first of them is applied */
+#define APPLY_AHEAD		16
 
 /* ---- slices and windows ---- */
 
@@ -578,29 +580,43 @@ operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
 		(void) apply_functions(spec, &row, 1, &cursor, entry);
 }
 
+/*
+ * Native aggregates alone.  Rows are taken some at a time, so that the memory
+ * that each will touch is on its way while the others are worked on.
+ */
 static void
 apply_group(OperatorRows *rows, StateArea *area, int group)
 {
 	OperatorSpec *spec = rows->spec;
-	OperatorRow *row;
+	OperatorRow *row = rows->first[group];
+	OperatorRow *some[APPLY_AHEAD];
 	StateCursor cursor;
-	int64		slice = 0;
-	bool		open = false;
 
-	for (row = rows->first[group]; row != NULL; row = row->next)
+	while (row != NULL)
 	{
-		StateEntry *entry;
-		bool		found;
+		int64		slice = row->slice;
+		int			n = 0;
+		int			i;
 
-		if (!open || row->slice != slice)
-			open_chunk(spec, area, group, row->slice, &cursor);
-		open = true;
-		slice = row->slice;
-		entry = state_entry_make(&cursor, row->hash, row->key, row->key_meta, &found);
-		state_entry_mark(&cursor, entry);
-		if (unlikely(!found && !spec->exact_keys))
-			entry = keep_originals(spec, row, &cursor, entry);
-		(void) apply_native(spec, row, &cursor, entry);
+		open_chunk(spec, area, group, slice, &cursor);
+		for (; row != NULL && row->slice == slice && n < APPLY_AHEAD; row = row->next)
+		{
+			state_prefetch_slot(&cursor, row->hash);
+			some[n++] = row;
+		}
+		for (i = 0; i < n; i++)
+			state_prefetch_entry(&cursor, some[i]->hash);
+		for (i = 0; i < n; i++)
+		{
+			StateEntry *entry;
+			bool		found;
+
+			entry = state_entry_make(&cursor, some[i]->hash, some[i]->key, some[i]->key_meta, &found);
+			state_entry_mark(&cursor, entry);
+			if (unlikely(!found && !spec->exact_keys))
+				entry = keep_originals(spec, some[i], &cursor, entry);
+			(void) apply_native(spec, some[i], &cursor, entry);
+		}
 	}
 }
 

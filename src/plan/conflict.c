@@ -151,8 +151,11 @@ covers_group(Query *grouped, Bitmapset *refs)
 	{
 		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
 		bool		found = bms_is_member(clause->tleSortGroupRef, refs);
+		Node	   *expr = get_sortgroupclause_expr(clause, grouped->targetList);
 
-		if (legality_window_of_group(get_sortgroupclause_expr(clause, grouped->targetList), grouped) != NULL)
+		if (IsA(expr, Const))
+			continue;
+		if (legality_window_of_group(expr, grouped) != NULL)
 		{
 			window = true;
 			window_found |= found;

@@ -665,6 +665,12 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 
 		if (node->spec == NULL || node->spec->statement != statement->number || node->query[size] == NULL)
 			continue;
+		/* the judge of the Query saw one, the planner has not brought it here */
+		if (statement->info->windowed && node->spec->window == OPERATOR_NO_WINDOW)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the window of statement %d does not reach its GROUP BY", statement->number),
+					 errhint("Call tumble(), hop() or cumulate() in the FROM of the SELECT that groups by it.")));
 		node->query[size]->subplans = list_copy(node->query[size]->subplans);
 		foreach(ls, cxt.output_subplans)
 			lfirst(list_nth_cell(node->query[size]->subplans, lfirst_int(ls))) = NULL;

@@ -40,6 +40,8 @@ extern WindowFunction window_function(Oid function);
  * hop() and cumulate() become slices.
  */
 extern void keyed_prepare(Query *query, List *outer, Program *program);
+/* an INSERT of groups: its rows come in the order of the sink's index */
+extern void keyed_sort_for_sink(Query *insert, Relation sink);
 extern Oid	keyed_place_aggregate(void);
 extern List *window_arguments(FuncExpr *call);
 

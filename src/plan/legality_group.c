@@ -69,21 +69,39 @@ is_event_time(Node *node, Query *query, List *outer)
 	}
 }
 
-FuncExpr *
-legality_window_of_group(Node *node, Query *query)
+static FuncExpr *
+find_window(Node *node, Query *query, List *outer, Query **home, List **home_outer)
 {
 	RangeTblEntry *rte;
 	FuncExpr   *call = (FuncExpr *) node;
 
+	*home = query;
+	*home_outer = outer;
 	if (IsA(node, FuncExpr) && window_function(call->funcid) >= FUNCTION_TUMBLE_START)
 		return call;
 	if (!IsA(node, Var) || ((Var *) node)->varlevelsup != 0)
 		return NULL;
 	rte = rt_fetch(((Var *) node)->varno, query->rtable);
+	/* given up by a subquery, which the planner pulls up */
+	if (rte->rtekind == RTE_SUBQUERY && rte->subquery->setOperations == NULL && !legality_is_grouped(rte->subquery))
+	{
+		TargetEntry *tle = get_tle_by_resno(rte->subquery->targetList, ((Var *) node)->varattno);
+
+		return tle != NULL ? find_window((Node *) tle->expr, rte->subquery, lcons(query, outer), home, home_outer) : NULL;
+	}
 	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
 		return NULL;
 	call = (FuncExpr *) ((RangeTblFunction *) linitial(rte->functions))->funcexpr;
 	return IsA(call, FuncExpr) && window_function(call->funcid) != WINDOW_FUNCTION_NONE ? call : NULL;
+}
+
+FuncExpr *
+legality_window_of_group(Node *node, Query *query)
+{
+	Query	   *home;
+	List	   *home_outer;
+
+	return find_window(node, query, NIL, &home, &home_outer);
 }
 
 /* Is there a query below, in FROM, that puts rows of a topic into groups? */
@@ -224,7 +242,9 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 	foreach(lc, query->groupClause)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
-		FuncExpr   *call = legality_window_of_group(expr, query);
+		Query	   *home;
+		List	   *home_outer;
+		FuncExpr   *call = find_window(expr, query, outer, &home, &home_outer);
 		Node	   *at;
 
 		if (call == NULL)
@@ -232,7 +252,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		window = call;
 		check_window_constants(call, cxt, location);
 		at = linitial(window_arguments(call));
-		if (!is_event_time(at, query, outer))
+		if (!is_event_time(at, home, home_outer))
 			legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
 				   "Give it the column of the foreign table that option event_time names, as it is.",
 				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));

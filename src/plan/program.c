@@ -312,7 +312,12 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 	statement->info = info;
 	statement->number = number;
 	if (info->grouped)
+	{
 		keyed_prepare(rewritten, NIL, program);
+		sink = table_open(info->sink, AccessShareLock);
+		keyed_sort_for_sink(rewritten, sink);
+		table_close(sink, NoLock);
+	}
 	for (i = 0; i < PROGRAM_PLANS; i++)
 		statement->plan[i] = plan_one(rewritten, i < PROGRAM_PLANS - 1 ? plan_rows[i] : program->max_rows);
 	top = castNode(ModifyTable, statement->plan[0]->planTree);

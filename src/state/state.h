@@ -192,6 +192,20 @@ extern void state_entry_remove(StateCursor *cursor, StateEntry *entry);
 extern uint32 state_hash(const char *key, uint16 meta);
 
 static inline void
+state_prefetch_slot(const StateCursor *cursor, uint32 hash)
+{
+	if (cursor->chunk->nslots > 0)
+		__builtin_prefetch(&cursor->slots[hash & (cursor->chunk->nslots - 1)]);
+}
+
+static inline void
+state_prefetch_entry(const StateCursor *cursor, uint32 hash)
+{
+	if (cursor->chunk->nslots > 0)
+		__builtin_prefetch(cursor->data + (Size) cursor->slots[hash & (cursor->chunk->nslots - 1)].offset * 8);
+}
+
+static inline void
 state_entry_mark(StateCursor *cursor, StateEntry *entry)
 {
 	if (!entry->dirty)

@@ -444,6 +444,9 @@ task_loop(void)
 			}
 			/* the barriers of the others need it */
 			save_position_only(true);
+			/* nothing comes, but the pipe that wakes us is emptied */
+			if (batch_take(my_task->batch, my_task->consumer))
+				batch_release(my_task->batch);
 			batch_reset(my_task->batch);
 			idle();
 			continue;

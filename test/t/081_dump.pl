@@ -55,7 +55,7 @@ exact('postgres', 'here', 'a pipeline in a first database');
 q1('postgres', 'CREATE ROLE ada LOGIN; CREATE ROLE root2 LOGIN SUPERUSER');
 q1('postgres', 'CREATE DATABASE own OWNER ada');
 q1('own', "CREATE EXTENSION streamproc; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA streamproc TO ada; $objects SET SESSION AUTHORIZATION ada;"
-	  . pipeline('a', q{, parallelism => 1, emit => 'every 5 s', late => 'drop', allowed_lateness => '36 h', state_memory => '2MB', max_skew => '90 s'}) . pipeline('b', q{, on_error => 'fail'}));
+	  . pipeline('a', q{, parallelism => 1, late => 'drop', allowed_lateness => '36 h', state_memory => '2MB', max_skew => '90 s'}) . pipeline('b', q{, on_error => 'fail'}));
 my $load = $kafka->load_start('tx', count => 0, rate => 1000, seed => 5);
 # While rows come, in one snapshot: each record below the positions once, and no other.
 my $right = join(' AND ', map { "(SELECT count(*) FROM ${_}_sink) = (SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = '$_') AND (SELECT count(DISTINCT (p, o)) = count(*) FROM ${_}_sink)" } qw(a b));
@@ -99,7 +99,7 @@ my $kept = q{SELECT count(*), min(id), max(value::text), (SELECT min(id) FROM st
   (SELECT string_agg(id || ' ' || "row", ',') FROM streamproc.stored_late_row), (SELECT string_agg(epoch || '.' || number || ' ' || first_epoch || ' ' || md5(data), ',') FROM streamproc.state_segment),
   (SELECT concat_ws(' ', emit, late, allowed_lateness, state_memory, max_skew) FROM streamproc.pipeline WHERE name = 'a')
   FROM streamproc.stored_dead_letter};
-my $kept_is = '1|1|\x00ff|2|t|3 {"id": 1}|7.1 6 ' . q1('own', q{SELECT md5(decode(repeat('00ff', 50000), 'hex'))}) . '|every 5 s drop 36:00:00 2097152 00:01:30';
+my $kept_is = '1|1|\x00ff|2|t|3 {"id": 1}|7.1 6 ' . q1('own', q{SELECT md5(decode(repeat('00ff', 50000), 'hex'))}) . '|drop 36:00:00 2097152 00:01:30';
 sub restored
 {
 	my ($db, $what, $kept_too) = @_;

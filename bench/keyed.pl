@@ -322,10 +322,10 @@ sub set_min_commit_interval {
 sub watch_checkpoints {
 	my ($name, $from, $until, $seen) = @_;
 	while (1) {
-		for (split /\n/, sql("SELECT epoch, align_ms + cut_ms, state_bytes, rows_in, extract(epoch FROM commit_time) * 1000, (SELECT segment_bytes FROM streamproc.stat_pipeline p WHERE p.pipeline = c.pipeline)
+		for (split /\n/, sql("SELECT epoch, align_ms + cut_ms, cut_ms, state_bytes, rows_in, extract(epoch FROM commit_time) * 1000, (SELECT segment_bytes FROM streamproc.stat_pipeline p WHERE p.pipeline = c.pipeline)
 			FROM streamproc.stat_checkpoint c WHERE pipeline = '$name' AND epoch > $from")) {
-			my ($epoch, $stop, $bytes, $rows, $commit, $segments) = split /\|/;
-			$seen->{$epoch} ||= {stop => $stop, bytes => $bytes, rows => $rows, commit => $commit, segments => $segments};
+			my ($epoch, $stop, $cut, $bytes, $rows, $commit, $segments) = split /\|/;
+			$seen->{$epoch} ||= {stop => $stop, cut => $cut, bytes => $bytes, rows => $rows, commit => $commit, segments => $segments};
 		}
 		last if $until->();
 		sleep 0.7;
@@ -386,6 +386,7 @@ sub keyed_checkpoints {
 		my $figures = $run{$label} = {wall => time - $begin, cpu => server_cpu() - $cpu, rows => taken('totals') - $rows,
 			wal => sql("SELECT pg_current_wal_insert_lsn() - '$wal'"), epochs => scalar keys %seen};
 		$figures->{stop} = [map { $_->{stop} } values %seen];
+		$figures->{cut} = [map { $_->{cut} } values %seen];
 		$figures->{bytes} = sum(map { $_->{bytes} } values %seen);
 		$figures->{segments} = (sort { $b <=> $a } map { $_->{segments} } values %seen)[0];
 		# distinct keys among so many events that take them at random
@@ -398,13 +399,13 @@ sub keyed_checkpoints {
 		end_pipeline('totals');
 	}
 	printf "\nCheckpoints: count and sum of 1 M keys, all changing, no output, parallelism 2, %d events/s; state %.1f MB saved\n", $rate, $state / 1e6;
-	printf "%-36s %9s %9s %6s %-7s %9s %7s %9s %10s %12s %9s\n", 'checkpoint_interval', 'stop p50', 'stop p99', 'bar', '', 'events/s', 'epochs', 'CPU us', 'WAL MB/s', 'B/changed', 'segments';
+	printf "%-36s %9s %9s %6s %-7s %9s %9s %7s %9s %10s %12s %9s\n", 'checkpoint_interval; ms', 'stop p50', 'stop p99', 'bar', '', 'cut p99', 'events/s', 'epochs', 'CPU us', 'WAL MB/s', 'B/changed', 'segments';
 	for my $run (@runs) {
 		my $r = $run{$run->[0]};
 		my $p99 = percentile(0.99, @{$r->{stop}});
 		my $bar = $run->[0] ne '60 s';
-		printf "%-36s %9.1f %9.1f %6s %-7s %9.0f %7d %9.3f %10.1f %12.1f %9.2f\n", $run->[0] eq 'default' ? '1 s (a commit where caught up)' : $run->[0] eq '1 s' ? '1 s, min_commit_interval 1 s' : '60 s, min_commit_interval 10 s',
-			median(@{$r->{stop}}), $p99, $bar ? 50 : '-', $bar ? bar("stop p99 ($run->[0]), ms", $p99, '<=', 50) : '', $r->{rows} / $r->{wall}, $r->{epochs}, $r->{cpu} / $r->{rows} * 1e6,
+		printf "%-36s %9.1f %9.1f %6s %-7s %9.1f %9.0f %7d %9.3f %10.1f %12.1f %9.2f\n", $run->[0] eq 'default' ? '1 s (a commit where caught up)' : $run->[0] eq '1 s' ? '1 s, min_commit_interval 1 s' : '60 s, min_commit_interval 10 s',
+			median(@{$r->{stop}}), $p99, $bar ? 50 : '-', $bar ? bar("stop p99 ($run->[0]), ms", $p99, '<=', 50) : '', percentile(0.99, @{$r->{cut}}), $r->{rows} / $r->{wall}, $r->{epochs}, $r->{cpu} / $r->{rows} * 1e6,
 			$r->{wal} / $r->{wall} / 1e6, $r->{bytes} / $r->{changed}, $r->{segments} / $state;
 	}
 	my $more = ($run{'1 s'}{cpu} / $run{'1 s'}{rows}) / ($run{'60 s'}{cpu} / $run{'60 s'}{rows});

@@ -288,14 +288,14 @@ COMMENT ON VIEW streamproc.stat_partition IS
 -- For the planner of pipelines: nothing to be called
 ----------------------------------------------------------------------------
 
-CREATE FUNCTION streamproc.place_step(boolean, integer, tid) RETURNS boolean
+CREATE FUNCTION streamproc.place_step(boolean, integer, tid, timestamptz) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'streamproc_place_step' LANGUAGE C IMMUTABLE;
-CREATE AGGREGATE streamproc.place(integer, tid) (sfunc = streamproc.place_step, stype = boolean);
-REVOKE ALL ON FUNCTION streamproc.place_step(boolean, integer, tid) FROM PUBLIC;
-REVOKE ALL ON FUNCTION streamproc.place(integer, tid) FROM PUBLIC;
-COMMENT ON FUNCTION streamproc.place_step(boolean, integer, tid) IS
+CREATE AGGREGATE streamproc.place(integer, tid, timestamptz) (sfunc = streamproc.place_step, stype = boolean);
+REVOKE ALL ON FUNCTION streamproc.place_step(boolean, integer, tid, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION streamproc.place(integer, tid, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.place_step(boolean, integer, tid, timestamptz) IS
 	'for the planner of pipelines: carries the place of a message to an operator';
-COMMENT ON AGGREGATE streamproc.place(integer, tid) IS
+COMMENT ON AGGREGATE streamproc.place(integer, tid, timestamptz) IS
 	'for the planner of pipelines: carries the place of a message to an operator';
 
 -- Over a stream they stand in the place of hop() and cumulate(); the windows

@@ -170,6 +170,28 @@ is_window_border(Node *node, bool *is_end)
 	return function >= FUNCTION_TUMBLE_START;
 }
 
+/* An argument must not be computed, and so not fail, for a row that FILTER keeps out. */
+static Expr *
+filtered(Expr *arg, Expr *filter)
+{
+	CaseExpr   *choice;
+	CaseWhen   *when;
+
+	if (filter == NULL || IsA(arg, Var) || IsA(arg, Const))
+		return arg;
+	when = makeNode(CaseWhen);
+	when->expr = copyObject(filter);
+	when->result = copyObject(arg);
+	when->location = -1;
+	choice = makeNode(CaseExpr);
+	choice->casetype = exprType((Node *) arg);
+	choice->casecollid = exprCollation((Node *) arg);
+	choice->args = list_make1(when);
+	choice->defresult = (Expr *) makeNullConst(choice->casetype, exprTypmod((Node *) arg), choice->casecollid);
+	choice->location = -1;
+	return (Expr *) choice;
+}
+
 /* Number of the column that the expression is, added where it is new. */
 static int
 target_column(PathTarget *target, Expr *expr)
@@ -313,7 +335,11 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 				(errcode(ERRCODE_TOO_MANY_COLUMNS),
 				 errmsg("too many columns to group by in a pipeline")));
 	if (window != NULL)
-		at_column = target_column(target, linitial(window->args));
+	{
+		Expr	   *at = ((TargetEntry *) lthird(marker->args))->expr;
+
+		at_column = target_column(target, IsA(at, Const) ? (Expr *) linitial(window->args) : at);
+	}
 	place_column = target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
 	foreach(lc, use.aggs)
 	{
@@ -322,7 +348,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		ListCell   *la;
 
 		foreach(la, aggref->args)
-			columns = lappend_int(columns, target_column(target, ((TargetEntry *) lfirst(la))->expr));
+			columns = lappend_int(columns, target_column(target, filtered(((TargetEntry *) lfirst(la))->expr, aggref->aggfilter)));
 		foreach(la, aggref->aggdirectargs)
 			columns = lappend_int(columns, target_column(target, lfirst(la)));
 		/* a list of nothing has no type of its own */

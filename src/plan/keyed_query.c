@@ -6,8 +6,8 @@
  *	  joins and subqueries there are.
  *
  * Each SELECT that groups the rows of a topic gets one more condition in
- * HAVING: the aggregate streamproc.place(number, ctid of the topic's row).  It
- * names the operator, and its argument is what errors and late rows are traced
+ * HAVING: the aggregate streamproc.place(number, ctid of the topic's row, event
+ * time).  It names the operator, and its argument is what errors and late rows are traced
  * back to their message by.  The hook (keyed.c) takes it out again.
  *
  * hop() and cumulate() give several rows for each message.  Where their
@@ -64,7 +64,7 @@ extension_function(const char *name, int nargs, const Oid *types)
 Oid
 keyed_place_aggregate(void)
 {
-	return extension_function("place", 2, (Oid[]) {INT4OID, TIDOID});
+	return extension_function("place", 3, (Oid[]) {INT4OID, TIDOID, TIMESTAMPTZOID});
 }
 
 WindowFunction
@@ -197,7 +197,7 @@ expose_place(Query *query, List *outer)
 		Index		varno = foreach_current_index(lc) + 1;
 		AttrNumber	column;
 
-		if ((int) varno == query->resultRelation || !legality_rte_reads_topic(rte, query, outer))
+		if (!legality_in_from(query, varno) || !legality_rte_reads_topic(rte, query, outer))
 			continue;
 		if (rte->rtekind == RTE_RELATION)
 			return makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
@@ -233,6 +233,38 @@ expose_place(Query *query, List *outer)
 	elog(ERROR, "a query that groups a topic does not read one");
 }
 
+/*
+ * What the window is made of, where that is to be had in this query; under
+ * grouping sets the planner would carry only the window itself.
+ */
+static Expr *
+event_time_of_window(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+		FuncExpr   *call = legality_window_of_group(expr, query);
+		Node	   *at;
+
+		if (call == NULL || (IsA(expr, Var) && rt_fetch(((Var *) expr)->varno, query->rtable)->rtekind != RTE_FUNCTION))
+			continue;
+		at = linitial(window_arguments(call));
+		if (IsA(at, Var) && ((Var *) at)->varlevelsup == 0)
+			return copyObject((Expr *) at);
+		/* LATERAL: the function's arguments are of this query, seen from below */
+		if (IsA(at, Var) && ((Var *) at)->varlevelsup == 1)
+		{
+			Var		   *var = copyObject((Var *) at);
+
+			var->varlevelsup = 0;
+			return (Expr *) var;
+		}
+	}
+	return (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid);
+}
+
 static void
 add_marker(Query *query, List *outer, int number)
 {
@@ -241,9 +273,10 @@ add_marker(Query *query, List *outer, int number)
 
 	marker->aggfnoid = keyed_place_aggregate();
 	marker->aggtype = BOOLOID;
-	marker->aggargtypes = list_make2_oid(INT4OID, TIDOID);
-	marker->args = list_make2(makeTargetEntry((Expr *) op, 1, NULL, false),
-							  makeTargetEntry((Expr *) expose_place(query, outer), 2, NULL, false));
+	marker->aggargtypes = list_make3_oid(INT4OID, TIDOID, TIMESTAMPTZOID);
+	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
+							  makeTargetEntry((Expr *) expose_place(query, outer), 2, NULL, false),
+							  makeTargetEntry(event_time_of_window(query), 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
 	marker->aggno = marker->aggtransno = -1;
@@ -536,7 +569,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 
 		if (rte->rtekind == RTE_SUBQUERY)
 			keyed_prepare(rte->subquery, around, program);
-		if (foreach_current_index(lc) + 1 != query->resultRelation && legality_rte_reads_topic(rte, query, outer))
+		if (legality_in_from(query, foreach_current_index(lc) + 1) && legality_rte_reads_topic(rte, query, outer))
 			reads_topic = true;
 	}
 	if (!reads_topic || !legality_is_grouped(query))

@@ -787,7 +787,7 @@ check_statement(Query *query, const char *text)
 	return cxt.info;
 }
 
-/* Groups and single rows are committed by different processes, windows and running groups at different times. */
+/* Groups and single rows are committed by different processes. */
 static void
 check_kinds(List *queries, List *infos, CheckContext *cxt)
 {
@@ -802,9 +802,6 @@ check_kinds(List *queries, List *infos, CheckContext *cxt)
 		if (info->grouped != first->grouped)
 			legality_refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
 				   "a pipeline of statements with and without GROUP BY is not supported");
-		if (info->grouped && info->windowed != first->windowed)
-			legality_refuse(cxt, lfirst_node(Query, lq)->stmt_location, "Make two pipelines of it.",
-				   "a pipeline of statements with and without windows is not supported");
 	}
 }
 

@@ -28,6 +28,8 @@ extern void legality_refuse(CheckContext *cxt, int location, const char *hint, c
 extern bool legality_is_topic(Oid relid);
 extern bool legality_first_aggregate(Node *node, int *location);
 extern int	legality_clause_location(Query *query, List *clauses);
+/* is this entry of the range table in FROM? */
+extern bool legality_in_from(Query *query, int varno);
 /* does the FROM item read a topic?  "outer" are the queries around, innermost first */
 extern bool legality_rte_reads_topic(RangeTblEntry *rte, Query *query, List *outer);
 /* the WITH query that an RTE_CTE names, with the query that it stands in */

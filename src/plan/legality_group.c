@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/prep.h"
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
 #include "plan/legality.h"
@@ -104,6 +105,15 @@ legality_window_of_group(Node *node, Query *query)
 	return find_window(node, query, NIL, &home, &home_outer);
 }
 
+/* The range table of an expanded view also has the view itself, read by nobody. */
+bool
+legality_in_from(Query *query, int varno)
+{
+	if (query->setOperations != NULL)
+		return rt_fetch(varno, query->rtable)->rtekind == RTE_SUBQUERY;
+	return bms_is_member(varno, get_relids_in_jointree((Node *) query->jointree, false));
+}
+
 /* Is there a query below, in FROM, that puts rows of a topic into groups? */
 static bool
 rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
@@ -147,7 +157,7 @@ legality_is_over_groups(Query *query, List *outer)
 
 	check_stack_depth();
 	foreach(lc, query->rtable)
-		if (foreach_current_index(lc) + 1 != query->resultRelation && rte_has_groups(lfirst(lc), query, outer))
+		if (legality_in_from(query, foreach_current_index(lc) + 1) && rte_has_groups(lfirst(lc), query, outer))
 			return true;
 	return false;
 }

@@ -82,6 +82,7 @@ typedef struct KeyedLauncher
 	bool		unemitted;		/* rows have come since */
 	TimestampTz closed_until;	/* at the begin of the run */
 	bool		give_all;		/* the next epoch gives out all that are alive */
+	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */
 	int64		shown_epoch;
 	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */
 } KeyedLauncher;

@@ -98,6 +98,23 @@ check_signature(void)
 	}
 }
 
+/* Without GROUP BY there is one group, also of no rows. */
+static void
+make_total(OperatorSpec *spec)
+{
+	StatePane  *pane;
+	StateCursor cursor;
+	uint32		hash = state_hash("", 0);
+	bool		found;
+
+	if (spec->nkeys > 0 || spec->window != OPERATOR_NO_WINDOW)
+		return;
+	pane = state_pane(my_keyed->area, spec->number, STATE_PANE_ETERNAL, true);
+	state_cursor_open(&cursor, my_keyed->area, spec->number, &pane->chunk[state_group_of(hash)]);
+	(void) state_entry_make(&cursor, hash, "", 0, &found);
+	my_keyed->new_total |= !found;
+}
+
 static void
 prepare(int ntasks)
 {
@@ -131,6 +148,8 @@ prepare(int ntasks)
 	saved_load(keyed->saved, keyed->area, my_launcher->row->name, keyed_specs(program), keyed->position->stream_watermark);
 	checkpoint_commit();
 	MemoryContextSwitchTo(keyed->cxt);
+	for (i = 0; i < program->nkeyed; i++)
+		make_total(program->keyed[i].spec);
 	FAULT_POINT("keyed-recovered");
 
 	keyed->was = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
@@ -716,6 +735,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	wake_tasks();
 	epoch.cut_us = monotonic_us() - begun;
 
+	my_keyed->new_total = false;
 	my_keyed->unemitted = epoch.emit_due ? false : my_keyed->unemitted || epoch.rows_in > 0;
 	commit_epoch(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
@@ -802,7 +822,7 @@ keyed_launcher_step(void)
 		bool		due = my_keyed->emit == EMIT_EVERY && my_keyed->unemitted && now >= my_keyed->next_emit_us;
 
 		watermark = end ? DT_NOEND : keyed_present_watermark();
-		if (!end && !due && !my_keyed->give_all && !keyed_closes_something(watermark))
+		if (!end && !due && !my_keyed->give_all && !my_keyed->new_total && !keyed_closes_something(watermark))
 		{
 			/* the last numbers stay until others come */
 			if (my_keyed->shown_epoch != my_keyed->barrier->epoch && now >= my_keyed->next_show_us)

@@ -192,19 +192,32 @@ check_parallelism(int parallelism)
 
 /* ---- what a query compiles to ---- */
 
-/* Saved state stays with the pipeline: a new query must be able to go on with it. */
+/*
+ * Saved state stays with the pipeline: a new query must be able to go on with
+ * it.  Types and aggregates are compared with what saved it, expressions with
+ * those of the present query, as columns may have been renamed since.
+ */
 static void
 check_state(const PipelineRow *row, Program *program)
 {
-	char	   *signature = program_signature(program);
+	Program    *present;
+	char	   *was;
+	char	   *now;
 
-	if (row->state_signature == NULL || strcmp(row->state_signature, signature) == 0 || !catalog_segments_exist(row->name))
+	if (row->state_signature == NULL || !OidIsValid(row->procedure) || !catalog_segments_exist(row->name))
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	present = program_load(row->procedure, row->trust_owners);
+	PopActiveSnapshot();
+	was = psprintf("%s%s", program_groups(present), row->state_signature);
+	now = psprintf("%s%s", program_groups(program), program_signature(program));
+	program_free(present);
+	if (strcmp(was, now) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("the state of pipeline \"%s\" does not fit the new query", row->name),
-			 errdetail("It was made by:\n%sThe new query would make:\n%s", row->state_signature,
-					   signature[0] != '\0' ? signature : "no state\n"),
+			 errdetail("It was made by:\n%sThe new query would make:\n%s", was, program->is_keyed ? now : "no state\n"),
 			 errhint("Keep what is grouped by, the windows and the aggregates, or drop the pipeline and create it anew.")));
 }
 

@@ -158,6 +158,8 @@ extern void program_free(Program *program);
 extern bool program_lock(Program *program);
 /* what keeps state, for comparison with what saved it; "": nothing does */
 extern char *program_signature(Program *program);
+/* what is grouped by and aggregated, with the names that things have now */
+extern char *program_groups(Program *program);
 /* Runs the statements on the batch that stream_feeds holds: so many messages that are not bad. */
 extern void program_run(Program *program, int nrows);
 /*

@@ -501,10 +501,19 @@ program_signature(Program *program)
 
 	initStringInfo(&text);
 	for (i = 0; i < program->nkeyed; i++)
-	{
-		appendStringInfo(&text, "%s\n", program->keyed[i].text);
 		operator_signature(program->keyed[i].spec, &text);
-	}
+	return text.data;
+}
+
+char *
+program_groups(Program *program)
+{
+	StringInfoData text;
+	int			i;
+
+	initStringInfo(&text);
+	for (i = 0; i < program->nkeyed; i++)
+		appendStringInfo(&text, "%s\n", program->keyed[i].text);
 	return text.data;
 }
 

@@ -205,6 +205,9 @@ sub strike
 	}
 	$crash->reset_fault;
 	!$load or $load->finish or die 'load failed';
+	# the rows may have been committed before the launcher was told to leave: catch_up() would not wait for the failure
+	wait_until(sub { ($crash->ask(q{SELECT count(*) FROM streamproc.stat_pipeline WHERE state = 'failed'}) // 0) > 0 }, 30)
+	  if $at_start && $action eq 'error' && defined $pid;
 	catch_up($what, $action eq 'error');
 	note(sprintf '%s: %.1f s', $what, time - $t);
 	return;

@@ -70,7 +70,9 @@ sub bar {
 
 sub check {
 	my ($name, $got, $wanted) = @_;
-	push @wrong, "$name: $got, expected $wanted" if $got ne $wanted;
+	return if $got eq $wanted;
+	push @wrong, "$name: $got, expected $wanted";
+	print "WRONG: $wrong[-1]\n";
 }
 
 # ---------------------------------------------------------------- servers

@@ -172,6 +172,8 @@ sub refused
 sub round
 {
 	my ($kind, $parallelism, @queries) = @_;
+	# half of the rounds without a kill read slowly, too: many epochs instead of a few
+	my $slow = $kind || rand() < 0.5;
 	my @running;
 	for my $q (@queries)
 	{
@@ -184,9 +186,9 @@ sub round
 			diag($why);
 			next;
 		}
-		$oracle->make_sinks($q, $kind ? 'slow' : 'stream');
+		$oracle->make_sinks($q, $slow ? 'slow' : 'stream');
 		my $p = $parallelism // (1, 2, 4)[ int(rand(3)) ];
-		my %options = (parallelism => $p, $kind ? (checkpoint_interval => '10 ms', active => 'false') : ());
+		my %options = (parallelism => $p, $slow ? (checkpoint_interval => '10 ms') : (), $kind ? (active => 'false') : ());
 		$runs++;
 		my $error = $oracle->create($q, %options);
 		die $error if $error && $error =~ /connection lost/;
@@ -222,7 +224,7 @@ sub round
 	for (@running)
 	{
 		my ($q, $p) = @$_;
-		judge($q, "$p tasks" . ($kind ? ", kill -9 of a $kind" . ($middle{ $q->{name} } ? '' : ', not in the middle') : ''));
+		judge($q, "$p tasks" . ($slow && !$kind ? ', many epochs' : '') . ($kind ? ", kill -9 of a $kind" . ($middle{ $q->{name} } ? '' : ', not in the middle') : ''));
 		my $error = $oracle->drop($q);
 		fail("$q->{name} can be dropped: $error") if $error;
 	}

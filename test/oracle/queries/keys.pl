@@ -187,6 +187,11 @@ return (
 		catches => 'grouping sets above a join: columns that are not found in the plan below',
 		select => q{SELECT t.flag, c.owner, w.window_start, w.window_end, count(*) AS n FROM tx t LEFT JOIN card c ON c.card = t.card, streamproc.tumble(t.at, '30 min') w
 			GROUP BY w.window_start, w.window_end, ROLLUP (c.owner, t.flag)} },
+	{	name => 'rollup_join_cumulate',
+		catches => 'the same with slices, and an expression among the sets',
+		select => q{SELECT left(t.city, 1) AS c, w.window_start, w.window_end, count(*) AS n, sum(t.amount) AS s, largest(t.n) FILTER (WHERE t.at > '2025-06-30 22:50Z') AS l
+			FROM tx t LEFT JOIN card_group g ON g.grp = t.n % 3 AND g.card < 'card-12', streamproc.cumulate(t.at, '1 min', '5 min') w
+			GROUP BY w.window_start, w.window_end, ROLLUP (left(t.city, 1)) HAVING bool_or(t.flag)} },
 	{	name => 'grouping_set_twice',
 		catches => 'the same set twice, which gives its rows twice',
 		select => q{SELECT t.flag, w.window_start, count(*) AS n FROM tx t, streamproc.tumble(t.at, '1 hour') w

@@ -179,6 +179,18 @@ return (
 				SELECT v.window_start, v.window_end, count(*) AS n FROM tx t, streamproc.hop(t.at, '1 min', '5 min') v GROUP BY v.window_start, v.window_end) x,
 				streamproc.tumble(x.window_start, '30 min') w
 			GROUP BY w.window_start, w.window_end} },
+	{	name => 'window_over_border',
+		catches => 'lower windows that begin in one upper window and end in the next: they close at their own end, and the upper one waits for them',
+		select => q{SELECT w.window_start, w.window_end, count(*) AS c, sum(x.n) AS n FROM (
+				SELECT v.window_start, v.window_end, count(*) AS n FROM tx t, streamproc.tumble(t.at, '7 min') v GROUP BY v.window_start, v.window_end) x,
+				streamproc.tumble(x.window_start, '20 min') w
+			GROUP BY w.window_start, w.window_end} },
+	{	name => 'window_over_larger',
+		catches => 'lower windows that are larger than the upper ones',
+		select => q{SELECT w.window_start, w.window_end, count(*) AS c, sum(x.n) AS n FROM (
+				SELECT v.window_start, v.window_end, count(*) AS n FROM tx t, streamproc.tumble(t.at, '1 hour') v GROUP BY v.window_start, v.window_end) x,
+				streamproc.tumble(x.window_start, '20 min') w
+			GROUP BY w.window_start, w.window_end} },
 	{	name => 'tumble_over_hop_end',
 		catches => 'the same by window_end: given out when the upper window is closed, not with each epoch',
 		select => q{SELECT w.window_start, w.window_end, max(x.n) AS top, count(*) AS c FROM (

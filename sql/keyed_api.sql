@@ -18,7 +18,7 @@ SET intervalstyle = 'postgres';
 CREATE SERVER keyed_kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'kafka');
 CREATE FOREIGN TABLE tx (id int, at timestamptz OPTIONS (kafka 'timestamp')) SERVER keyed_kafka OPTIONS (topic 'keyed_tx', event_time 'at');
 CREATE TABLE sink (id int, w timestamptz, n bigint, PRIMARY KEY (id, w));
-\set q '$$INSERT INTO sink SELECT id, window_end, count(*) FROM tx, tumble(at, ''''1 min'''') GROUP BY id, window_end ON CONFLICT (id, w) DO UPDATE SET n = EXCLUDED.n$$'
+\set q '$$INSERT INTO sink SELECT id, window_end, count(*) FROM tx, tumble(at, ''1 min'') GROUP BY id, window_end ON CONFLICT (id, w) DO UPDATE SET n = EXCLUDED.n$$'
 \set options 'SELECT emit, late, allowed_lateness, state_memory, max_skew, state_signature FROM pipeline WHERE name = ''keyed'''
 
 ----------------------------------------------------------------------------

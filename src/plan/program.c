@@ -26,7 +26,6 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
-#include "commands/explain.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -493,30 +492,6 @@ program_check_rights(Program *program)
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
-char *
-program_signature(Program *program)
-{
-	StringInfoData text;
-	int			i;
-
-	initStringInfo(&text);
-	for (i = 0; i < program->nkeyed; i++)
-		operator_signature(program->keyed[i].spec, &text);
-	return text.data;
-}
-
-char *
-program_groups(Program *program)
-{
-	StringInfoData text;
-	int			i;
-
-	initStringInfo(&text);
-	for (i = 0; i < program->nkeyed; i++)
-		appendStringInfo(&text, "%s\n", program->keyed[i].text);
-	return text.data;
-}
-
 bool
 program_lock(Program *program)
 {
@@ -867,48 +842,4 @@ program_forget(Program *program, uint64 rows_out)
 		if (statement->upsert != NULL)
 			upsert_reset(statement->upsert);
 	}
-}
-
-/* ---- for check_pipeline ---- */
-
-const char *
-statement_mode_name(StatementMode mode)
-{
-	switch (mode)
-	{
-		case STATEMENT_WHOLE:
-			return "batches through the executor";
-		case STATEMENT_MULTI_INSERT:
-			return "batches by multi-insert";
-		case STATEMENT_UPSERT:
-			return "upserts sorted by key at each commit";
-		case STATEMENT_ROW_BY_ROW:
-			return "one message at a time, one task";
-	}
-	return "";
-}
-
-char *
-program_explain(Statement *statement)
-{
-	ExplainState *es = NewExplainState();
-
-	es->costs = false;
-	es->verbose = false;
-	ExplainBeginOutput(es);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	{
-		QueryDesc  *desc = CreateQueryDesc(statement->plan[PROGRAM_PLANS - 1], "", GetActiveSnapshot(), InvalidSnapshot,
-										   None_Receiver, NULL, NULL, 0);
-
-		ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);
-		ExplainPrintPlan(es, desc);
-		ExecutorEnd(desc);
-		FreeQueryDesc(desc);
-	}
-	PopActiveSnapshot();
-	ExplainEndOutput(es);
-	if (es->str->len > 0 && es->str->data[es->str->len - 1] == '\n')
-		es->str->data[--es->str->len] = '\0';
-	return es->str->data;
 }

@@ -76,8 +76,10 @@ sub random_query
 		'bool_or(g.k5) AND count(*) < 20', 'count(*) > (SELECT value FROM setting WHERE name = \'few\')'))[0] : '';
 	my $group = $windowed && @k && rand() < 0.1 ? join(', ', @group[ @k .. $#group ], 'ROLLUP (' . join(', ', @k) . ')') : join(', ', @group);
 	my $select = 'SELECT ' . join(', ', @select) . " FROM $from$where GROUP BY $group$having";
+	my $may_refuse = 0;
 	if ($windowed && !$alone && rand() < 0.12)
 	{
+		$may_refuse = $from =~ /cumulate/;
 		# a second level, over the same windows or larger ones
 		my $upper = rand() < 0.5 ? ['x.window_start, x.window_end', ''] : [ 'u.window_start, u.window_end', ', streamproc.tumble(x.window_start, \'20 min\') u' ];
 		$select = "SELECT $upper->[0], count(*) AS n, count(x.v0) AS c, min(x.window_start) AS first FROM ($select) x$upper->[1] GROUP BY $upper->[0]";
@@ -87,7 +89,7 @@ sub random_query
 	{
 		$select = "SELECT x.*, s.name FROM ($select) x LEFT JOIN setting s ON s.value > 50";
 	}
-	return { name => $name, select => $select, by_value => \@by_value, $windowed ? () : (upsert => \@upsert) };
+	return { name => $name, select => $select, by_value => \@by_value, may_refuse => $may_refuse, $windowed ? () : (upsert => \@upsert) };
 }
 
 sub generated_queries

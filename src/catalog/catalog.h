@@ -144,7 +144,7 @@ typedef struct PositionRow
 	int64		epoch;
 	char	   *cluster_id;
 	TimestampTz stream_watermark;	/* of pipelines with state; DT_NOBEGIN: none */
-	TimestampTz closed_until;	/* windows that end until then are given out for good; DT_NOBEGIN: none */
+	TimestampTz closed_until[SHMEM_MAX_OPERATORS];	/* by operator: windows that end until then are given out for good; DT_NOBEGIN: none */
 	int64		emitted_epoch;	/* emit every: what changed later is not given out yet; 0: none */
 	int			nparts;
 	PartitionPosition *parts;

@@ -105,8 +105,16 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 	row->generation = DatumGetInt64(values[COL_GENERATION - 1]);
 	row->epoch = DatumGetInt64(values[COL_EPOCH - 1]);
 	row->cluster_id = TextDatumGetCString(values[COL_CLUSTER_ID - 1]);
-	row->closed_until = isnull[COL_CLOSED_UNTIL - 1] ? DT_NOBEGIN :
-		DatumGetTimestampTz(values[COL_CLOSED_UNTIL - 1]);
+	for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
+		row->closed_until[i] = DT_NOBEGIN;
+	if (!isnull[COL_CLOSED_UNTIL - 1])
+	{
+		int			nclosed;
+		Datum	   *closed = array_elements(values[COL_CLOSED_UNTIL - 1], TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &nclosed);
+
+		for (i = 0; i < Min(nclosed, SHMEM_MAX_OPERATORS); i++)
+			row->closed_until[i] = DatumGetTimestampTz(closed[i]);
+	}
 	row->emitted_epoch = isnull[COL_EMITTED_EPOCH - 1] ? 0 : DatumGetInt64(values[COL_EMITTED_EPOCH - 1]);
 	row->stream_watermark = isnull[COL_STREAM_WATERMARK - 1] ? DT_NOBEGIN :
 		DatumGetTimestampTz(values[COL_STREAM_WATERMARK - 1]);
@@ -185,8 +193,19 @@ position_to_tuple(Relation rel, const PositionRow *row)
 	for (i = 0; i < n; i++)
 		elems[i] = Int64GetDatum(row->parts[i].record.sum);
 	values[COL_RECORD_SUMS - 1] = PointerGetDatum(construct_array(elems, n, INT8OID, 8, true, TYPALIGN_DOUBLE));
-	values[COL_CLOSED_UNTIL - 1] = TimestampTzGetDatum(row->closed_until);
-	isnull[COL_CLOSED_UNTIL - 1] = TIMESTAMP_IS_NOBEGIN(row->closed_until);
+	{
+		Datum		closed[SHMEM_MAX_OPERATORS];
+		int			last = 0;
+
+		for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
+		{
+			closed[i] = TimestampTzGetDatum(row->closed_until[i]);
+			if (!TIMESTAMP_IS_NOBEGIN(row->closed_until[i]))
+				last = i + 1;
+		}
+		values[COL_CLOSED_UNTIL - 1] = PointerGetDatum(construct_array(closed, last, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
+		isnull[COL_CLOSED_UNTIL - 1] = last == 0;
+	}
 	values[COL_EMITTED_EPOCH - 1] = Int64GetDatum(row->emitted_epoch);
 	isnull[COL_EMITTED_EPOCH - 1] = row->emitted_epoch == 0;
 	values[COL_STREAM_WATERMARK - 1] = TimestampTzGetDatum(row->stream_watermark);

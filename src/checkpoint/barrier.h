@@ -102,7 +102,8 @@ typedef struct Barrier
 	BarrierPhase phase;
 	int64		epoch;			/* open, or at its end */
 	TimestampTz watermark;		/* rules lateness in this epoch */
-	TimestampTz closed_until;	/* of the run's begin */
+	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* of the run's begin, by operator */
+	uint64		signature;		/* of the operators: who has others must not touch the state */
 	/* rewriting of old entries in the next cut */
 	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */
 	int			rewrite_from;	/* group */
@@ -174,9 +175,11 @@ typedef struct Saved
 /* segments of an epoch that are worth merging, in bytes */
 #define SAVED_SMALL		(256 * 1024)
 
+/* of the text that operator_signature() makes */
+extern uint64 saved_signature_of(const char *text, Size len);
 extern Saved *saved_create(MemoryContext cxt);
 /* reads all segments into the area; throws XX001 where one cannot be used */
-extern void saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs, TimestampTz watermark);
+extern void saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs);
 /*
  * In the checkpoint's transaction: writes the cut of all tasks as segments of
  * "epoch", deletes segments that hold nothing alive.  Nothing in memory changes

@@ -35,6 +35,12 @@
 /* below this nobody minds */
 #define REWRITE_LEAST	(1024 * 1024)
 
+uint64
+saved_signature_of(const char *text, Size len)
+{
+	return XXH3_64bits(text, len);
+}
+
 Saved *
 saved_create(MemoryContext cxt)
 {
@@ -96,7 +102,6 @@ typedef struct LoadContext
 	Saved	   *saved;
 	StateArea  *area;
 	OperatorSpec **specs;
-	TimestampTz watermark;
 	const char *pipeline;
 	SavedEpoch *epoch;
 	int			op;				/* of the last record, with its pane: is it needed? */
@@ -112,7 +117,7 @@ pane_needed(LoadContext *cxt, const StateRun *run)
 
 	if (spec->window == OPERATOR_NO_WINDOW)
 		return true;
-	return !operator_is_late(spec, operator_closing(spec, operator_last_end(spec, run->pane)), cxt->watermark);
+	return operator_closing(spec, operator_last_end(spec, run->pane)) > spec->closed_until;
 }
 
 static void
@@ -162,9 +167,9 @@ load_segment(const SegmentRow *segment, void *arg)
 }
 
 void
-saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs, TimestampTz watermark)
+saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs)
 {
-	LoadContext cxt = {saved, area, specs, watermark, pipeline, NULL, -1, 0, false};
+	LoadContext cxt = {saved, area, specs, pipeline, NULL, -1, 0, false};
 	StringInfoData signature;
 	int			i;
 
@@ -175,7 +180,7 @@ saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **s
 		operator_signature(specs[i], &signature);
 		saved->shapes[i] = (StateShape) {specs[i]->fixed_size, (uint32) specs[i]->nblobs, specs[i]->blob};
 	}
-	saved->signature = XXH3_64bits(signature.data, signature.len);
+	saved->signature = saved_signature_of(signature.data, signature.len);
 	pfree(signature.data);
 	catalog_segments_read(pipeline, true, load_segment, &cxt);
 }

@@ -73,10 +73,18 @@ operator_window_begin(const OperatorSpec *spec, int64 end)
 TimestampTz
 operator_closing(const OperatorSpec *spec, int64 end)
 {
+	TimestampTz border = window_instant(&spec->scale, spec->held && !spec->held_on_end ? operator_window_begin(spec, end) : end);
+	TimestampTz held;
+	int64		last;
+
 	if (!spec->held)
-		return window_instant(&spec->scale, end);
-	return window_instant(&spec->held_scale,
-						  window_slice(&spec->held_scale, window_instant(&spec->scale, spec->held_on_end ? end : operator_window_begin(spec, end))) + 1);
+		return border;
+	held = window_instant(&spec->held_scale, window_slice(&spec->held_scale, border) + 1);
+	if (spec->held_on_end)
+		return held;
+	/* the last window that begins in it may end behind it */
+	last = window_slice(&spec->scale, held - 1);
+	return Max(held, window_instant(&spec->scale, last + spec->scale.slices));
 }
 
 bool

@@ -231,6 +231,9 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	{
 		appendStringInfo(into, " slices of %s " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? "us" :
 						 spec->scale.unit == WINDOW_DAY ? "days" : "months", spec->scale.step);
+		appendStringInfo(into, " %s of " INT64_FORMAT, spec->window == OPERATOR_TUMBLE ? "tumble" : spec->window == OPERATOR_HOP ? "hop" : "cumulate", spec->scale.slices);
+		if (spec->held)
+			appendStringInfo(into, " held for %s " INT64_FORMAT " %d", spec->held_on_end ? "end" : "start", spec->held_scale.step, (int) spec->held_scale.unit);
 		appendStringInfo(into, " from " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? spec->scale.origin : spec->scale.local_origin);
 		if (spec->scale.unit != WINDOW_USEC)
 			appendStringInfo(into, " in %s", pg_get_timezone_name(spec->scale.zone));

@@ -111,7 +111,7 @@ take_marker(PlannerInfo *root, List **rest)
 	place = keyed_place_aggregate();
 	foreach(lc, quals)
 	{
-		if (is_marker(lfirst(lc), place))
+		if (is_marker(lfirst(lc), place) && IsA(((TargetEntry *) linitial(((Aggref *) lfirst(lc))->args))->expr, Const))
 			marker = lfirst(lc);
 		else
 			*rest = lappend(*rest, lfirst(lc));
@@ -177,7 +177,7 @@ filtered(Expr *arg, Expr *filter)
 	CaseExpr   *choice;
 	CaseWhen   *when;
 
-	if (filter == NULL || IsA(arg, Var) || IsA(arg, Const))
+	if (filter == NULL || IsA(arg, Var) || IsA(arg, Const) || contain_volatile_functions((Node *) filter))
 		return arg;
 	when = makeNode(CaseWhen);
 	when->expr = copyObject(filter);
@@ -199,7 +199,7 @@ target_column(PathTarget *target, Expr *expr)
 	ListCell   *lc;
 
 	foreach(lc, target->exprs)
-		if (equal(lfirst(lc), expr))
+		if (equal(lfirst(lc), expr) && !contain_volatile_functions((Node *) expr))
 			return foreach_current_index(lc);
 	add_column_to_pathtarget(target, expr, 0);
 	if (list_length(target->exprs) > OPERATOR_MAX_COLUMNS)
@@ -623,6 +623,17 @@ row_query(CollectContext *cxt, CustomScan *scan)
 	return rows;
 }
 
+/* Slices are no windows: a condition on their borders would mean something else. */
+static bool
+slice_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) && window_function(((FuncExpr *) node)->funcid) >= FUNCTION_HOP_START)
+		return true;
+	return expression_tree_walker(node, slice_walker, context);
+}
+
 static bool
 collect_walker(PlanState *state, CollectContext *cxt)
 {
@@ -630,6 +641,12 @@ collect_walker(PlanState *state, CollectContext *cxt)
 
 	if (state == NULL)
 		return false;
+	if (slice_walker((Node *) state->plan->qual, NULL) &&
+		!(IsA(state->plan, CustomScan) && ((CustomScan *) state->plan)->methods == &keyed_scan_methods))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("conditions on the borders of windows of hop() or cumulate() are not supported in a pipeline"),
+				 errhint("Filter when you read the table.")));
 	above = list_length(cxt->init_plans);
 	cxt->init_plans = list_concat(cxt->init_plans, state->plan->initPlan);
 	if (cxt->subplan >= 0 && (IsA(state->plan, ModifyTable) ||
@@ -642,6 +659,8 @@ collect_walker(PlanState *state, CollectContext *cxt)
 		int			number = scan_number(scan);
 		KeyedNode  *node = &cxt->program->keyed[number];
 
+		if (number < 0 || number >= cxt->program->nkeyed)
+			elog(ERROR, "there is no operator %d", number);
 		if (node->spec == NULL)
 		{
 			node->spec = read_spec(scan, cxt->statement->number, cxt->program->cxt);
@@ -654,7 +673,6 @@ collect_walker(PlanState *state, CollectContext *cxt)
 				node->spec->held_on_end = node->held_on_end;
 			}
 			node->rows = rows_create(node->spec, cxt->program->cxt);
-			cxt->program->nkeyed = Max(cxt->program->nkeyed, number + 1);
 		}
 		node->query[cxt->size] = row_query(cxt, scan);
 		MemoryContextSwitchTo(old);

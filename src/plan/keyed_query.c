@@ -379,7 +379,7 @@ exchange_slices(Query *query)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("window_start and window_end of %s() in WHERE, JOIN or in an aggregate are not supported in a pipeline", name),
-					 errhint("Use them in GROUP BY, HAVING and the select list.")));
+					 errhint("Use them in GROUP BY and the select list.")));
 		call->args = window_arguments(call);
 		call->funcid = extension_function(function == FUNCTION_HOP ? "hop_slice" : "cumulate_slice", 5,
 										  (Oid[]) {TIMESTAMPTZOID, INTERVALOID, INTERVALOID, TEXTOID, TIMESTAMPTZOID});
@@ -527,11 +527,8 @@ keyed_sort_for_sink(Query *insert, Relation sink)
  * belongs together.
  */
 static void
-prepare_over_groups(Query *query, List *outer, Program *program, int first)
+prepare_over_groups(FuncExpr *over, bool on_end, Program *program, int first)
 {
-	bool		by_windows;
-	bool		on_end;
-	FuncExpr   *over = legality_window_over(query, outer, &by_windows, &on_end);
 	int			i;
 
 	if (over == NULL)
@@ -555,8 +552,14 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	bool		reads_topic = false;
 	bool		over_groups = legality_is_over_groups(query, outer);
 	int			first = program->nkeyed;
+	bool		by_windows;
+	bool		on_end = false;
+	FuncExpr   *over = NULL;
 
 	check_stack_depth();
+	/* before the windows below become slices */
+	if (over_groups)
+		over = copyObject(legality_window_over(query, outer, &by_windows, &on_end));
 	foreach(lc, query->cteList)
 	{
 		CommonTableExpr *cte = lfirst(lc);
@@ -576,7 +579,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		return;
 	if (over_groups)
 	{
-		prepare_over_groups(query, outer, program, first);
+		prepare_over_groups(over, on_end, program, first);
 		return;
 	}
 	if (program->nkeyed == STATE_MAX_OPERATORS)

@@ -622,6 +622,9 @@ function_walker(Oid funcid, void *context)
 	StatementInfo *info = cxt->info;
 	char		volatility = func_volatile(funcid);
 
+	if (window_function(funcid) >= FUNCTION_HOP_START || funcid == keyed_place_aggregate())
+		legality_refuse(cxt, -1, "Use streamproc.hop() or streamproc.cumulate() in FROM.",
+						"function %s() is for the planner of pipelines", get_func_name(funcid));
 	if (isAnyTempNamespace(get_func_namespace(funcid)))
 		legality_refuse(cxt, -1, "Make the function in another schema: workers do not see a session's temporary objects.",
 			   "temporary function %s() cannot be used in a pipeline", get_func_name(funcid));

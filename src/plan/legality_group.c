@@ -237,6 +237,10 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 	if (query->hasAggs && query->groupClause == NIL)
 		(void) query_tree_walker(query, legality_first_aggregate, &location,
 								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
+	/* what hangs on a primary key may change while the group is kept */
+	if (query->constraintDeps != NIL)
+		legality_refuse(cxt, location, "Write all columns of the select list into GROUP BY.",
+						"a column that is neither aggregated nor grouped by is not supported, also where a primary key determines it");
 	if (contain_vars_of_level((Node *) query, 1))
 		legality_refuse(cxt, location, "Join the topic with the table in FROM, below the GROUP BY.",
 						"groups of a topic that depend on the query around them are not supported");

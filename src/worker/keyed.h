@@ -29,6 +29,7 @@ typedef struct KeyedTask
 	int		   *part;			/* numbers of the task's partitions in Barrier.part */
 	StringInfoData shipped;		/* of the open transaction */
 	bool		leaving;		/* in order */
+	bool		shipped_early;	/* a part of it stands in the log already */
 	bool		waiting_shown;
 	bool		careful;		/* messages are applied one at a time */
 	int64		max_skew;		/* us; 0: there are no windows */
@@ -38,6 +39,7 @@ typedef struct KeyedTask
 
 /* finds the area; the task's share of the pipeline's position */
 extern PositionRow *keyed_task_attach(PositionRow *whole);
+extern void keyed_task_check_layout(KeyedTask *keyed, Program *program);
 /* after the batch is made: which messages a task has to apply with care */
 extern void keyed_task_take_care(void);
 /* the lateness that rules, a transaction that only reads; after each checkpoint_begin() of a batch */
@@ -80,7 +82,7 @@ typedef struct KeyedLauncher
 	int64		emit_us;		/* EMIT_EVERY */
 	int64		next_emit_us;
 	bool		unemitted;		/* rows have come since */
-	TimestampTz closed_until;	/* at the begin of the run */
+	TimestampTz closed_now[STATE_MAX_OPERATORS];	/* windows that close until then are given out, as of the last epoch */
 	bool		give_all;		/* the next epoch gives out all that are alive */
 	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */
 	int64		shown_epoch;
@@ -99,7 +101,7 @@ typedef struct Epoch
 	CheckpointReason reason;
 	bool		emit_due;		/* EMIT_EVERY: it is time */
 	bool		give_all;		/* whatever the options say */
-	TimestampTz closed_until;	/* windows that end until then are given out for good */
+	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* windows that close until then are given out for good */
 	int64		begun_us;
 	int64		align_us;
 	int64		cut_us;

@@ -99,59 +99,17 @@ keyed_present_watermark(void)
 	}
 }
 
-bool
-keyed_closes_something(TimestampTz watermark)
-{
-	int			op;
-	bool		closes = false;
-
-	if (watermark == WATERMARK_NONE || watermark == my_keyed->barrier->watermark)
-		return false;
-	for (op = 0; op < my_launcher->program->nkeyed && !closes; op++)
-	{
-		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
-		StatePane **panes;
-		int			n;
-		int			i;
-
-		if (spec->window == OPERATOR_NO_WINDOW)
-			continue;
-		panes = state_panes(my_keyed->area, op, &n);
-		for (i = 0; i < n && !closes; i++)
-		{
-			int64		end;
-			int64		last = operator_last_end(spec, panes[i]->id);
-
-			for (end = panes[i]->id + 1; end <= last && !closes; end++)
-			{
-				TimestampTz at = operator_closing(spec, end);
-
-				if (!operator_is_late(spec, at, watermark))
-					break;
-				closes = !operator_is_late(spec, at, my_keyed->barrier->watermark);
-			}
-		}
-		pfree(panes);
-	}
-	return closes;
-}
-
-static int
-compare_int64(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* The windows (by the slice that they end before) that panes are part of and that were alive, ascending. */
+/*
+ * The windows (by the slice that they end before) that panes are part of and
+ * that are not given out for good, up to those that this watermark closes
+ * (WATERMARK_NONE: all), ascending.
+ */
 static int64 *
-living_windows(const OperatorSpec *spec, StatePane **panes, int n, int *nends)
+living_windows(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz watermark, int *nends)
 {
-	int64	   *ends = palloc(sizeof(int64) * 64);
 	int			size = 64;
-	int			unique = 0;
+	int64	   *ends = palloc(sizeof(int64) * size);
+	int64		next = PG_INT64_MIN;
 	int			i;
 
 	*nends = 0;
@@ -160,24 +118,25 @@ living_windows(const OperatorSpec *spec, StatePane **panes, int n, int *nends)
 		int64		last = operator_last_end(spec, panes[i]->id);
 		int64		end;
 
-		for (end = panes[i]->id + 1; end <= last; end++)
+		CHECK_FOR_INTERRUPTS();
+		/* panes ascend, and so do their last windows */
+		for (end = Max(panes[i]->id + 1, next); end <= last; end++)
 		{
-			if (operator_is_late(spec, operator_closing(spec, end), my_keyed->barrier->watermark))
+			TimestampTz closing = operator_closing(spec, end);
+
+			if (closing <= my_keyed->closed_now[spec->number])
 				continue;
+			if (watermark != WATERMARK_NONE && !operator_is_late(spec, closing, watermark))
+				return ends;
 			if (*nends == size)
 			{
 				size *= 2;
-				ends = repalloc(ends, sizeof(int64) * size);
+				ends = repalloc_huge(ends, sizeof(int64) * size);
 			}
 			ends[(*nends)++] = end;
 		}
+		next = Max(next, last + 1);
 	}
-	if (*nends > 1)
-		qsort(ends, *nends, sizeof(int64), compare_int64);
-	for (i = 0; i < *nends; i++)
-		if (i == 0 || ends[i] != ends[i - 1])
-			ends[unique++] = ends[i];
-	*nends = unique;
 	return ends;
 }
 
@@ -200,9 +159,11 @@ keyed_cap_watermark(TimestampTz watermark)
 		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
 		StatePane **panes;
 		int64	   *ends;
+		int64	   *pane_bytes;
 		int64		bytes = 0;
 		int			n;
 		int			nends;
+		int			first = 0;
 		int			i,
 					k,
 					g;
@@ -210,17 +171,18 @@ keyed_cap_watermark(TimestampTz watermark)
 		if (spec->window != OPERATOR_HOP && spec->window != OPERATOR_CUMULATE)
 			continue;
 		panes = state_panes(my_keyed->area, op, &n);
-		ends = living_windows(spec, panes, n, &nends);
+		pane_bytes = palloc0(sizeof(int64) * Max(n, 1));
+		for (k = 0; k < n; k++)
+			for (g = 0; g < STATE_GROUPS; g++)
+				pane_bytes[k] += state_chunk_bytes(&panes[k]->chunk[g]);
+		ends = living_windows(spec, panes, n, cap, &nends);
 		for (i = 0; i < nends; i++)
 		{
-			TimestampTz closing = operator_closing(spec, ends[i]);
-
-			if (!operator_is_late(spec, closing, cap))
-				break;
-			for (k = 0; k < n; k++)
-				for (g = 0; g < STATE_GROUPS; g++)
-					if (panes[k]->id >= operator_window_begin(spec, ends[i]) && panes[k]->id < ends[i])
-						bytes += state_chunk_bytes(&panes[k]->chunk[g]);
+			CHECK_FOR_INTERRUPTS();
+			while (first < n && panes[first]->id < operator_window_begin(spec, ends[i]))
+				first++;
+			for (k = first; k < n && panes[k]->id < ends[i]; k++)
+				bytes += pane_bytes[k];
 			/* one at least */
 			if (bytes > allowed && i > 0)
 			{
@@ -229,9 +191,47 @@ keyed_cap_watermark(TimestampTz watermark)
 			}
 		}
 		pfree(ends);
+		pfree(pane_bytes);
 		pfree(panes);
 	}
 	return Max(cap, my_keyed->barrier->watermark);
+}
+
+bool
+keyed_closes_something(TimestampTz watermark)
+{
+	int			op;
+	bool		closes = false;
+
+	if (watermark == WATERMARK_NONE)
+		return false;
+	for (op = 0; op < my_launcher->program->nkeyed && !closes; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+		int			i;
+
+		if (spec->window == OPERATOR_NO_WINDOW)
+			continue;
+		panes = state_panes(my_keyed->area, op, &n);
+		for (i = 0; i < n && !closes; i++)
+		{
+			int64		end = panes[i]->id + 1;
+			int64		last = operator_last_end(spec, panes[i]->id);
+
+			/* the first of its windows that is not given out yet */
+			while (end <= last && operator_closing(spec, end) <= my_keyed->closed_now[op])
+				end++;
+			if (end > last)
+				continue;
+			closes = operator_is_late(spec, operator_closing(spec, end), watermark);
+			/* later panes close later */
+			break;
+		}
+		pfree(panes);
+	}
+	return closes;
 }
 
 /* ---- what is given out ---- */
@@ -291,7 +291,9 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 	OperatorSpec *spec = set->spec;
 	StatePane **slices = palloc(sizeof(StatePane *) * Max(n, 1));
 	int			nends;
-	int64	   *ends = living_windows(spec, panes, n, &nends);
+	/* others are given out only when they end */
+	bool		all = (my_keyed->emit != EMIT_FINAL && my_keyed->emit != EMIT_DEFAULT) || my_launcher->row->late == LATE_UPDATE;
+	int64	   *ends = living_windows(spec, panes, n, all ? WATERMARK_NONE : epoch->watermark, &nends);
 	int			first = 0;
 	int			i,
 				k;
@@ -332,9 +334,9 @@ keyed_choose_output(Epoch *epoch)
 
 	epoch->give_all = my_keyed->give_all;
 	my_keyed->give_all = false;
-	epoch->closed_until = DT_NOBEGIN;
-	if (epoch->watermark != DT_NOEND && epoch->watermark != WATERMARK_NONE)
-		epoch->closed_until = epoch->watermark - my_launcher->row->allowed_lateness;
+	for (op = 0; op < STATE_MAX_OPERATORS; op++)
+		epoch->closed_until[op] = epoch->watermark != DT_NOEND && epoch->watermark != WATERMARK_NONE ?
+			epoch->watermark - my_launcher->row->allowed_lateness : DT_NOBEGIN;
 	epoch->emit_due = my_keyed->emit == EMIT_EVERY &&
 		(monotonic_us() >= my_keyed->next_emit_us || epoch->watermark == DT_NOEND);
 	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));
@@ -364,7 +366,7 @@ keyed_choose_output(Epoch *epoch)
 			panes[i]->closed = true;
 			/* a run that ends has closed what it has given out, not time itself */
 			if (epoch->watermark == DT_NOEND)
-				epoch->closed_until = Max(epoch->closed_until, end);
+				epoch->closed_until[op] = Max(epoch->closed_until[op], end);
 		}
 		pfree(panes);
 	}

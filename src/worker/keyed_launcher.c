@@ -70,7 +70,7 @@ keyed_specs(Program *program)
 	{
 		specs[i] = program->keyed[i].spec;
 		specs[i]->allowed_lateness = my_launcher->row->allowed_lateness;
-		specs[i]->closed_until = my_keyed->closed_until;
+		specs[i]->closed_until = my_keyed->barrier != NULL ? my_keyed->barrier->closed_until[i] : my_keyed->closed_now[i];
 	}
 	return specs;
 }
@@ -141,11 +141,11 @@ prepare(int ntasks)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("pipeline \"%s\" has %d positions where one is expected", my_launcher->row->name, list_length(rows))));
 	keyed->position = linitial(rows);
-	keyed->closed_until = keyed->position->closed_until;
+	memcpy(keyed->closed_now, keyed->position->closed_until, sizeof(keyed->closed_now));
 	keyed->last_emit = (uint32) keyed->position->emitted_epoch;
 	keyed->give_all = my_launcher->row->give_all;
 	FAULT_POINT("keyed-before-recovery");
-	saved_load(keyed->saved, keyed->area, my_launcher->row->name, keyed_specs(program), keyed->position->stream_watermark);
+	saved_load(keyed->saved, keyed->area, my_launcher->row->name, keyed_specs(program));
 	checkpoint_commit();
 	MemoryContextSwitchTo(keyed->cxt);
 	for (i = 0; i < program->nkeyed; i++)
@@ -168,7 +168,8 @@ prepare(int ntasks)
 		part->record = p->record;
 		part->finished = p->stop_offset >= 0 && p->next_offset >= p->stop_offset;
 	}
-	keyed->barrier->closed_until = keyed->closed_until;
+	memcpy(keyed->barrier->closed_until, keyed->closed_now, sizeof(keyed->closed_now));
+	keyed->barrier->signature = keyed->saved->signature;
 	/* what a run before has not given out */
 	keyed->unemitted = saved_entries_bytes(keyed->area) > 0;
 	before_shmem_exit(on_exit_abandon, (Datum) 0);
@@ -204,6 +205,7 @@ keyed_launcher_prepare(int ntasks)
 			edata->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
 			PG_RE_THROW();
 		FlushErrorState();
+		LWLockReleaseAll();
 		checkpoint_abort();
 		worker_reason_from_error(&reason, edata);
 		worker_fail_pipeline(&reason);
@@ -254,7 +256,8 @@ wait_for_tasks(bool copied, int64 epoch, int64 until_us)
 		CHECK_FOR_INTERRUPTS();
 		if (all || launcher_task_ended())
 			break;
-		if (until_us == 0 && !launcher_tick())
+		/* a cut that is begun is ended: it cannot be begun again */
+		if (!launcher_tick() && until_us == 0 && !copied)
 			break;
 	}
 	ConditionVariableCancelSleep();
@@ -383,7 +386,8 @@ write_epoch(Epoch *epoch)
 	FAULT_POINT("keyed-before-commit");
 	my_keyed->position->epoch = epoch->number;
 	my_keyed->position->stream_watermark = epoch->saved_watermark;
-	my_keyed->position->closed_until = Max(my_keyed->position->closed_until, epoch->closed_until);
+	for (t = 0; t < my_launcher->program->nkeyed; t++)
+		my_keyed->position->closed_until[t] = Max(my_keyed->position->closed_until[t], epoch->closed_until[t]);
 	if (my_keyed->emit == EMIT_EVERY)
 		my_keyed->position->emitted_epoch = epoch->emit_due ? epoch->number : my_keyed->position->emitted_epoch;
 	if (epoch->give_all)
@@ -420,6 +424,7 @@ show_operators(void)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));
 		strlcpy(stat->aggregates, kinds.data, sizeof(stat->aggregates));
+		pfree(kinds.data);
 		stat->panes = n;
 		for (i = 0; i < n; i++)
 		{
@@ -721,12 +726,15 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	wake_tasks();
 	if (!wait_for_tasks(true, epoch.number, until_us))
 	{
+		state_abandon(my_keyed->area);
 		MemoryContextSwitchTo(old);
 		return false;
 	}
 	take_over(&epoch);
 	keyed_add_changes(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	for (i = 0; i < my_launcher->program->nkeyed; i++)
+		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);
 	barrier->watermark = epoch.watermark;
 	barrier->committing = true;
 	barrier->phase = BARRIER_RUN;

@@ -73,6 +73,9 @@ lock_program(Epoch *epoch)
 		program_free(my_launcher->program);
 		my_launcher->program = fresh;
 		(void) keyed_specs(fresh);
+		/* not only behind the loop: a later turn may throw */
+		for (op = 0; op < fresh->nkeyed; op++)
+			epoch->sets[op].spec = fresh->keyed[op].spec;
 	}
 	for (op = 0; op < my_launcher->program->nkeyed; op++)
 		epoch->sets[op].spec = my_launcher->program->keyed[op].spec;
@@ -309,6 +312,11 @@ keyed_output_blame(Epoch *epoch, int statement)
 
 	if (list_length(epoch->bad_groups) >= my_launcher->row->max_consecutive_errors)
 		return false;
+	/* a row that several groups make is no group's fault */
+	for (s = 1; s <= list_length(my_launcher->program->statements); s++)
+		if ((statement == 0 || s == statement) &&
+			((Statement *) list_nth(my_launcher->program->statements, s - 1))->info->nested)
+			return false;
 	/* deferred constraints do not say whose they are */
 	for (s = 1; s <= list_length(my_launcher->program->statements) && !found; s++)
 		if (statement == 0 || s == statement)

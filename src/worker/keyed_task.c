@@ -33,6 +33,8 @@
 
 /* Input that a task may take while the launcher is still at the commit before. */
 #define AHEAD_BYTES		(64 * 1024 * 1024)
+/* Late rows that are kept back until their batch is applied. */
+#define SHIP_BYTES		(4 * 1024 * 1024)
 
 #define my_keyed		(my_task->keyed)
 
@@ -55,6 +57,27 @@ on_exit_abandon(int code, Datum arg)
 	state_abandon(my_keyed->area);
 	ConditionVariableBroadcast(&my_keyed->barrier->changed);
 	wake_launcher();
+}
+
+/*
+ * The state is laid out by the operators that the launcher saw.  An aggregate
+ * that was replaced since makes another layout: nothing of it must be touched.
+ */
+void
+keyed_task_check_layout(KeyedTask *keyed, Program *program)
+{
+	StringInfoData text;
+	int			i;
+
+	initStringInfo(&text);
+	for (i = 0; i < program->nkeyed; i++)
+		operator_signature(program->keyed[i].spec, &text);
+	if (program->is_keyed && saved_signature_of(text.data, text.len) == keyed->barrier->signature)
+		return;
+	state_abandon(keyed->area);
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the aggregates of pipeline \"%s\" have changed since its launcher started", my_task->pipeline->name)));
 }
 
 /* Partitions of the whole are dealt out in turn. */
@@ -82,6 +105,7 @@ keyed_task_attach(PositionRow *whole)
 	keyed->barrier = barrier_attach(keyed->area);
 	keyed->mine = &keyed->barrier->task[my_task->slot->task];
 	initStringInfo(&keyed->shipped);
+	keyed_task_check_layout(keyed, my_task->program);
 	if (whole->nparts != keyed->barrier->nparts)
 		elog(ERROR, "position of pipeline \"%s\" has %d partitions, its state %d", slot->name, whole->nparts, keyed->barrier->nparts);
 
@@ -107,8 +131,12 @@ keyed_task_attach(PositionRow *whole)
 void
 keyed_task_begin(void)
 {
+	TimestampTz watermark;
 	int			i;
 
+	LWLockAcquire(&my_keyed->barrier->lock, LW_SHARED);
+	watermark = my_keyed->barrier->watermark;
+	LWLockRelease(&my_keyed->barrier->lock);
 	/* row queries must not write: what they wrote would be no part of the epoch */
 	XactReadOnly = true;
 	for (i = 0; i < my_task->program->nkeyed; i++)
@@ -116,8 +144,8 @@ keyed_task_begin(void)
 		KeyedNode  *node = &my_task->program->keyed[i];
 
 		node->spec->allowed_lateness = my_task->row->allowed_lateness;
-		node->spec->closed_until = my_keyed->barrier->closed_until;
-		rows_watermark(node->rows, my_keyed->barrier->watermark);
+		node->spec->closed_until = my_keyed->barrier->closed_until[i];
+		rows_watermark(node->rows, watermark);
 	}
 	resetStringInfo(&my_keyed->shipped);
 }
@@ -125,6 +153,12 @@ keyed_task_begin(void)
 void
 keyed_task_abort(void)
 {
+	/* what the log has got already would come twice */
+	if (my_keyed->shipped_early)
+	{
+		state_abandon(my_keyed->area);
+		proc_exit(1);
+	}
 	resetStringInfo(&my_keyed->shipped);
 }
 
@@ -197,6 +231,14 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 		late.window_end = window_instant(&spec->scale, end);
 		late.window_start = window_instant(&spec->scale, operator_window_begin(spec, end));
 		shipped_late_row(&my_keyed->shipped, &late, json);
+		CHECK_FOR_INTERRUPTS();
+		/* they go before the batch is applied: if that fails, nothing of the epoch counts */
+		if (my_keyed->shipped.len > SHIP_BYTES)
+		{
+			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
+			resetStringInfo(&my_keyed->shipped);
+			my_keyed->shipped_early = true;
+		}
 	}
 }
 
@@ -311,6 +353,7 @@ apply_failed(void)
 	state_abandon(my_keyed->area);
 	edata = CopyErrorData();
 	FlushErrorState();
+	LWLockReleaseAll();
 	checkpoint_abort();
 	MemoryContextSwitchTo(my_task->cxt);
 	if (edata->elevel > ERROR || worker_error_passes(edata->sqlerrcode))
@@ -463,6 +506,7 @@ keyed_task_commit(CheckpointReason reason)
 			my_keyed->mine->op_rows[i] += my_task->program->keyed[i].rows->nrows;
 		}
 		program_reset(my_task->program);
+		my_keyed->shipped_early = false;
 		keyed_task_abort();
 		keyed_task_publish();
 		first = my_keyed->mine->begun_us == 0;

@@ -342,7 +342,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	int64		epoch = 0;
 	int64		generation = 0;
 	TimestampTz watermark = DT_NOBEGIN;
-	TimestampTz closed_until = DT_NOBEGIN;
+	TimestampTz closed_until[SHMEM_MAX_OPERATORS];
 	int64		emitted_epoch = 0;
 	PositionRow *rows;
 	int			next = 0;
@@ -358,6 +358,8 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		all = lappend(all, topic_positions(row, old, topic, losses));
 		total += topic->npartitions;
 	}
+	for (next = 0; next < SHMEM_MAX_OPERATORS; next++)
+		closed_until[next] = DT_NOBEGIN;
 	foreach(lc, old)
 	{
 		PositionRow *o = lfirst(lc);
@@ -365,7 +367,8 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		epoch = Max(epoch, o->epoch);
 		generation = Max(generation, o->generation);
 		watermark = Max(watermark, o->stream_watermark);
-		closed_until = Max(closed_until, o->closed_until);
+		for (next = 0; next < SHMEM_MAX_OPERATORS; next++)
+			closed_until[next] = Max(closed_until[next], o->closed_until[next]);
 		emitted_epoch = Max(emitted_epoch, o->emitted_epoch);
 	}
 
@@ -377,6 +380,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	/* what tasks of a keyed pipeline have read is committed together */
 	nrows = one_row ? 1 : ntasks;
 	rows = palloc0(sizeof(PositionRow) * nrows);
+	next = 0;
 	foreach(lc, all)
 	{
 		PartitionPosition *parts = lfirst(lc);
@@ -412,7 +416,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		r->epoch = epoch;
 		r->cluster_id = pstrdup(cluster_id);
 		r->stream_watermark = one_row ? watermark : DT_NOBEGIN;
-		r->closed_until = one_row ? closed_until : DT_NOBEGIN;
+		memcpy(r->closed_until, closed_until, sizeof(closed_until));
 		r->emitted_epoch = one_row ? emitted_epoch : 0;
 		catalog_position_insert(r);
 	}

@@ -80,6 +80,8 @@ task_begin(void)
 			batch_release(my_task->batch);
 			task_ask_for_reload();
 		}
+		if (my_task->keyed != NULL)
+			keyed_task_check_layout(my_task->keyed, fresh);
 		fresh->rows_only = my_task->program->rows_only;
 		program_free(my_task->program);
 		my_task->program = fresh;

@@ -7,7 +7,7 @@ my @odd;	# one query for each type of odd
 # equal values of these may look different
 my %by_value = map { $_ => 1 } qw(k_interval k_num k_nums k_json k_pair k_float4);
 # their operator classes are not "equal image", and the design names no encoder for them
-my %may_refuse = map { $_ => 1 } qw(k_interval k_ints k_nums k_texts k_json k_range);
+my %may_refuse = map { $_ => 1 } qw(k_interval k_ints k_nums k_texts k_json k_range k_pair);
 my %catches = (
 	k_int2     => 'sign extension, NULL taken for 0',
 	k_int8     => 'keys cut to 32 bits',
@@ -90,11 +90,11 @@ return (
 		catches => 'a type of an extension whose = is not that of its bytes',
 		select => q{SELECT lower(t.city::public.citext) AS city, w.window_start, w.window_end, count(*) AS n, min(t.id) AS first FROM tx t, streamproc.tumble(t.at, '10 min') w
 			GROUP BY t.city::public.citext, w.window_start, w.window_end}, may_refuse => 1, needs => 'citext' },
-	{	name => 'key_any_case',
+	{	name => 'key_any_case', may_refuse => 1,
 		catches => 'a nondeterministic collation: Berlin and BERLIN, and composed and decomposed letters, are one key',
 		select => q{SELECT t.city COLLATE any_case AS city, w.window_start, w.window_end, count(*) AS n, min(t.id) AS first FROM tx t, streamproc.tumble(t.at, '10 min') w
 			GROUP BY t.city COLLATE any_case, w.window_start, w.window_end}, by_value => ['city'], needs => 'icu' },
-	{	name => 'key_any_accent',
+	{	name => 'key_any_accent', may_refuse => 1,
 		catches => 'the same without accents, with a second key, and DISTINCT, min and max under that collation',
 		select => q{SELECT t.city COLLATE any_accent AS city, t.flag, w.window_start, w.window_end, count(*) AS n, count(DISTINCT t.city COLLATE any_case) AS d,
 			count(DISTINCT t.note COLLATE any_accent) AS e, max(t.id) AS last FROM tx t, streamproc.tumble(t.at, '20 min') w

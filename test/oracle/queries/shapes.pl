@@ -157,7 +157,7 @@ return (
 
 	# ---- statements and sinks ----
 
-	{	name => 'several_statements',
+	{	name => 'several_statements', may_refuse => 1,
 		catches => 'several operators of one pipeline that share a state, a watermark or a batch wrongly',
 		text => q{INSERT INTO s1 SELECT t.card, w.window_end, count(*) FROM tx t, streamproc.tumble(t.at, '1 min') w GROUP BY t.card, w.window_end;
 			INSERT INTO s2 SELECT t.city, w.window_end, sum(t.amount) FROM tx t, streamproc.hop(t.at, '5 min', '20 min') w GROUP BY t.city, w.window_end;

@@ -167,7 +167,7 @@ return (
 				SELECT t.card, w.window_start, w.window_end, count(*) AS n, sum(t.amount) AS s FROM tx t, streamproc.tumble(t.at, '5 min') w
 				GROUP BY t.card, w.window_start, w.window_end) x
 			GROUP BY x.window_start, x.window_end} },
-	{	name => 'hop_over_tumble',
+	{	name => 'hop_over_tumble', may_refuse => 1,
 		catches => 'overlapping windows above others, with HAVING on both levels',
 		select => q{SELECT x.flag, w.window_start, w.window_end, sum(x.n) AS n, min(x.n) AS low FROM (
 				SELECT t.flag, v.window_start, v.window_end, count(*) AS n FROM tx t, streamproc.tumble(t.at, '1 min') v
@@ -211,7 +211,7 @@ return (
 					GROUP BY t.flag, t.card, v.window_start, v.window_end) x, streamproc.tumble(x.window_start, '10 min') w
 				GROUP BY x.flag, w.window_start, w.window_end) y
 			GROUP BY y.window_start, y.window_end} },
-	{	name => 'totals_over_windows',
+	{	name => 'totals_over_windows', may_refuse => 1,
 		catches => 'running totals above windows',
 		select => q{SELECT x.card, count(*) AS windows, max(x.n) AS top FROM (
 				SELECT t.card, w.window_start, w.window_end, count(*) AS n FROM tx t, streamproc.tumble(t.at, '1 min') w

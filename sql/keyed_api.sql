@@ -16,9 +16,12 @@ SET intervalstyle = 'postgres';
 \! $STREAMPROC_TOOL create $STREAMPROC_KAFKA keyed_tx 1 >/dev/null
 \! for i in 1 2 3; do printf '0\t0\t\\N\t{"id": %d}\n' $i; done | $STREAMPROC_TOOL produce $STREAMPROC_KAFKA keyed_tx >/dev/null
 CREATE SERVER keyed_kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers :'kafka');
-CREATE FOREIGN TABLE tx (id int, at timestamptz OPTIONS (kafka 'timestamp')) SERVER keyed_kafka OPTIONS (topic 'keyed_tx', event_time 'at');
-CREATE TABLE sink (id int, w timestamptz, n bigint, PRIMARY KEY (id, w));
-\set q '$$INSERT INTO sink SELECT id, window_end, count(*) FROM tx, tumble(at, ''1 min'') GROUP BY id, window_end ON CONFLICT (id, w) DO UPDATE SET n = EXCLUDED.n$$'
+CREATE FOREIGN TABLE tx (id int) SERVER keyed_kafka OPTIONS (topic 'keyed_tx');
+CREATE TABLE sink (id int);
+\set q '$$INSERT INTO sink SELECT id FROM tx$$'
+CREATE FOREIGN TABLE events (id int, at timestamptz OPTIONS (kafka 'timestamp')) SERVER keyed_kafka OPTIONS (topic 'keyed_tx', event_time 'at');
+CREATE TABLE counts (id int, w timestamptz, n bigint, PRIMARY KEY (id, w));
+\set grouped '$$INSERT INTO counts SELECT id, window_end, count(*) FROM events, tumble(at, ''1 min'') GROUP BY id, window_end ON CONFLICT (id, w) DO UPDATE SET n = EXCLUDED.n$$'
 \set options 'SELECT emit, late, allowed_lateness, state_memory, max_skew, state_signature FROM pipeline WHERE name = ''keyed'''
 
 ----------------------------------------------------------------------------
@@ -71,10 +74,15 @@ SELECT create_pipeline('keyed', :q, early => 'divert');
 SELECT count(*) FROM pipeline WHERE name = 'keyed';
 
 -- defaults, and all of them
-SELECT create_pipeline('keyed', :q, active => false);
+-- what does not fit the query
+SELECT create_pipeline('keyed', :q, active => false, emit => 'changes');
+\echo :SQLSTATE
+SELECT create_pipeline('keyed', :q, active => false, late => 'update');
+\echo :SQLSTATE
+SELECT create_pipeline('keyed', :grouped, active => false);
 :options;
 SELECT drop_pipeline('keyed');
-SELECT create_pipeline('keyed', :q, active => false, emit => 'every 1.5 minutes', late => 'update', allowed_lateness => '1 day 2 h', state_memory => '64MB', max_skew => '5 min');
+SELECT create_pipeline('keyed', :grouped, active => false, emit => 'every 1.5 minutes', late => 'update', allowed_lateness => '1 day 2 h', state_memory => '64MB', max_skew => '5 min');
 :options;
 -- only what is named changes
 SELECT alter_pipeline('keyed', parallelism => 1);
@@ -107,6 +115,8 @@ SELECT alter_pipeline('keyed', emit => 'every 00:00:05');
 UPDATE pipeline SET state_signature = 'made by hand' WHERE name = 'keyed';
 SELECT alter_pipeline('keyed', emit => 'final');
 :options;
+SELECT drop_pipeline('keyed');
+SELECT create_pipeline('keyed', :q, active => false);
 SHOW streamproc.state_memory;
 SELECT min_val, unit, context FROM pg_settings WHERE name = 'streamproc.state_memory';
 

@@ -266,7 +266,7 @@ event_time_of_window(Query *query)
 }
 
 static void
-add_marker(Query *query, List *outer, int number)
+add_marker(Query *query, List *outer, int number, Expr *at)
 {
 	Aggref	   *marker = makeNode(Aggref);
 	Const	   *op = makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(number), false, true);
@@ -276,7 +276,7 @@ add_marker(Query *query, List *outer, int number)
 	marker->aggargtypes = list_make3_oid(INT4OID, TIDOID, TIMESTAMPTZOID);
 	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
 							  makeTargetEntry((Expr *) expose_place(query, outer), 2, NULL, false),
-							  makeTargetEntry(event_time_of_window(query), 3, NULL, false));
+							  makeTargetEntry(at, 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
 	marker->aggno = marker->aggtransno = -1;
@@ -555,6 +555,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	bool		by_windows;
 	bool		on_end = false;
 	FuncExpr   *over = NULL;
+	Expr	   *at;
 
 	check_stack_depth();
 	/* before the windows below become slices */
@@ -587,11 +588,9 @@ keyed_prepare(Query *query, List *outer, Program *program)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
 				 errhint("Make several pipelines of it.")));
-	{
-		char	   *text = describe_groups(query);
-
-		program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, text);
-	}
+	/* before its windows become slices */
+	at = event_time_of_window(query);
+	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));
 	exchange_slices(query);
-	add_marker(query, outer, program->nkeyed++);
+	add_marker(query, outer, program->nkeyed++, at);
 }

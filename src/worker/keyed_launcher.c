@@ -40,6 +40,8 @@
 /* Sleep while nothing happens: windows may be closed by the wall clock. */
 #define QUIET_MS		100
 #define SHOW_US			(1000 * 1000)
+/* so few panes are counted at each commit */
+#define SHOW_PANES		16
 
 #define my_keyed		(my_launcher->keyed)
 
@@ -457,6 +459,17 @@ show_operators(void)
 	LWLockRelease(shmem->lock);
 }
 
+static int
+count_panes(void)
+{
+	int			panes = 0;
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+		panes += my_keyed->area->root->op[op].npanes;
+	return panes;
+}
+
 static void
 show_epoch(Epoch *epoch, int64 commit_us)
 {
@@ -643,6 +656,9 @@ commit_epoch(Epoch *epoch)
 		barrier_log_free(my_keyed->area, &epoch->cuts[t]);
 		barrier_log_free(my_keyed->area, &epoch->logs[t]);
 	}
+	/* where it costs little, before anybody is told that the epoch is committed */
+	if (count_panes() <= SHOW_PANES || monotonic_us() >= my_keyed->next_show_us || epoch->watermark == DT_NOEND)
+		show_operators();
 	show_epoch(epoch, monotonic_us() - begun);
 	keyed_output_show(epoch);
 	my_keyed->last_commit_us = monotonic_us();
@@ -752,7 +768,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	ConditionVariableBroadcast(&barrier->changed);
 	if (epoch.watermark == DT_NOEND)
 		my_keyed->finished = true;
-	if (monotonic_us() >= my_keyed->next_show_us || last || my_keyed->finished)
+	if (last)
 		show_operators();
 	MemoryContextSwitchTo(old);
 	return true;

@@ -183,7 +183,8 @@ sub strike
 	my $t = time;
 	$crash->set_fault($setting);
 	my $load = send_some($batch);
-	$crash->ask(q{SELECT pg_terminate_backend(pid) FROM streamproc.stat_worker WHERE role = 'launcher' AND pid IS NOT NULL}) if $at_start;
+	# one alone where it is to fail: of two, the second may come to the point when all seems to be over
+	$crash->ask(q{SELECT pg_terminate_backend(pid) FROM streamproc.stat_worker WHERE role = 'launcher' AND pid IS NOT NULL} . ($action eq 'error' ? q{ AND pipeline = 'tot'} : '')) if $at_start;
 	my $pid = $crash->wait_hit($point);
 	if (defined $pid)
 	{

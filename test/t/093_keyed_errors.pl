@@ -94,7 +94,6 @@ SQL
 		[ 'GROUP BY without window, conflict on other columns', "INSERT INTO r_any SELECT max(k), count(*) FROM r GROUP BY id $up", qr/ON CONFLICT|replace|conflict/, 0 ],
 		[ 'HAVING without a window', "INSERT INTO r_any SELECT k, count(*) FROM r GROUP BY k HAVING count(*) > 3 $up", qr/HAVING/, 0 ],
 		[ 'statements with and without GROUP BY', "INSERT INTO r_row SELECT id, k FROM r; INSERT INTO r_any SELECT k, count(*) FROM r GROUP BY k $up", qr/with and without GROUP BY/, 0 ],
-		[ 'statements with and without windows', "INSERT INTO r_win SELECT t.k, w.window_start, count(*) FROM r t, streamproc.tumble(t.at, '1 min') w $group; INSERT INTO r_any SELECT k, count(*) FROM r GROUP BY k $up", qr/with and without windows/, 0 ],
 		[ 'DISTINCT', 'INSERT INTO r_row SELECT DISTINCT id, k FROM r', qr/DISTINCT/, 1 ],
 		[ 'DISTINCT over groups', "INSERT INTO r_win SELECT DISTINCT t.k, w.window_start, count(*) FROM r t, streamproc.tumble(t.at, '1 min') w $group", qr/DISTINCT/, 1 ],
 		[ 'a window function', 'INSERT INTO r_row SELECT row_number() OVER (PARTITION BY k), k FROM r', qr/window function/, 1 ],

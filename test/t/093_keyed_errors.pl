@@ -1,6 +1,5 @@
 # Keyed pipelines: what is refused, rows and results that are bad, locks, and changed tables.
 #
-# also with assertions
 use strict;
 use warnings;
 use FindBin;

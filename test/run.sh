@@ -18,7 +18,7 @@
 #   --installed   test the extension that is installed in the system, build nothing
 #   --long        STREAMPROC_LONG=1 for the TAP files
 #   --only WORD   only regress tests, specs and TAP files with WORD in their name
-#   --jobs N      TAP files at a time (default 3: they mostly wait)
+#   --jobs N      TAP files at a time (default 4: they mostly wait)
 #   --keep        leave the work directory in place (it is left in place too when something failed)
 #
 # As root it first installs what is missing (test/setup.sh) and runs everything as the user postgres; as another user
@@ -27,7 +27,7 @@
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-installed=no long=no only='' jobs=3 keep=no inner=''
+installed=no long=no only='' jobs=4 keep=no inner=''
 stages=()
 while [ $# -gt 0 ]; do
 	case $1 in

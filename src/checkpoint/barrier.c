@@ -15,6 +15,13 @@
 #include "utils/memutils.h"
 
 #define BLOCK_BYTES		(64 * 1024)
+#define BLOCK_ROOM		(BLOCK_BYTES - offsetof(BarrierBlock, bytes))
+/*
+ * Blocks that are kept, as part of the memory allowed: an area gives empty
+ * segments back to the system, and getting them anew costs tens of
+ * milliseconds, while all tasks stand.
+ */
+#define SPARE_SHARE		8
 
 Barrier *
 barrier_create(StateArea *area, int ntasks, int nparts, int64 epoch, TimestampTz watermark)
@@ -44,6 +51,41 @@ barrier_attach(StateArea *area)
 
 /* ---- logs ---- */
 
+static dsa_pointer
+take_spare(StateArea *area)
+{
+	StateRoot  *root = area->root;
+	dsa_pointer p;
+
+	LWLockAcquire(&root->lock, LW_EXCLUSIVE);
+	p = root->spare;
+	if (DsaPointerIsValid(p))
+	{
+		root->spare = ((BarrierBlock *) dsa_get_address(area->dsa, p))->next;
+		root->nspare--;
+	}
+	LWLockRelease(&root->lock);
+	return p;
+}
+
+static bool
+keep_spare(StateArea *area, dsa_pointer p, BarrierBlock *block)
+{
+	StateRoot  *root = area->root;
+	bool		kept;
+
+	LWLockAcquire(&root->lock, LW_EXCLUSIVE);
+	kept = (uint64) root->nspare * BLOCK_BYTES < root->limit / SPARE_SHARE;
+	if (kept)
+	{
+		block->next = root->spare;
+		root->spare = p;
+		root->nspare++;
+	}
+	LWLockRelease(&root->lock);
+	return kept;
+}
+
 char *
 barrier_log_reserve(StateArea *area, BarrierLog *log, Size len)
 {
@@ -52,14 +94,17 @@ barrier_log_reserve(StateArea *area, BarrierLog *log, Size len)
 
 	if (block == NULL || len > block->size - block->used)
 	{
-		Size		size = Max(len, BLOCK_BYTES - offsetof(BarrierBlock, bytes));
-		dsa_pointer fresh;
+		Size		size = Max(len, BLOCK_ROOM);
+		dsa_pointer fresh = InvalidDsaPointer;
 
 		if (len > MaxAllocHugeSize / 2 || size > PG_UINT32_MAX / 2)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("what a key group holds is too large for one segment")));
-		fresh = state_alloc(area, offsetof(BarrierBlock, bytes) + size);
+		if (size == BLOCK_ROOM)
+			fresh = take_spare(area);
+		if (!DsaPointerIsValid(fresh))
+			fresh = state_alloc(area, offsetof(BarrierBlock, bytes) + size);
 		if (block != NULL)
 			block->next = fresh;
 		else
@@ -92,7 +137,8 @@ barrier_log_free(StateArea *area, BarrierLog *log)
 		BarrierBlock *block = dsa_get_address(area->dsa, p);
 		dsa_pointer next = block->next;
 
-		state_free(area, p, offsetof(BarrierBlock, bytes) + block->size);
+		if (block->size != BLOCK_ROOM || !keep_spare(area, p, block))
+			state_free(area, p, offsetof(BarrierBlock, bytes) + block->size);
 		p = next;
 	}
 	memset(log, 0, sizeof(*log));
@@ -148,7 +194,7 @@ cut_entries(Cut *cut, int op, StatePane *pane, int group, const uint32 *offsets,
 			StateEntry *entry = (StateEntry *) (cursor.data + (Size) offsets[last] * 8);
 			Size		size = state_record_size(o, entry, cursor.data);
 
-			if (last > first && bytes + size > STATE_SEGMENT_BYTES / 8)
+			if (last > first && sizeof(StateRun) + bytes + size > BLOCK_ROOM)
 				break;
 			bytes += size;
 		}

@@ -119,6 +119,8 @@ typedef struct StateRoot
 	int			noperators;
 	StateOperator op[STATE_MAX_OPERATORS];
 	dsa_pointer user;			/* the checkpoint room's */
+	dsa_pointer spare;			/* blocks of logs that wait to be used again, linked */
+	uint32		nspare;
 } StateRoot;
 
 /* process-local */

@@ -48,6 +48,7 @@ typedef struct Task
 	int64		letters_logged_us;
 	int			failures;		/* in a row, of the kind that passes */
 	int64		last_ends_us;
+	int64		answering_since_us; /* brokers were mute before, 0: they are now */
 	struct KeyedTask *keyed;	/* of a keyed pipeline, else NULL */
 } Task;
 

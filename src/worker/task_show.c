@@ -26,6 +26,12 @@ task_show_partitions(Task *task, bool committed)
 	bool		answered = monotonic_us() - heard < ANSWERED_US;
 	int			i;
 
+	/* nor was the time before silence in which they were mute */
+	if (!answered)
+		task->answering_since_us = 0;
+	else if (task->answering_since_us == 0)
+		task->answering_since_us = heard;
+
 	for (i = 0; i < batch->nparts; i++)
 	{
 		TaskPartition *tp = &batch->parts[i];
@@ -33,7 +39,8 @@ task_show_partitions(Task *task, bool committed)
 		PartitionSlot *slot;
 		int64		timeout = tp->nsources > 0 ? batch->sources[tp->sources[0]].source->idle_timeout : 0;
 
-		watermark_update_idle(&tp->watermark, kp->at_end && answered, kp->last_data_us, heard, timeout);
+		watermark_update_idle(&tp->watermark, kp->at_end && answered,
+							  Max(kp->last_data_us, task->answering_since_us), heard, timeout);
 		if (tp->slot < 0)
 			continue;
 		slot = &shmem->partitions[tp->slot];

@@ -142,8 +142,7 @@ sub catch_up
 	my %failed;
 	my $ok = wait_until(
 		sub {
-			my $positions = $crash->ask(q{SELECT string_agg(n::text, ' ') FROM (SELECT sum(next_offset) AS n FROM streamproc.position WHERE pipeline IN ('win', 'tot') GROUP BY pipeline) x});
-			return 1 if defined $positions && $positions eq "$produced $produced";
+			my $any_failed = 0;
 			for (split /\n/, $crash->ask(q{SELECT pipeline, sqlstate, reason FROM streamproc.stat_pipeline WHERE state = 'failed'}) // '')
 			{
 				my ($pipeline, $state, $reason) = split /\|/, $_, 3;
@@ -153,8 +152,12 @@ sub catch_up
 					diag("$state $reason");
 				}
 				$restarted++;
+				$any_failed++;
 				$crash->ask("SELECT streamproc.start_pipeline('$pipeline')");
 			}
+			return 0 if $any_failed;
+			my $positions = $crash->ask(q{SELECT string_agg(n::text, ' ') FROM (SELECT sum(next_offset) AS n FROM streamproc.position WHERE pipeline IN ('win', 'tot') GROUP BY pipeline) x});
+			return 1 if defined $positions && $positions eq "$produced $produced";
 			return 0;
 		},
 		60);

@@ -626,7 +626,8 @@ kafka_consumer_update_ends(KafkaConsumer *consumer)
 		int64_t		low;
 		int64_t		high;
 
-		if (part->at_end)
+		/* of one that is held, the end that we came to may be passed by now */
+		if (part->at_end && !state->held)
 		{
 			part->end_offset = part->next_offset;
 			continue;

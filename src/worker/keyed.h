@@ -50,6 +50,12 @@ extern void keyed_task_abort(void);
 extern void keyed_task_meet(void);
 /* partitions that are too far ahead of the stream are not read until the others follow */
 extern void keyed_task_hold(void);
+static inline bool
+keyed_task_holds(const KeyedTask *keyed, int part)
+{
+	return keyed->held != NULL && keyed->held[part];
+}
+
 /* what the barrier and the launcher see of the task's partitions */
 extern void keyed_task_publish(void);
 /* waits until what was applied is committed; before the pipeline fails at what comes next */

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "utils/timestamp.h"
+#include "worker/keyed.h"
 #include "worker/task.h"
 
 /* Brokers that have not answered for so long are mute. */
@@ -39,7 +40,9 @@ task_show_partitions(Task *task, bool committed)
 		PartitionSlot *slot;
 		int64		timeout = tp->nsources > 0 ? batch->sources[tp->sources[0]].source->idle_timeout : 0;
 
-		watermark_update_idle(&tp->watermark, kp->at_end && answered,
+		/* one that max_skew holds may have anything behind the end that we came to */
+		watermark_update_idle(&tp->watermark,
+							  kp->at_end && answered && !(task->keyed != NULL && keyed_task_holds(task->keyed, i)),
 							  Max(kp->last_data_us, task->answering_since_us), heard, timeout);
 		if (tp->slot < 0)
 			continue;

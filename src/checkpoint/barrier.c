@@ -22,6 +22,8 @@
  * milliseconds, while all tasks stand.
  */
 #define SPARE_SHARE		8
+/* entries whose memory is asked for before they are copied */
+#define CUT_AHEAD		8
 
 Barrier *
 barrier_create(StateArea *area, int ntasks, int nparts, int64 epoch, TimestampTz watermark)
@@ -192,8 +194,15 @@ cut_entries(Cut *cut, int op, StatePane *pane, int group, const uint32 *offsets,
 		for (last = first; last < n; last++)
 		{
 			StateEntry *entry = (StateEntry *) (cursor.data + (Size) offsets[last] * 8);
-			Size		size = state_record_size(o, entry, cursor.data);
+			Size		size;
 
+			/* they stand where they were made, not in the order of the changes */
+			if (last + CUT_AHEAD < n)
+			{
+				__builtin_prefetch(cursor.data + (Size) offsets[last + CUT_AHEAD] * 8);
+				__builtin_prefetch(cursor.data + (Size) offsets[last + CUT_AHEAD] * 8 + 64);
+			}
+			size = state_record_size(o, entry, cursor.data);
 			if (last > first && sizeof(StateRun) + bytes + size > BLOCK_ROOM)
 				break;
 			bytes += size;

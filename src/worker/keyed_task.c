@@ -66,13 +66,9 @@ on_exit_abandon(int code, Datum arg)
 void
 keyed_task_check_layout(KeyedTask *keyed, Program *program)
 {
-	StringInfoData text;
-	int			i;
+	char	   *signature = program_signature(program);
 
-	initStringInfo(&text);
-	for (i = 0; i < program->nkeyed; i++)
-		operator_signature(program->keyed[i].spec, &text);
-	if (program->is_keyed && saved_signature_of(text.data, text.len) == keyed->barrier->signature)
+	if (program->is_keyed && saved_signature_of(signature, strlen(signature)) == keyed->barrier->signature)
 		return;
 	state_abandon(keyed->area);
 	ereport(ERROR,
@@ -739,7 +735,6 @@ keyed_task_meet(void)
 		worker_set_state(WORKER_RUNNING, NULL);
 	my_keyed->waiting_shown = false;
 }
-
 
 void
 keyed_task_leave(void)

@@ -283,6 +283,8 @@ for stage in "${stages[@]}"; do
 			;;
 		assert)
 			run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING || finish
+			# what is used after it was freed is seen
+			export MALLOC_PERTURB_=165
 			do_regress -assert
 			do_isolation -assert
 			# shellcheck disable=SC2046

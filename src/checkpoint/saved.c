@@ -177,8 +177,11 @@ saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **s
 	saved->nshapes = area->root->noperators;
 	for (i = 0; i < saved->nshapes; i++)
 	{
+		const StateOperator *op = &area->root->op[i];
+
 		operator_signature(specs[i], &signature);
-		saved->shapes[i] = (StateShape) {specs[i]->fixed_size, (uint32) specs[i]->nblobs, specs[i]->blob};
+		/* the specs are gone when the program is loaded anew; the area stays as long as we do */
+		saved->shapes[i] = (StateShape) {op->fixed_size, op->nblobs, op->blob};
 	}
 	saved->signature = saved_signature_of(signature.data, signature.len);
 	pfree(signature.data);

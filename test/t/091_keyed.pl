@@ -522,6 +522,29 @@ section 'one total' => sub {
 	is(value('SELECT id, n, total FROM one_total'), '1|20|210', 'goes on after a stop');
 };
 
+# catches: small segments merged by what the plans said before they were made anew
+section 'plans made anew' => sub {
+	make_topic('anew', 1);
+	value('CREATE TABLE anew_sink (k text PRIMARY KEY, n bigint, first text, all_v numeric[])');
+	create_pipeline($node, 'anew', q{INSERT INTO anew_sink SELECT k, count(*), min(k || v), array_agg(v ORDER BY v) FROM anew_in GROUP BY k
+		ON CONFLICT (k) DO UPDATE SET n = EXCLUDED.n, first = EXCLUDED.first, all_v = EXCLUDED.all_v});
+	for my $i (1 .. 80)
+	{
+		send_rows('anew', map { [ 0, $i, "k" . $_ % 5 * $i, $i * $_ ] } 1 .. 7);
+		wait_caught_up($node, 'anew');
+		value("ALTER TABLE anew_sink SET (fillfactor = @{[ 20 + $i ]})") if $i % 20 == 10;
+	}
+	my $same = q{WITH b AS (SELECT k, count(*), min(k || v), array_agg(v ORDER BY v) FROM anew_in GROUP BY k), a AS (SELECT k, n, first, all_v FROM anew_sink)
+		SELECT (SELECT count(*) FROM (TABLE b EXCEPT ALL TABLE a) x), (SELECT count(*) FROM (TABLE a EXCEPT ALL TABLE b) x)};
+	is(value($same), '0|0', 'many epochs with other plans in between: the batch query');
+	cmp_ok(value(q{SELECT count(DISTINCT epoch) FROM streamproc.state_segment WHERE pipeline = 'anew'}), '<', 50, 'their segments were merged');
+	stop('anew');
+	send_rows('anew', map { [ 0, 100, "k$_", 9 ] } 1 .. 7);
+	start('anew');
+	wait_caught_up($node, 'anew');
+	is(value($same), '0|0', 'and can be read again');
+};
+
 # ---- windows of several statements ----
 
 # Windows of 2 s and of 4 s of one topic: those of 4 s are the sums of those of 2 s, in each snapshot.

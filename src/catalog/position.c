@@ -49,9 +49,10 @@ enum PositionColumn
 	COL_RECORD_SUMS,
 	COL_STREAM_WATERMARK,
 	COL_CLOSED_UNTIL,
-	COL_EMITTED_EPOCH
+	COL_EMITTED_EPOCH,
+	COL_SEGMENTS
 };
-#define POSITION_NATTS COL_EMITTED_EPOCH
+#define POSITION_NATTS COL_SEGMENTS
 
 static Relation
 position_open(LOCKMODE lockmode)
@@ -116,6 +117,7 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 			row->closed_until[i] = DatumGetTimestampTz(closed[i]);
 	}
 	row->emitted_epoch = isnull[COL_EMITTED_EPOCH - 1] ? 0 : DatumGetInt64(values[COL_EMITTED_EPOCH - 1]);
+	row->segments = DatumGetInt32(values[COL_SEGMENTS - 1]);
 	row->stream_watermark = isnull[COL_STREAM_WATERMARK - 1] ? DT_NOBEGIN :
 		DatumGetTimestampTz(values[COL_STREAM_WATERMARK - 1]);
 	topics = array_elements(values[COL_TOPICS - 1], TEXTOID, -1, false, TYPALIGN_INT, &n[0]);
@@ -208,6 +210,7 @@ position_to_tuple(Relation rel, const PositionRow *row)
 	}
 	values[COL_EMITTED_EPOCH - 1] = Int64GetDatum(row->emitted_epoch);
 	isnull[COL_EMITTED_EPOCH - 1] = row->emitted_epoch == 0;
+	values[COL_SEGMENTS - 1] = Int32GetDatum(row->segments);
 	values[COL_STREAM_WATERMARK - 1] = TimestampTzGetDatum(row->stream_watermark);
 	isnull[COL_STREAM_WATERMARK - 1] = TIMESTAMP_IS_NOBEGIN(row->stream_watermark);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);

@@ -150,8 +150,7 @@ load_segment(const SegmentRow *segment, void *arg)
 	FAULT_POINT("recover-segment");
 	cxt->epoch = add_epoch(saved, segment->epoch);
 	cxt->epoch->first_epoch = segment->first_epoch;
-	/* how often it was merged is not known: enough that it is not merged again at once */
-	cxt->epoch->level = segment->first_epoch < segment->epoch || segment->len > SAVED_SMALL ? SAVED_LARGE : 0;
+	saved->nsegments++;
 	cxt->epoch->nsegments = Max(cxt->epoch->nsegments, segment->number + 1);
 	cxt->epoch->bytes += segment->len;
 	saved->bytes += segment->len;
@@ -166,10 +165,31 @@ load_segment(const SegmentRow *segment, void *arg)
 				 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
 }
 
-void
-saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs)
+/* How often each was merged is seen by how many epochs it holds. */
+static void
+find_levels(Saved *saved)
 {
-	LoadContext cxt = {saved, area, specs, pipeline, NULL, -1, 0, false};
+	int			highest = 0;
+	int			i;
+
+	for (i = saved->n - 1; i >= 0; i--)
+	{
+		SavedEpoch *e = &saved->epochs[i];
+		int64		span;
+
+		for (span = e->epoch - e->first_epoch + 1; span >= SAVED_MERGE; span /= SAVED_MERGE)
+			e->level++;
+		/* epochs in which nothing changed are no part of it, but levels fall towards the end */
+		e->level = highest = Max(highest, e->level);
+		if (e->bytes > (e->first_epoch == e->epoch ? SAVED_SMALL : SAVED_MERGED))
+			e->level = SAVED_LARGE;
+	}
+}
+
+void
+saved_load(Saved *saved, StateArea *area, const PositionRow *position, OperatorSpec **specs)
+{
+	LoadContext cxt = {saved, area, specs, position->pipeline, NULL, -1, 0, false};
 	StringInfoData signature;
 	int			i;
 
@@ -185,7 +205,14 @@ saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **s
 	}
 	saved->signature = saved_signature_of(signature.data, signature.len);
 	pfree(signature.data);
-	catalog_segments_read(pipeline, true, load_segment, &cxt);
+	catalog_segments_read(position->pipeline, true, load_segment, &cxt);
+	if (saved->nsegments != position->segments)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("saved state of pipeline \"%s\" cannot be used", position->pipeline),
+				 errdetail("There are %d segments of it where its position says %d.", saved->nsegments, position->segments),
+				 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
+	find_levels(saved);
 }
 
 /* ---- writing ---- */
@@ -222,7 +249,7 @@ count_runs(const char *p, const char *end, SavedEpoch *epoch)
 
 /* May run again for the same epoch after its transaction was rolled back. */
 void
-saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const char *pipeline, int64 epoch)
+saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, int64 superseded, const char *pipeline, int64 epoch)
 {
 	SavedEpoch	fresh = {epoch, epoch, 0, 0, 0, 0};
 	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
@@ -262,6 +289,7 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 	if (bytes > sizeof(StateSegmentHeader))
 		saved_write_segment(saved, &fresh, pipeline, segment, bytes);
 	pfree(segment);
+	fresh.live -= superseded;
 
 	/* counts of older epochs were brought up to date when the cut was taken over */
 	for (i = 0; i < saved->n; i++)
@@ -281,6 +309,12 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 		*e = fresh;
 	}
 	saved->last_bytes = fresh.bytes;
+
+	saved->nsegments = fresh.nsegments + (saved->merge_count > 0 ? saved->merged.nsegments : 0);
+	for (i = 0; i < saved->n; i++)
+		if (saved->epochs[i].live > 0 && saved->epochs[i].epoch != epoch &&
+			(i < saved->merge_from || i >= saved->merge_from + saved->merge_count))
+			saved->nsegments += saved->epochs[i].nsegments;
 }
 
 /* The transaction is committed: what it deleted is gone. */

@@ -5,8 +5,8 @@
  *
  * At low rates an epoch has a few entries, and there are hundreds of epochs a
  * second: their segments would be counted in millions before the bytes are
- * worth rewriting.  So each MERGE epochs in a row become one, of those again
- * MERGE, and so on.  Only rows of the catalog are read; of a key that several hold
+ * worth rewriting.  So each SAVED_MERGE epochs in a row become one, of those again
+ * SAVED_MERGE, and so on.  Only rows of the catalog are read; of a key that several hold
  * the last record stays.
  *
  *-------------------------------------------------------------------------
@@ -19,10 +19,6 @@
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-
-#define MERGE			32
-/* more bytes than this are left alone from then on */
-#define MERGE_BYTES		(4 * 1024 * 1024)
 
 /* Keys are told apart by 128 bits of their hash. */
 typedef struct MergedRecord
@@ -153,7 +149,7 @@ find_mergeable(Saved *saved, int *from)
 
 		while (first > 0 && saved->epochs[first - 1].level == level)
 			first--;
-		if (end - first >= MERGE)
+		if (end - first >= SAVED_MERGE)
 		{
 			*from = first;
 			return end - first;
@@ -212,7 +208,7 @@ saved_merge(Saved *saved, const char *pipeline)
 		records[n++] = record;
 	qsort(records, n, sizeof(MergedRecord *), compare_records);
 	write_merged(saved, pipeline, records, n);
-	saved->merged.level = saved->merged.bytes > MERGE_BYTES ? SAVED_LARGE : level + 1;
+	saved->merged.level = saved->merged.bytes > SAVED_MERGED ? SAVED_LARGE : level + 1;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(merge.cxt);
 }

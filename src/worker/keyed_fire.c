@@ -411,5 +411,7 @@ keyed_add_changes(Epoch *epoch)
 				p = block->next;
 			}
 		}
+		if (unit != NULL)
+			fire_find_again(set, unit);
 	}
 }

@@ -26,9 +26,8 @@
 #define CUT_AHEAD		8
 /* epochs whose entries are counted without a look at the hash table */
 #define RECENT_EPOCHS	64
-/* entries that are copied between two batches, and those that are looked at for each */
+/* entries that are copied between two batches */
 #define EARLY_SLICE		4096
-#define EARLY_LOOK		8
 
 Barrier *
 barrier_create(StateArea *area, int ntasks, int nparts, int64 epoch, TimestampTz watermark)
@@ -310,8 +309,7 @@ static uint32
 cut_group(BarrierCut *cut, int op, int group, StatePane **panes, int npanes)
 {
 	const Barrier *barrier = cut->barrier;
-	bool		rewrite = barrier->rewrite_groups > 0 &&
-		(group - barrier->rewrite_from + STATE_GROUPS) % STATE_GROUPS < barrier->rewrite_groups;
+	bool		rewrite = barrier_rewrites(barrier, group);
 	uint32		work = 0;
 	int			p;
 
@@ -327,7 +325,7 @@ cut_group(BarrierCut *cut, int op, int group, StatePane **panes, int npanes)
 
 			state_cursor_open(&cursor, cut->area, op, chunk);
 			mark_old(barrier, &cursor);
-			work += chunk->nslots / EARLY_LOOK;
+			work += chunk->nslots / BARRIER_LOOK;
 		}
 		if (chunk->ndirty == 0)
 			continue;

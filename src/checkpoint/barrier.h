@@ -123,6 +123,17 @@ typedef struct Barrier
 	BarrierPartition part[FLEXIBLE_ARRAY_MEMBER];
 } Barrier;
 
+/* Does the next cut look for old entries in the group? */
+static inline bool
+barrier_rewrites(const Barrier *barrier, int group)
+{
+	return barrier->rewrite_groups > 0 &&
+		(group - barrier->rewrite_from + STATE_GROUPS) % STATE_GROUPS < barrier->rewrite_groups;
+}
+
+/* looking at so many costs as much as copying one */
+#define BARRIER_LOOK	8
+
 /* ---- barrier.c ---- */
 
 extern Barrier *barrier_create(StateArea *area, int ntasks, int nparts, int64 epoch, TimestampTz watermark);

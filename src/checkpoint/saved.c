@@ -362,7 +362,7 @@ saved_entries_bytes(StateArea *area)
 	return bytes;
 }
 
-/* All tasks stand. */
+/* While tasks run, the size of the state is a guess. */
 void
 saved_plan_rewriting(Saved *saved, StateArea *area, Barrier *barrier)
 {

@@ -91,7 +91,7 @@ typedef struct KeyedLauncher
 	bool		unemitted;		/* rows have come since */
 	TimestampTz closed_now[STATE_MAX_OPERATORS];	/* windows that close until then are given out, as of the last epoch */
 	bool		give_all;		/* the next epoch gives out all that are alive */
-	bool		rewriting_planned;	/* done in the copy before the stop */
+	bool		rewriting_planned;	/* before the stop */
 	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */
 	int64		shown_epoch;
 	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */

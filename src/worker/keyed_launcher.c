@@ -607,9 +607,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	epoch.watermark = keyed_cap_watermark(keyed_present_watermark());
 	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
 	choose_output(&epoch);
-	if (my_keyed->rewriting_planned)
-		barrier->rewrite_groups = 0;
-	else
+	if (!my_keyed->rewriting_planned)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	my_keyed->rewriting_planned = false;
 	FAULT_POINT("keyed-before-cut");

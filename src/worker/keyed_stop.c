@@ -88,11 +88,12 @@ keyed_set_phase(BarrierPhase phase)
 	keyed_wake_tasks();
 }
 
-/* Entries that are changed now; a guess, as tasks run. */
+/* What the cut would copy and look at now, in entries; a guess, as tasks run. */
 static int64
-count_changed(void)
+work_of_cut(void)
 {
-	int64		changed = 0;
+	Barrier    *barrier = my_keyed->barrier;
+	int64		work = 0;
 	int			op;
 
 	for (op = 0; op < my_launcher->program->nkeyed; op++)
@@ -104,15 +105,19 @@ count_changed(void)
 
 		for (i = 0; i < n; i++)
 			for (g = 0; g < STATE_GROUPS; g++)
-				changed += panes[i]->chunk[g].ndirty;
+			{
+				work += panes[i]->chunk[g].ndirty;
+				if (barrier_rewrites(barrier, g))
+					work += panes[i]->chunk[g].nslots / BARRIER_LOOK;
+			}
 		pfree(panes);
 	}
-	return changed;
+	return work;
 }
 
 /*
- * Where much has changed it is copied before the tasks stand.  What of it is not
- * done in time is done then.
+ * Where there is much to copy it is copied before the tasks stand.  What of it is
+ * not done in time is done then.
  */
 void
 keyed_copy_early(int64 epoch)
@@ -121,19 +126,21 @@ keyed_copy_early(int64 epoch)
 	int64		rows = 0;
 	int			i;
 
+	if (barrier->phase != BARRIER_RUN)
+		return;
+	/* what is written anew must not look changed where changes are looked for */
+	barrier->rewrite_groups = 0;
+	my_keyed->rewriting_planned = (my_keyed->emit == EMIT_FINAL || my_keyed->emit == EMIT_DEFAULT) &&
+		my_launcher->row->late != LATE_UPDATE;
+	if (my_keyed->rewriting_planned)
+		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	for (i = 0; i < barrier->ntasks; i++)
 		rows += barrier->task[i].rows_in;
-	if (barrier->phase != BARRIER_RUN || rows < streamproc_early_copy || count_changed() < streamproc_early_copy)
+	if ((rows < streamproc_early_copy && barrier->rewrite_groups == 0) || work_of_cut() < streamproc_early_copy)
 		return;
-	barrier->rewrite_groups = 0;
-	/* what is written anew must not look changed where changes are looked for */
-	if ((my_keyed->emit == EMIT_FINAL || my_keyed->emit == EMIT_DEFAULT) && my_launcher->row->late != LATE_UPDATE)
-	{
-		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
-		my_keyed->rewriting_planned = true;
-	}
 	keyed_set_phase(BARRIER_EARLY);
 	(void) keyed_wait_for_tasks(BARRIER_EARLY, epoch, monotonic_us() + EARLY_MOST_US);
+	barrier->rewrite_groups = 0;
 }
 
 /* Entries of a closed pane are in no segment any more. */

@@ -54,26 +54,6 @@ enum PositionColumn
 };
 #define POSITION_NATTS COL_SEGMENTS
 
-static Relation
-position_open(LOCKMODE lockmode)
-{
-	Oid			schema = get_namespace_oid(CATALOG_SCHEMA, false);
-	Oid			relid = get_relname_relid("task_position", schema);
-	Relation	rel;
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s.task_position does not exist", CATALOG_SCHEMA)));
-	rel = table_open(relid, lockmode);
-	if (RelationGetNumberOfAttributes(rel) != POSITION_NATTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library and SQL objects of streamproc are of different versions"),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return rel;
-}
-
 static Datum *
 array_elements(Datum array, Oid type, int16 len, bool byval, char align, int *n)
 {
@@ -219,7 +199,7 @@ position_to_tuple(Relation rel, const PositionRow *row)
 List *
 catalog_positions(const char *pipeline)
 {
-	Relation	rel = position_open(AccessShareLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
@@ -243,7 +223,7 @@ catalog_positions(const char *pipeline)
 void
 catalog_position_insert(PositionRow *row)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	HeapTuple	tuple = position_to_tuple(rel, row);
 
 	simple_heap_insert(rel, tuple);
@@ -284,7 +264,7 @@ lock_latest(Relation rel, PositionRow *row)
 List *
 catalog_positions_delete(const char *pipeline)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	List	   *rows = catalog_positions(pipeline);
 	List	   *deleted = NIL;
 	ListCell   *lc;
@@ -317,7 +297,7 @@ contains_name(List *names, const char *name)
 static void
 new_run(const char *pipeline, bool new_text, List *topics)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	List	   *rows = catalog_positions(pipeline);
 	ListCell   *lc;
 
@@ -404,7 +384,7 @@ void
 catalog_position_update(const PositionRow *row, const int64 *was,
 						ItemPointerData *tid, Oid *relfilenode)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	ItemPointerData at = row->tid;
 	TM_FailureData tmfd;

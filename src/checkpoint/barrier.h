@@ -195,12 +195,17 @@ typedef struct Saved
 	int			merge_from;
 	int			merge_count;	/* 0: nothing */
 	SavedEpoch	merged;
+	/* pages of deleted segments */
+	SegmentPages freeing;		/* by the open transaction */
+	SegmentPages freed;			/* not yet used again */
 	uint64		signature;
 	StateShape	shapes[STATE_MAX_OPERATORS];
 	int			nshapes;
 } Saved;
 
 #define SAVED_LARGE		99
+/* segments that are written with one call */
+#define SAVED_AT_ONCE	32
 /* so many epochs of one level become one */
 #define SAVED_MERGE		32
 /* segments of an epoch that are worth merging, in bytes */
@@ -225,7 +230,24 @@ extern void saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, i
 extern void saved_committed(Saved *saved);
 /* in saved_merge.c, called by saved_write(): many small segments become one */
 extern void saved_merge(Saved *saved, const char *pipeline);
-extern void saved_write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes);
+
+/* records as segments of an epoch */
+typedef struct SavedWriter
+{
+	Saved	   *saved;
+	SavedEpoch *epoch;
+	const char *pipeline;
+	SegmentRow	rows[SAVED_AT_ONCE];
+	char	   *buffers;		/* SEGMENT_BYTES for each of them */
+	int			n;				/* full ones */
+	Size		bytes;			/* of the one that is being filled */
+	StateRun   *run;			/* the last one in it */
+} SavedWriter;
+
+extern void saved_writer_begin(SavedWriter *writer, Saved *saved, SavedEpoch *epoch, const char *pipeline);
+extern void saved_writer_put(SavedWriter *writer, const StateRun *run, const StateRecord *record);
+extern void saved_writer_end(SavedWriter *writer);
+
 /* an entry that a segment of that epoch holds is gone with its pane */
 extern void saved_entry_gone(Saved *saved, uint32 epoch);
 /* what the next cut has to write anew, so that old segments can go */

@@ -46,7 +46,7 @@ saved_create(MemoryContext cxt)
 {
 	Saved	   *saved = MemoryContextAllocZero(cxt, sizeof(Saved));
 
-	saved->cxt = cxt;
+	saved->cxt = saved->freeing.cxt = saved->freed.cxt = cxt;
 	return saved;
 }
 
@@ -218,33 +218,156 @@ saved_load(Saved *saved, StateArea *area, const PositionRow *position, OperatorS
 /* ---- writing ---- */
 
 void
-saved_write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes)
+saved_writer_begin(SavedWriter *writer, Saved *saved, SavedEpoch *epoch, const char *pipeline)
 {
-	SegmentRow	row = {0};
+	memset(writer, 0, sizeof(*writer));
+	writer->saved = saved;
+	writer->epoch = epoch;
+	writer->pipeline = pipeline;
+	writer->buffers = palloc((Size) SEGMENT_BYTES * SAVED_AT_ONCE);
+	writer->bytes = sizeof(StateSegmentHeader);
+}
 
-	state_segment_finish(segment, bytes, saved->signature, epoch->epoch);
-	row.epoch = epoch->epoch;
-	row.number = epoch->nsegments;
-	row.first_epoch = epoch->first_epoch;
-	row.horizon = DT_NOEND;
-	row.data = segment;
-	row.len = bytes;
-	FAULT_POINT("save-segment");
-	catalog_segment_insert(pipeline, &row);
-	epoch->nsegments++;
+static void
+finish_segment(SavedWriter *writer, SegmentRow *row, char *segment, Size bytes)
+{
+	SavedEpoch *epoch = writer->epoch;
+
+	state_segment_finish(segment, bytes, writer->saved->signature, epoch->epoch);
+	row->epoch = epoch->epoch;
+	row->number = epoch->nsegments++;
+	row->first_epoch = epoch->first_epoch;
+	row->horizon = DT_NOEND;
+	row->data = segment;
+	row->len = bytes;
 	epoch->bytes += bytes;
 }
 
 static void
-count_runs(const char *p, const char *end, SavedEpoch *epoch)
+flush_segments(SavedWriter *writer)
 {
-	while (p < end)
-	{
-		const StateRun *run = (const StateRun *) p;
+	if (writer->n == 0)
+		return;
+	FAULT_POINT("save-segment");
+	CHECK_FOR_INTERRUPTS();
+	catalog_segments_insert(writer->pipeline, writer->rows, writer->n);
+	writer->n = 0;
+}
 
-		epoch->live += run->nrecords;
-		p += sizeof(StateRun) + run->bytes;
+static void
+end_segment(SavedWriter *writer)
+{
+	if (writer->bytes == sizeof(StateSegmentHeader))
+		return;
+	finish_segment(writer, &writer->rows[writer->n], writer->buffers + (Size) SEGMENT_BYTES * writer->n, writer->bytes);
+	writer->bytes = sizeof(StateSegmentHeader);
+	writer->run = NULL;
+	if (++writer->n == SAVED_AT_ONCE)
+		flush_segments(writer);
+}
+
+/* A record of its own segment, however long that is. */
+static void
+put_alone(SavedWriter *writer, const StateRun *run, const StateRecord *record)
+{
+	Size		bytes = sizeof(StateSegmentHeader) + sizeof(StateRun) + record->size;
+	char	   *segment = palloc_extended(bytes, MCXT_ALLOC_HUGE);
+	StateRun   *own = (StateRun *) (segment + sizeof(StateSegmentHeader));
+	SegmentRow	row;
+
+	end_segment(writer);
+	flush_segments(writer);
+	*own = *run;
+	own->nrecords = 1;
+	own->bytes = record->size;
+	memcpy(own + 1, record, record->size);
+	finish_segment(writer, &row, segment, bytes);
+	catalog_segments_insert(writer->pipeline, &row, 1);
+	pfree(segment);
+}
+
+/* Of "run" it matters whose records they are, not how many or how long. */
+void
+saved_writer_put(SavedWriter *writer, const StateRun *run, const StateRecord *record)
+{
+	char	   *segment = writer->buffers + (Size) SEGMENT_BYTES * writer->n;
+	StateRun   *own = writer->run;
+
+	if (record->size > SEGMENT_BYTES - sizeof(StateSegmentHeader) - sizeof(StateRun))
+	{
+		put_alone(writer, run, record);
+		return;
 	}
+	if (own != NULL && (own->op != run->op || own->group != run->group || own->pane != run->pane))
+		own = NULL;
+	if (writer->bytes + record->size + (own == NULL ? sizeof(StateRun) : 0) > SEGMENT_BYTES)
+	{
+		end_segment(writer);
+		segment = writer->buffers + (Size) SEGMENT_BYTES * writer->n;
+		own = NULL;
+	}
+	if (own == NULL)
+	{
+		own = writer->run = (StateRun *) (segment + writer->bytes);
+		*own = *run;
+		own->nrecords = 0;
+		own->bytes = 0;
+		writer->bytes += sizeof(StateRun);
+	}
+	memcpy(segment + writer->bytes, record, record->size);
+	writer->bytes += record->size;
+	own->nrecords++;
+	own->bytes += record->size;
+}
+
+void
+saved_writer_end(SavedWriter *writer)
+{
+	end_segment(writer);
+	flush_segments(writer);
+	pfree(writer->buffers);
+}
+
+/* What a task has cut. */
+static void
+write_cut(SavedWriter *writer, StateArea *area, const BarrierLog *cut)
+{
+	dsa_pointer p;
+
+	for (p = cut->first; DsaPointerIsValid(p);)
+	{
+		BarrierBlock *block = dsa_get_address(area->dsa, p);
+		const char *at = block->bytes;
+
+		while (at < block->bytes + block->used)
+		{
+			const StateRun *run = (const StateRun *) at;
+			uint32		i;
+
+			at += sizeof(StateRun);
+			for (i = 0; i < run->nrecords; i++)
+			{
+				const StateRecord *record = (const StateRecord *) at;
+
+				saved_writer_put(writer, run, record);
+				at += record->size;
+			}
+			writer->epoch->live += run->nrecords;
+		}
+		p = block->next;
+	}
+}
+
+static void
+reuse_pages(Saved *saved)
+{
+	int			n;
+
+	if (saved->freed.n == 0)
+		return;
+	n = catalog_segment_pages_reuse(&saved->freed);
+	saved->freed.n -= n;
+	memmove(saved->freed.blocks, saved->freed.blocks + n, sizeof(uint32) * saved->freed.n);
 }
 
 /* May run again for the same epoch after its transaction was rolled back. */
@@ -252,9 +375,7 @@ void
 saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, int64 superseded, const char *pipeline, int64 epoch)
 {
 	SavedEpoch	fresh = {epoch, epoch, 0, 0, 0, 0};
-	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
-	Size		size = STATE_SEGMENT_BYTES;
-	Size		bytes = sizeof(StateSegmentHeader);
+	SavedWriter writer;
 	SavedEpoch *e;
 	int			t;
 	int			i;
@@ -262,45 +383,18 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, int64 
 	/* of a try that was rolled back */
 	if (saved->n > 0 && saved->epochs[saved->n - 1].epoch == epoch)
 		saved->n--;
+	saved->freeing.n = 0;
+	reuse_pages(saved);
+	saved_writer_begin(&writer, saved, &fresh, pipeline);
 	for (t = 0; t < n; t++)
-	{
-		dsa_pointer p;
-
-		for (p = cuts[t].first; DsaPointerIsValid(p);)
-		{
-			BarrierBlock *block = dsa_get_address(area->dsa, p);
-
-			if (bytes + block->used > STATE_SEGMENT_BYTES && bytes > sizeof(StateSegmentHeader))
-			{
-				saved_write_segment(saved, &fresh, pipeline, segment, bytes);
-				bytes = sizeof(StateSegmentHeader);
-			}
-			if (bytes + block->used > size)
-			{
-				size = bytes + block->used;
-				segment = repalloc_huge(segment, size);
-			}
-			memcpy(segment + bytes, block->bytes, block->used);
-			count_runs(block->bytes, block->bytes + block->used, &fresh);
-			bytes += block->used;
-			p = block->next;
-		}
-	}
-	if (bytes > sizeof(StateSegmentHeader))
-		saved_write_segment(saved, &fresh, pipeline, segment, bytes);
-	pfree(segment);
+		write_cut(&writer, area, &cuts[t]);
+	saved_writer_end(&writer);
 	fresh.live -= superseded;
 
 	/* counts of older epochs were brought up to date when the cut was taken over */
 	for (i = 0; i < saved->n; i++)
-	{
-		int			k;
-
-		if (saved->epochs[i].live > 0)
-			continue;
-		for (k = 0; k < saved->epochs[i].nsegments; k++)
-			catalog_segment_delete(pipeline, saved->epochs[i].epoch, k);
-	}
+		if (saved->epochs[i].live <= 0)
+			catalog_epoch_delete(pipeline, saved->epochs[i].epoch, saved->epochs[i].nsegments, &saved->freeing);
 	saved_merge(saved, pipeline);
 	if (fresh.nsegments > 0)
 	{
@@ -329,6 +423,8 @@ saved_committed(Saved *saved)
 	if (saved->merge_count > 0)
 		saved->epochs[saved->merge_from + saved->merge_count - 1] = saved->merged;
 	saved->merge_count = 0;
+	catalog_segment_pages_add(&saved->freed, saved->freeing.blocks, saved->freeing.n);
+	saved->freeing.n = 0;
 	saved->bytes = 0;
 	for (i = 0; i < saved->n; i++)
 		if (saved->epochs[i].live > 0)

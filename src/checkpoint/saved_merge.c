@@ -90,50 +90,17 @@ compare_records(const void *a, const void *b)
 static void
 write_merged(Saved *saved, const char *pipeline, MergedRecord **records, int n)
 {
-	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
-	Size		size = STATE_SEGMENT_BYTES;
-	Size		bytes = sizeof(StateSegmentHeader);
-	int			first;
-	int			last;
+	SavedWriter writer;
+	int			i;
 
-	for (first = 0; first < n; first = last)
+	saved_writer_begin(&writer, saved, &saved->merged, pipeline);
+	for (i = 0; i < n; i++)
 	{
-		Size		need = sizeof(StateRun);
-		StateRun   *run;
-		int			i;
+		StateRun	run = {.op = records[i]->op,.group = records[i]->group,.pane = records[i]->pane};
 
-		for (last = first; last < n && compare_records(&records[first], &records[last]) == 0; last++)
-		{
-			if (last > first && need + records[last]->record->size > STATE_SEGMENT_BYTES / 2)
-				break;
-			need += records[last]->record->size;
-		}
-		if (bytes + need > STATE_SEGMENT_BYTES && bytes > sizeof(StateSegmentHeader))
-		{
-			saved_write_segment(saved, &saved->merged, pipeline, segment, bytes);
-			bytes = sizeof(StateSegmentHeader);
-		}
-		if (bytes + need > size)
-		{
-			size = bytes + need;
-			segment = repalloc_huge(segment, size);
-		}
-		run = (StateRun *) (segment + bytes);
-		run->op = records[first]->op;
-		run->group = records[first]->group;
-		run->pane = records[first]->pane;
-		run->nrecords = last - first;
-		run->bytes = need - sizeof(StateRun);
-		bytes += sizeof(StateRun);
-		for (i = first; i < last; i++)
-		{
-			memcpy(segment + bytes, records[i]->record, records[i]->record->size);
-			bytes += records[i]->record->size;
-		}
+		saved_writer_put(&writer, &run, records[i]->record);
 	}
-	if (bytes > sizeof(StateSegmentHeader))
-		saved_write_segment(saved, &saved->merged, pipeline, segment, bytes);
-	pfree(segment);
+	saved_writer_end(&writer);
 }
 
 /* The epochs at the end that are of one level, from the lowest; how many. */
@@ -168,7 +135,6 @@ saved_merge(Saved *saved, const char *pipeline)
 	MergedRecord *record;
 	HASH_SEQ_STATUS seq;
 	MemoryContext old;
-	int64		bytes = 0;
 	int			level;
 	int			n = 0;
 	int			i;
@@ -185,7 +151,6 @@ saved_merge(Saved *saved, const char *pipeline)
 	for (i = saved->merge_from; i < saved->merge_from + saved->merge_count; i++)
 	{
 		SavedEpoch *e = &saved->epochs[i];
-		int			k;
 
 		if (saved->merged.first_epoch == 0)
 			saved->merged.first_epoch = e->first_epoch;
@@ -194,12 +159,8 @@ saved_merge(Saved *saved, const char *pipeline)
 		if (e->live <= 0)
 			continue;
 		saved->merged.live += e->live;
-		bytes += e->bytes;
-		for (k = 0; k < e->nsegments; k++)
-		{
-			catalog_segment_read(pipeline, e->epoch, k, merge_segment, &merge);
-			catalog_segment_delete(pipeline, e->epoch, k);
-		}
+		catalog_epoch_read(pipeline, e->epoch, e->nsegments, merge_segment, &merge);
+		catalog_epoch_delete(pipeline, e->epoch, e->nsegments, &saved->freeing);
 	}
 	FAULT_POINT("merge-segments");
 	records = palloc(sizeof(MergedRecord *) * Max(hash_get_num_entries(merge.records), 1));

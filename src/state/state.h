@@ -277,7 +277,6 @@ typedef struct StateSegmentHeader
 
 #define STATE_SEGMENT_MAGIC		0x53505347
 #define STATE_SEGMENT_VERSION	1
-#define STATE_SEGMENT_BYTES		(8 * 1024 * 1024)
 
 extern Size state_record_size(const StateOperator *op, const StateEntry *entry, const char *base);
 extern void state_record_write(const StateOperator *op, const StateEntry *entry, const char *base, char *to, Size size);

@@ -111,6 +111,7 @@ typedef struct Epoch
 	bool		give_all;		/* whatever the options say */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* windows that close until then are given out for good */
 	int64		begun_us;
+	int64		early_us;
 	int64		align_us;
 	int64		cut_us;
 	int64		output_us;

@@ -371,6 +371,7 @@ show_epoch(Epoch *epoch, int64 commit_us)
 	stat->rows_in = epoch->rows_in;
 	stat->rows_out = epoch->rows_out;
 	stat->bytes = epoch->bytes_in;
+	stat->early_us = epoch->early_us;
 	stat->align_us = epoch->align_us;
 	stat->cut_us = epoch->cut_us;
 	stat->output_us = epoch->output_us;
@@ -593,6 +594,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 
 	if (!last)
 		keyed_copy_early(epoch.number);
+	epoch.early_us = monotonic_us() - begun;
 	begun = monotonic_us();
 	FAULT_POINT("keyed-before-stop");
 	keyed_set_phase(BARRIER_STOP);

@@ -581,7 +581,8 @@ SQL
 	is(value('SELECT count(*) FROM (SELECT card, count(*), sum(amount), max(card || o) FROM early_in GROUP BY 1 EXCEPT TABLE early_total) x'), 0, 'read again, they go on');
 	is(value('SELECT count(*) FROM (SELECT card, n FROM early_changes GROUP BY 1, 2 HAVING count(*) > 1) x'), 0, 'each change was given out once');
 	stop('early');
-	note("$segments segments, then " . value($live));
+	my ($size, $log) = split /\|/, value(q{SELECT pg_total_relation_size('streamproc.state_segment') / 1024, segment_bytes / 1024 FROM streamproc.stat_pipeline WHERE pipeline = 'early'});
+	note("$segments segments, then " . value($live) . "; table $size kB, log $log kB");
 	value('ALTER SYSTEM RESET streamproc.min_commit_interval; ALTER SYSTEM RESET streamproc.early_copy; SELECT pg_reload_conf()');
 };
 

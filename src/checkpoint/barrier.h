@@ -119,6 +119,7 @@ typedef struct Barrier
 	int			rewrite_from;	/* group */
 	int			rewrite_groups;
 	bool		committing;		/* the launcher is at the commit of the epoch before */
+	bool		merging;		/* and reads slices: rows that are late for some of their windows have to wait */
 	BarrierTask task[SHMEM_MAX_TASKS];
 	BarrierPartition part[FLEXIBLE_ARRAY_MEMBER];
 } Barrier;

@@ -286,6 +286,8 @@ typedef struct FireUnit
 	TimestampTz window_end;
 	StatePane  *pane;			/* all of its entries, or */
 	StateChunk *merged;			/* STATE_GROUPS chunks of our own, or */
+	StatePane **slices;			/* that are to be merged, or */
+	int			nslices;
 	List	   *blocks;			/* of FireBlock: records of a cut */
 	struct HTAB *again;			/* keys with several records in the blocks; the last one counts.  NULL: none */
 } FireUnit;

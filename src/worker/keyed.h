@@ -109,11 +109,13 @@ typedef struct Epoch
 	CheckpointReason reason;
 	bool		emit_due;		/* EMIT_EVERY: it is time */
 	bool		give_all;		/* whatever the options say */
+	bool		merging;		/* some windows are to be put together when tasks run again */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* windows that close until then are given out for good */
 	int64		begun_us;
 	int64		early_us;
 	int64		align_us;
 	int64		cut_us;
+	int64		merge_us;
 	int64		output_us;
 	int64		write_us;
 	int64		rows_in;
@@ -175,6 +177,8 @@ extern TimestampTz keyed_cap_watermark(TimestampTz watermark);
 extern bool keyed_closes_something(TimestampTz watermark);
 /* all tasks stand: what the epoch gives out, and which panes are closed */
 extern void keyed_choose_output(Epoch *epoch);
+/* tasks run again: what keyed_choose_output() left for then */
+extern void keyed_merge_slices(Epoch *epoch);
 /* the same, of what only the cut has copied */
 extern void keyed_add_changes(Epoch *epoch);
 

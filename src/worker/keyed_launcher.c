@@ -374,7 +374,7 @@ show_epoch(Epoch *epoch, int64 commit_us)
 	stat->early_us = epoch->early_us;
 	stat->align_us = epoch->align_us;
 	stat->cut_us = epoch->cut_us;
-	stat->output_us = epoch->output_us;
+	stat->output_us = epoch->merge_us + epoch->output_us;
 	stat->write_us = epoch->write_us;
 	stat->state_bytes = my_keyed->saved->last_bytes;
 	if (epoch->rows_in > 0)
@@ -544,7 +544,7 @@ commit_epoch(Epoch *epoch)
  * they throw comes again: no group of its own can be blamed before it is there.
  */
 static void
-choose_output(Epoch *epoch)
+with_functions(void (*what) (Epoch *epoch), Epoch *epoch)
 {
 	ErrorData  *edata;
 	Reason		reason;
@@ -554,7 +554,7 @@ choose_output(Epoch *epoch)
 		checkpoint_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(my_keyed->epoch_cxt);
-		keyed_choose_output(epoch);
+		what(epoch);
 		PopActiveSnapshot();
 		checkpoint_commit();
 	}
@@ -572,6 +572,22 @@ choose_output(Epoch *epoch)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(my_keyed->epoch_cxt);
+}
+
+/* The tasks run; those that have rows for the slices wait. */
+static void
+merge_slices(Epoch *epoch)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int64		begun = monotonic_us();
+
+	FAULT_POINT("keyed-before-merge");
+	with_functions(keyed_merge_slices, epoch);
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	barrier->merging = false;
+	LWLockRelease(&barrier->lock);
+	ConditionVariableBroadcast(&barrier->changed);
+	epoch->merge_us = monotonic_us() - begun;
 }
 
 /* One epoch from its end to its commit; false: the run is over. */
@@ -608,7 +624,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	begun = monotonic_us();
 	epoch.watermark = keyed_cap_watermark(keyed_present_watermark());
 	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
-	choose_output(&epoch);
+	with_functions(keyed_choose_output, &epoch);
 	if (!my_keyed->rewriting_planned)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	my_keyed->rewriting_planned = false;
@@ -627,6 +643,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);
 	barrier->watermark = epoch.watermark;
 	barrier->committing = true;
+	barrier->merging = epoch.merging;
 	barrier->phase = BARRIER_RUN;
 	barrier->epoch++;
 	LWLockRelease(&barrier->lock);
@@ -635,6 +652,8 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 
 	my_keyed->new_total = false;
 	my_keyed->unemitted = epoch.emit_due ? false : my_keyed->unemitted || epoch.rows_in > 0;
+	if (epoch.merging)
+		merge_slices(&epoch);
 	commit_epoch(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	barrier->committing = false;

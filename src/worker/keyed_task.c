@@ -39,6 +39,7 @@
 #define my_keyed		(my_task->keyed)
 
 static void meet(void);
+static void wait_for_change(void);
 
 static void
 wake_launcher(void)
@@ -462,6 +463,26 @@ apply_carefully(void)
 	pfree(rows);
 }
 
+/* Rows that are late for some of their windows: what those are made of is being read. */
+static void
+wait_for_merge(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+		if (my_task->program->keyed[i].rows->nlate > 0)
+			break;
+	if (i == my_task->program->nkeyed)
+		return;
+	worker_set_state(WORKER_WAITING, "windows to be put together");
+	ConditionVariablePrepareToSleep(&barrier->changed);
+	while (barrier->merging)
+		wait_for_change();
+	ConditionVariableCancelSleep();
+	worker_set_state(WORKER_RUNNING, NULL);
+}
+
 /* In place of a commit; see task_commit(). */
 void
 keyed_task_commit(CheckpointReason reason)
@@ -477,6 +498,8 @@ keyed_task_commit(CheckpointReason reason)
 	my_task->in_transaction = false;
 	MemoryContextSwitchTo(my_task->transaction_cxt);
 
+	if (my_keyed->barrier->merging)
+		wait_for_merge();
 	PG_TRY();
 	{
 		FAULT_POINT("keyed-before-apply");

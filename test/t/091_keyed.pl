@@ -221,6 +221,22 @@ section 'dropped' => sub {
 };
 
 # catches: a row that is late for its first windows and counted for none, or counted again in windows that were given out
+# catches: a late row that comes into a window while that is put together from its slices
+section 'late while a window is put together' => sub {
+	make_pipeline('merged', 1, {}, q{hop(t.at, '5 s', '15 s')}, parallelism => 1);
+	send_rows('merged', [ 0, 12 ], [ 0, 11 ]);
+	wait_caught_up($node, 'merged');
+	$crash->set_fault('keyed-before-merge=wait');
+	send_rows('merged', [ 0, 16 ]);
+	$crash->wait_hit('keyed-before-merge');
+	send_rows('merged', [ 0, 13, 'a' ], [ 0, 11, 'b' ]);
+	wait_query($node, q{SELECT state, waits_for FROM streamproc.stat_worker WHERE pipeline = 'merged' AND role = 'task'}, 'waiting|windows to be put together');
+	$crash->reset_fault;
+	send_rows('merged', [ 0, 21 ]);
+	is(settled('merged'), 'a 0-15 2, a 5-20 4, b 5-20 1', 'it counts in the windows that go on, and not in that one');
+	is(late('merged'), '0/3 13 in 0-15, 0/4 11 in 0-15', 'for which it is late');
+};
+
 section 'hop' => sub {
 	my $hop = q{hop(t.at, '5 s', '15 s')};
 	make_pipeline('hopped', 1, {}, $hop, parallelism => 1);

@@ -26,7 +26,7 @@ require "$FindBin::Bin/../oracle/generate.pl";
 my $begun = time;
 my $seed = $ENV{ORACLE_SEED} // int(time * 1000) % 1_000_000;
 my $all = $ENV{ORACLE_ALL} ? 1 : 0;
-my $only = $ENV{ORACLE_ONLY};
+my $only = $ENV{ORACLE_ONLY} // $ENV{ONLY};
 our $at_once = $ENV{ORACLE_AT_ONCE} // 8;
 diag("ORACLE_SEED=$seed");
 
@@ -46,7 +46,7 @@ note(sprintf('data: %.1f s', time - $begun));
 
 # ---- what is to be run ----
 
-my @queries = grep { !defined $only || $_->{name} =~ /$only/ } oracle_queries();
+my @queries = grep { picked($_->{name}, $only) } oracle_queries();
 my @generated = generated_queries($seed, $ENV{ORACLE_GENERATED} // ($all ? 1000 : 200));
 @generated = grep { $_->{name} =~ /$only/ } @generated if defined $only;
 for my $q (@queries)

@@ -69,6 +69,7 @@ CREATE FOREIGN TABLE no_time (id int, k text, at timestamptz) SERVER kafka OPTIO
 CREATE TABLE r_win (k text, s timestamptz, n bigint);
 CREATE TABLE r_any (k text PRIMARY KEY, n bigint);
 CREATE TABLE r_free (k text, n bigint);
+CREATE TABLE r_null (k text UNIQUE, n bigint);
 CREATE TABLE r_row (id int, k text);
 CREATE TABLE r_json (j jsonb, n bigint);
 CREATE TABLE r_lookup (k text PRIMARY KEY, at timestamptz, size interval);
@@ -91,6 +92,7 @@ SQL
 		[ 'an aggregate without GROUP BY and ON CONFLICT', 'INSERT INTO r_free SELECT NULL, count(*) FROM r', qr/ON CONFLICT/, 0 ],
 		[ 'GROUP BY without window, DO NOTHING', 'INSERT INTO r_any SELECT k, count(*) FROM r GROUP BY k ON CONFLICT DO NOTHING', qr/ON CONFLICT|replace/, 0 ],
 		[ 'GROUP BY without window, conflict on other columns', "INSERT INTO r_any SELECT max(k), count(*) FROM r GROUP BY id $up", qr/ON CONFLICT|replace|conflict/, 0 ],
+		[ 'GROUP BY without window, conflict on a column whose NULLs are distinct', "INSERT INTO r_null SELECT k, count(*) FROM r GROUP BY k $up", qr/gives out a group again/, 0 ],
 		[ 'HAVING without a window', "INSERT INTO r_any SELECT k, count(*) FROM r GROUP BY k HAVING count(*) > 3 $up", qr/HAVING/, 0 ],
 		[ 'statements with and without GROUP BY', "INSERT INTO r_row SELECT id, k FROM r; INSERT INTO r_any SELECT k, count(*) FROM r GROUP BY k $up", qr/with and without GROUP BY/, 0 ],
 		[ 'DISTINCT', 'INSERT INTO r_row SELECT DISTINCT id, k FROM r', qr/DISTINCT/, 1 ],

@@ -7,6 +7,7 @@
 #   ORACLE_ALL=1      each query with 1, 2 and 4 tasks, with and without a kill (make oracle)
 #   ORACLE_ONLY       regular expression of names
 #   ORACLE_KILL       1: a kill in each round, 0: in none; ORACLE_AT_ONCE pipelines in a round (8)
+#   ORACLE_SLOW       1: all rounds read slowly, 0: only those with a kill; by default half of them do
 #   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (12)
 #   ORACLE_CHECK=1    no pipelines: do the queries give the same whatever the order of the rows?
 use strict;
@@ -179,7 +180,7 @@ sub round
 {
 	my ($kind, $parallelism, @queries) = @_;
 	# half of the rounds without a kill read slowly, too: many epochs instead of a few
-	my $slow = $kind || rand() < 0.5;
+	my $slow = $kind || ($ENV{ORACLE_SLOW} // rand() < 0.5);
 	my @running;
 	for my $q (@queries)
 	{

@@ -234,7 +234,7 @@ SQL
 };
 
 # Most keys are new to the state when their message fails: they are taken out again, among thousands of others.
-# catches: keys that are not found any more when another one was taken out, and come a second time
+# catches: keys that stay though nothing of them counts, and keys that are lost when another one is taken out
 section 'undo' => sub {
 	$kafka->topic('undo', 1);
 	value(<<'SQL');

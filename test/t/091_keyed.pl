@@ -544,7 +544,7 @@ section 'log' => sub {
 	cmp_ok(value($bytes), '<', 3 * $once, 'what was written anew takes no room any more');
 	# any of the keys, a third of them at a time, in segments that are too large to be merged
 	$insert->('(hashint4(i * 1000 + ' . $_ . ') & 65535)', 20000) for 1 .. 25;
-	diag("the log: $once bytes of each key once, " . value($bytes) . ' in the end');
+	note("the log: $once bytes of each key once, " . value($bytes) . ' in the end');
 	cmp_ok(value($bytes), '<', 3 * $once, 'keys that do not change keep no segment for ever');
 	stop('log');
 	start('log');

@@ -169,7 +169,7 @@ SELECT stop_pipeline('keyed');
 SELECT wait_until_stopped('keyed', '30 s');
 SELECT delete_dead_letters('keyed', 'infinity');
 SELECT late_rows, state_bytes, segment_bytes, watermark, watermark_delay FROM stat_pipeline WHERE pipeline = 'keyed';
-SELECT DISTINCT align_ms, cut_ms, output_ms, write_ms, state_bytes FROM stat_checkpoint WHERE pipeline = 'keyed';
+SELECT DISTINCT early_ms, align_ms, cut_ms, output_ms, write_ms, state_bytes FROM stat_checkpoint WHERE pipeline = 'keyed';
 SELECT * FROM stat_operator WHERE pipeline = 'keyed';
 
 ----------------------------------------------------------------------------

@@ -118,7 +118,8 @@ CREATE TABLE streamproc.state_segment (
 	horizon				timestamptz NOT NULL,
 	data				bytea NOT NULL,
 	PRIMARY KEY (pipeline, epoch, number)
-) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
+-- a row fills a page, and nothing of it is in the toast table unless it is longer than that
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
 	autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000, autovacuum_vacuum_cost_delay = 0,
 	toast.autovacuum_vacuum_threshold = 10000, toast.autovacuum_vacuum_scale_factor = 0,
 	toast.autovacuum_vacuum_insert_threshold = -1, toast.autovacuum_vacuum_cost_delay = 0);
@@ -138,9 +139,11 @@ SELECT pg_catalog.pg_extension_config_dump('streamproc.state_segment', '');
 ALTER TABLE streamproc.task_position
 	ADD COLUMN stream_watermark timestamptz,
 	ADD COLUMN closed_until timestamptz[],
-	ADD COLUMN emitted_epoch bigint;
+	ADD COLUMN emitted_epoch bigint,
+	ADD COLUMN segments integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN streamproc.task_position.closed_until IS 'by operator: windows that end until then have been given out for good, whatever allowed_lateness says later; NULL: none';
 COMMENT ON COLUMN streamproc.task_position.emitted_epoch IS 'with emit => every: the epoch that gave out what had changed; NULL: none';
+COMMENT ON COLUMN streamproc.task_position.segments IS 'rows of state_segment that belong to the position: where there are others, the state is not complete';
 COMMENT ON COLUMN streamproc.task_position.stream_watermark IS
 	'of a pipeline with state: the watermark that decides which rows are late; it never goes back. NULL: none yet';
 
@@ -259,7 +262,7 @@ ALTER FUNCTION streamproc.stat_checkpoint_rows() RENAME TO stat_checkpoint_rows_
 CREATE FUNCTION streamproc.stat_checkpoint_rows(
 	OUT pipeline name, OUT task integer, OUT epoch bigint, OUT reason text, OUT at timestamptz,
 	OUT duration interval, OUT commit_time interval, OUT rows_in bigint, OUT rows_out bigint, OUT bytes bigint,
-	OUT align_ms double precision, OUT cut_ms double precision, OUT output_ms double precision, OUT write_ms double precision,
+	OUT early_ms double precision, OUT align_ms double precision, OUT cut_ms double precision, OUT output_ms double precision, OUT write_ms double precision,
 	OUT state_bytes bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'streamproc_stat_checkpoint' LANGUAGE C VOLATILE;
@@ -268,7 +271,7 @@ COMMENT ON FUNCTION streamproc.stat_checkpoint_rows() IS 'rows of the view stat_
 CREATE OR REPLACE VIEW streamproc.stat_checkpoint AS SELECT * FROM streamproc.stat_checkpoint_rows();
 DROP FUNCTION streamproc.stat_checkpoint_rows_1_1();
 COMMENT ON VIEW streamproc.stat_checkpoint IS
-	'the last checkpoints (commits) of each pipeline with duration, rows, bytes and reason; with state also how long tasks were aligned and stood, output and state were written, and its bytes';
+	'the last checkpoints (commits) of each pipeline with duration, rows, bytes and reason; with state also how long changes were copied early, tasks were aligned and stood, output and state were written, and its bytes';
 
 ALTER FUNCTION streamproc.stat_partition_rows() RENAME TO stat_partition_rows_1_1;
 CREATE FUNCTION streamproc.stat_partition_rows(

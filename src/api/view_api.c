@@ -586,6 +586,14 @@ streamproc_stat_partition(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static void
+copy_slot(PipelineSlot *to, int number)
+{
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	memcpy(to, &shmem->pipelines[number], sizeof(PipelineSlot));
+	LWLockRelease(shmem->lock);
+}
+
 Datum
 streamproc_stat_checkpoint(PG_FUNCTION_ARGS)
 {
@@ -598,9 +606,7 @@ streamproc_stat_checkpoint(PG_FUNCTION_ARGS)
 	{
 		int64		k;
 
-		LWLockAcquire(shmem->lock, LW_SHARED);
-		memcpy(copy, &shmem->pipelines[lfirst_int(lc)], sizeof(PipelineSlot));
-		LWLockRelease(shmem->lock);
+		copy_slot(copy, lfirst_int(lc));
 		for (k = Max(copy->checkpoint_count - SHMEM_CHECKPOINTS, 0); k < copy->checkpoint_count; k++)
 		{
 			CheckpointStat *c = &copy->checkpoint[k % SHMEM_CHECKPOINTS];
@@ -618,6 +624,7 @@ streamproc_stat_checkpoint(PG_FUNCTION_ARGS)
 			put(&row, Int64GetDatum(c->rows_in));
 			put(&row, Int64GetDatum(c->rows_out));
 			put(&row, Int64GetDatum(c->bytes));
+			put_ms(&row, c->early_us);
 			put_ms(&row, c->align_us);
 			put_ms(&row, c->cut_us);
 			put_ms(&row, c->output_us);
@@ -641,9 +648,7 @@ streamproc_stat_operator(PG_FUNCTION_ARGS)
 	{
 		int			i;
 
-		LWLockAcquire(shmem->lock, LW_SHARED);
-		memcpy(copy, &shmem->pipelines[lfirst_int(lc)], sizeof(PipelineSlot));
-		LWLockRelease(shmem->lock);
+		copy_slot(copy, lfirst_int(lc));
 		for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
 		{
 			OperatorStat *o = &copy->op[i];

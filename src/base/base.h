@@ -21,6 +21,7 @@ extern int	streamproc_max_workers;
 extern int	streamproc_max_partitions;
 extern int	streamproc_default_parallelism;
 extern int	streamproc_min_commit_interval; /* ms */
+extern int	streamproc_early_copy;	/* entries */
 extern int	streamproc_stop_timeout;	/* ms */
 extern int	streamproc_metadata_interval;	/* ms */
 extern int	streamproc_connect_timeout; /* ms */

@@ -23,6 +23,7 @@ int			streamproc_max_workers = 256;
 int			streamproc_max_partitions = 2048;
 int			streamproc_default_parallelism = 2;
 int			streamproc_min_commit_interval = 2;
+int			streamproc_early_copy = 16384;
 int			streamproc_stop_timeout = 10000;
 int			streamproc_metadata_interval = 30000;
 int			streamproc_connect_timeout = 10000;
@@ -77,6 +78,11 @@ guc_define(void)
 							"Shortest time between two commits of a task.",
 							NULL, &streamproc_min_commit_interval,
 							2, 0, 10000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.early_copy",
+							"Changed groups from which on a checkpoint copies them before its tasks stand still.",
+							"Fewer are copied while they stand. Copying early costs a stop of all tasks less, and some groups are copied twice.",
+							&streamproc_early_copy,
+							16384, 1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("streamproc.stop_timeout",
 							"How long a stopping pipeline may take for its last checkpoint before it is cancelled.",
 							NULL, &streamproc_stop_timeout,

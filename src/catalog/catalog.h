@@ -85,6 +85,10 @@ typedef struct PipelineRow
 	Oid			owner;
 } PipelineRow;
 
+/* in relation.c: of the extension; throw 55000 where it is not there, or has other columns */
+extern Oid	catalog_relation(const char *name);
+extern Relation catalog_open(const char *name, int natts, LOCKMODE lockmode);
+
 /* in pipeline.c */
 extern bool catalog_installed(void);
 /* of the extension in this database, NULL: there is none */
@@ -146,6 +150,7 @@ typedef struct PositionRow
 	TimestampTz stream_watermark;	/* of pipelines with state; DT_NOBEGIN: none */
 	TimestampTz closed_until[SHMEM_MAX_OPERATORS];	/* by operator: windows that end until then are given out for good; DT_NOBEGIN: none */
 	int64		emitted_epoch;	/* emit every: what changed later is not given out yet; 0: none */
+	int32		segments;		/* rows of state_segment that belong to the position */
 	int			nparts;
 	PartitionPosition *parts;
 
@@ -250,7 +255,24 @@ typedef struct SegmentRow
 	Size		len;			/* of data, also where it was not asked for */
 } SegmentRow;
 
-extern void catalog_segment_insert(const char *pipeline, const SegmentRow *segment);
+/* pages of state_segment, in memory of their own */
+typedef struct SegmentPages
+{
+	MemoryContext cxt;
+	uint32	   *blocks;
+	int			n;
+	int			size;
+} SegmentPages;
+
+/* more are left to VACUUM */
+#define SEGMENT_PAGES_MOST	(1024 * 1024)
+
+extern void catalog_segment_pages_add(SegmentPages *pages, const uint32 *blocks, int n);
+
+/* of data: with so many bytes a row fills a page */
+#define SEGMENT_BYTES	7968
+
+extern void catalog_segments_insert(const char *pipeline, const SegmentRow *segments, int n);
 /*
  * In the order of (epoch, number), one at a time, in the memory context of the
  * caller; row and data (MAXALIGNed) are gone when "each" returns.
@@ -258,11 +280,16 @@ extern void catalog_segment_insert(const char *pipeline, const SegmentRow *segme
 extern void catalog_segments_read(const char *pipeline, bool with_data,
 								  void (*each) (const SegmentRow *segment, void *arg), void *arg);
 extern bool catalog_segments_exist(const char *pipeline);
-/* one of them; throws 40001 where it is not there */
-extern void catalog_segment_read(const char *pipeline, int64 epoch, int32 number,
-								 void (*each) (const SegmentRow *segment, void *arg), void *arg);
-/* throws 40001 where it is not there */
-extern void catalog_segment_delete(const char *pipeline, int64 epoch, int32 number);
+/* those of an epoch; throw 40001 where there are not so many */
+extern void catalog_epoch_read(const char *pipeline, int64 epoch, int nsegments,
+							   void (*each) (const SegmentRow *segment, void *arg), void *arg);
+/* pages: of the deleted rows, appended; NULL: not wanted */
+extern void catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPages *pages);
+/*
+ * Makes pages of rows whose deletion is committed ready for other rows, in their
+ * order, up to the first that somebody may still see; how many.
+ */
+extern int	catalog_segment_pages_reuse(const SegmentPages *pages);
 /* all; their number */
 extern int64 catalog_segments_delete(const char *pipeline);
 

@@ -60,32 +60,6 @@ enum LetterColumn
 };
 #define LETTER_NATTS COL_AT
 
-static Oid
-own_relation(const char *name)
-{
-	Oid			relid = get_relname_relid(name, get_namespace_oid(CATALOG_SCHEMA, false));
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation %s.%s does not exist", CATALOG_SCHEMA, name),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return relid;
-}
-
-static Relation
-letter_open(LOCKMODE lockmode)
-{
-	Relation	rel = table_open(own_relation("stored_dead_letter"), lockmode);
-
-	if (RelationGetNumberOfAttributes(rel) != LETTER_NATTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library and SQL objects of streamproc are of different versions"),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return rel;
-}
-
 /* A timestamp that PostgreSQL cannot hold becomes infinite, and stays wrong. */
 static TimestampTz
 time_of_message(int64 ms)
@@ -132,13 +106,13 @@ put_text(Datum *values, bool *isnull, int col, const char *text)
 void
 catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter)
 {
-	Relation	rel = letter_open(RowExclusiveLock);
+	Relation	rel = catalog_open("stored_dead_letter", LETTER_NATTS, RowExclusiveLock);
 	Datum		values[LETTER_NATTS] = {0};
 	bool		isnull[LETTER_NATTS] = {0};
 	bool		output = letter->output_row != NULL;
 	NameData	name;
 
-	letter->id = nextval_internal(own_relation("stored_id"), false);
+	letter->id = nextval_internal(catalog_relation("stored_id"), false);
 	namestrcpy(&name, pipeline);
 	values[COL_PIPELINE - 1] = NameGetDatum(&name);
 	values[COL_ID - 1] = Int64GetDatum(letter->id);
@@ -213,7 +187,7 @@ typedef struct LetterScan
 static void
 scan_begin(LetterScan *scan, const char *pipeline, int64 after, int64 until, LOCKMODE lockmode)
 {
-	scan->rel = letter_open(lockmode);
+	scan->rel = catalog_open("stored_dead_letter", LETTER_NATTS, lockmode);
 	scan->index = index_open(RelationGetPrimaryKeyIndex(scan->rel), AccessShareLock);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	namestrcpy(&scan->name, pipeline);

@@ -46,32 +46,6 @@ enum LateColumn
 };
 #define LATE_NATTS COL_AT
 
-static Oid
-own_relation(const char *name)
-{
-	Oid			relid = get_relname_relid(name, get_namespace_oid(CATALOG_SCHEMA, false));
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation %s.%s does not exist", CATALOG_SCHEMA, name),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return relid;
-}
-
-static Relation
-late_open(LOCKMODE lockmode)
-{
-	Relation	rel = table_open(own_relation("stored_late_row"), lockmode);
-
-	if (RelationGetNumberOfAttributes(rel) != LATE_NATTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library and SQL objects of streamproc are of different versions"),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return rel;
-}
-
 static void
 put_time(Datum *values, bool *isnull, int col, TimestampTz time)
 {
@@ -82,14 +56,14 @@ put_time(Datum *values, bool *isnull, int col, TimestampTz time)
 void
 catalog_late_row_insert(const char *pipeline, const LateRow *row)
 {
-	Relation	rel = late_open(RowExclusiveLock);
+	Relation	rel = catalog_open("stored_late_row", LATE_NATTS, RowExclusiveLock);
 	Datum		values[LATE_NATTS] = {0};
 	bool		isnull[LATE_NATTS] = {0};
 	NameData	name;
 
 	namestrcpy(&name, pipeline);
 	values[COL_PIPELINE - 1] = NameGetDatum(&name);
-	values[COL_ID - 1] = Int64GetDatum(nextval_internal(own_relation("stored_id"), false));
+	values[COL_ID - 1] = Int64GetDatum(nextval_internal(catalog_relation("stored_id"), false));
 	values[COL_OPERATOR - 1] = Int32GetDatum(row->operator);
 	if (row->topic != NULL && row->topic[0] != '\0')
 	{
@@ -113,7 +87,7 @@ catalog_late_row_insert(const char *pipeline, const LateRow *row)
 int64
 catalog_late_rows_delete(const char *pipeline, TimestampTz before)
 {
-	Relation	rel = late_open(RowExclusiveLock);
+	Relation	rel = catalog_open("stored_late_row", LATE_NATTS, RowExclusiveLock);
 	Relation	index = index_open(RelationGetPrimaryKeyIndex(rel), AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	NameData	name;

@@ -49,29 +49,10 @@ enum PositionColumn
 	COL_RECORD_SUMS,
 	COL_STREAM_WATERMARK,
 	COL_CLOSED_UNTIL,
-	COL_EMITTED_EPOCH
+	COL_EMITTED_EPOCH,
+	COL_SEGMENTS
 };
-#define POSITION_NATTS COL_EMITTED_EPOCH
-
-static Relation
-position_open(LOCKMODE lockmode)
-{
-	Oid			schema = get_namespace_oid(CATALOG_SCHEMA, false);
-	Oid			relid = get_relname_relid("task_position", schema);
-	Relation	rel;
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s.task_position does not exist", CATALOG_SCHEMA)));
-	rel = table_open(relid, lockmode);
-	if (RelationGetNumberOfAttributes(rel) != POSITION_NATTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library and SQL objects of streamproc are of different versions"),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return rel;
-}
+#define POSITION_NATTS COL_SEGMENTS
 
 static Datum *
 array_elements(Datum array, Oid type, int16 len, bool byval, char align, int *n)
@@ -116,6 +97,7 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 			row->closed_until[i] = DatumGetTimestampTz(closed[i]);
 	}
 	row->emitted_epoch = isnull[COL_EMITTED_EPOCH - 1] ? 0 : DatumGetInt64(values[COL_EMITTED_EPOCH - 1]);
+	row->segments = DatumGetInt32(values[COL_SEGMENTS - 1]);
 	row->stream_watermark = isnull[COL_STREAM_WATERMARK - 1] ? DT_NOBEGIN :
 		DatumGetTimestampTz(values[COL_STREAM_WATERMARK - 1]);
 	topics = array_elements(values[COL_TOPICS - 1], TEXTOID, -1, false, TYPALIGN_INT, &n[0]);
@@ -208,6 +190,7 @@ position_to_tuple(Relation rel, const PositionRow *row)
 	}
 	values[COL_EMITTED_EPOCH - 1] = Int64GetDatum(row->emitted_epoch);
 	isnull[COL_EMITTED_EPOCH - 1] = row->emitted_epoch == 0;
+	values[COL_SEGMENTS - 1] = Int32GetDatum(row->segments);
 	values[COL_STREAM_WATERMARK - 1] = TimestampTzGetDatum(row->stream_watermark);
 	isnull[COL_STREAM_WATERMARK - 1] = TIMESTAMP_IS_NOBEGIN(row->stream_watermark);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
@@ -216,7 +199,7 @@ position_to_tuple(Relation rel, const PositionRow *row)
 List *
 catalog_positions(const char *pipeline)
 {
-	Relation	rel = position_open(AccessShareLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
@@ -240,7 +223,7 @@ catalog_positions(const char *pipeline)
 void
 catalog_position_insert(PositionRow *row)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	HeapTuple	tuple = position_to_tuple(rel, row);
 
 	simple_heap_insert(rel, tuple);
@@ -281,7 +264,7 @@ lock_latest(Relation rel, PositionRow *row)
 List *
 catalog_positions_delete(const char *pipeline)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	List	   *rows = catalog_positions(pipeline);
 	List	   *deleted = NIL;
 	ListCell   *lc;
@@ -314,7 +297,7 @@ contains_name(List *names, const char *name)
 static void
 new_run(const char *pipeline, bool new_text, List *topics)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	List	   *rows = catalog_positions(pipeline);
 	ListCell   *lc;
 
@@ -401,7 +384,7 @@ void
 catalog_position_update(const PositionRow *row, const int64 *was,
 						ItemPointerData *tid, Oid *relfilenode)
 {
-	Relation	rel = position_open(RowExclusiveLock);
+	Relation	rel = catalog_open("task_position", POSITION_NATTS, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	ItemPointerData at = row->tid;
 	TM_FailureData tmfd;

@@ -22,8 +22,10 @@
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/indexing.h"
-#include "catalog/namespace.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/freespace.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -42,24 +44,17 @@ enum SegmentColumn
 };
 #define SEGMENT_NATTS COL_DATA
 
-static Relation
-segment_open(LOCKMODE lockmode)
-{
-	Oid			relid = get_relname_relid("state_segment", get_namespace_oid(CATALOG_SCHEMA, false));
-	Relation	rel = OidIsValid(relid) ? table_open(relid, lockmode) : NULL;
+/* the columns before "data", with its length word */
+#define SEGMENT_FIXED	(MAXALIGN(SizeofHeapTupleHeader) + NAMEDATALEN + 8 + 8 + 8 + 8 + VARHDRSZ)
+/* left of a page: line pointers of rows that were there before stay until VACUUM */
+#define SEGMENT_SPARE	64
 
-	if (rel == NULL || RelationGetNumberOfAttributes(rel) != SEGMENT_NATTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library and SQL objects of streamproc are of different versions"),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return rel;
-}
+StaticAssertDecl(SEGMENT_FIXED + SEGMENT_BYTES + SEGMENT_SPARE <= MaxHeapTupleSize,
+				 "a segment does not fit a page");
 
-void
-catalog_segment_insert(const char *pipeline, const SegmentRow *segment)
+static HeapTuple
+segment_to_tuple(Relation rel, const char *pipeline, const SegmentRow *segment)
 {
-	Relation	rel = segment_open(RowExclusiveLock);
 	Datum		values[SEGMENT_NATTS];
 	bool		isnull[SEGMENT_NATTS] = {0};
 	NameData	name;
@@ -81,11 +76,33 @@ catalog_segment_insert(const char *pipeline, const SegmentRow *segment)
 	values[COL_HORIZON - 1] = TimestampTzGetDatum(segment->horizon);
 	values[COL_DATA - 1] = PointerGetDatum(data);
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, isnull);
-	/* megabytes, and a checkpoint has many of them */
+	/* it may be large */
 	pfree(data);
-	CatalogTupleInsert(rel, tuple);
-	heap_freetuple(tuple);
+	return tuple;
+}
+
+void
+catalog_segments_insert(const char *pipeline, const SegmentRow *segments, int n)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc segments", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	Relation	rel = catalog_open("state_segment", SEGMENT_NATTS, RowExclusiveLock);
+	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * n);
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(segment_to_tuple(rel, pipeline, &segments[i]), slots[i], false);
+	}
+	CatalogTuplesMultiInsertWithInfo(rel, slots, n, indexes);
+	for (i = 0; i < n; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	CatalogCloseIndexes(indexes);
 	table_close(rel, NoLock);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
 }
 
 /* A walk over the segments of a pipeline in their order. */
@@ -96,24 +113,21 @@ typedef struct SegmentScan
 	Snapshot	snapshot;
 	SysScanDesc scan;
 	NameData	name;
-	ScanKeyData keys[3];
+	ScanKeyData keys[2];
 } SegmentScan;
 
-/* all, or the one of "only" */
+/* all, or those of one epoch */
 static void
-scan_begin(SegmentScan *scan, const char *pipeline, const SegmentRow *only, LOCKMODE lockmode)
+scan_begin(SegmentScan *scan, const char *pipeline, const int64 *epoch, LOCKMODE lockmode)
 {
-	scan->rel = segment_open(lockmode);
+	scan->rel = catalog_open("state_segment", SEGMENT_NATTS, lockmode);
 	scan->index = index_open(RelationGetPrimaryKeyIndex(scan->rel), AccessShareLock);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	namestrcpy(&scan->name, pipeline);
 	ScanKeyInit(&scan->keys[0], COL_PIPELINE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&scan->name));
-	if (only != NULL)
-	{
-		ScanKeyInit(&scan->keys[1], COL_EPOCH, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(only->epoch));
-		ScanKeyInit(&scan->keys[2], COL_NUMBER, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(only->number));
-	}
-	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, only ? 3 : 1, scan->keys);
+	if (epoch != NULL)
+		ScanKeyInit(&scan->keys[1], COL_EPOCH, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*epoch));
+	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, epoch != NULL ? 2 : 1, scan->keys);
 }
 
 static HeapTuple
@@ -154,16 +168,17 @@ segment_from_tuple(SegmentRow *segment, Relation rel, HeapTuple tuple, bool with
 	}
 }
 
-void
-catalog_segments_read(const char *pipeline, bool with_data,
-					  void (*each) (const SegmentRow *segment, void *arg), void *arg)
+static int
+read_segments(const char *pipeline, const int64 *epoch, bool with_data,
+			  void (*each) (const SegmentRow *segment, void *arg), void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext cxt = AllocSetContextCreate(caller, "streamproc segment", ALLOCSET_DEFAULT_SIZES);
 	SegmentScan scan;
 	HeapTuple	tuple;
+	int			n = 0;
 
-	scan_begin(&scan, pipeline, NULL, AccessShareLock);
+	scan_begin(&scan, pipeline, epoch, AccessShareLock);
 	while (HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
 		SegmentRow	segment;
@@ -173,9 +188,18 @@ catalog_segments_read(const char *pipeline, bool with_data,
 		MemoryContextSwitchTo(caller);
 		each(&segment, arg);
 		MemoryContextReset(cxt);
+		n++;
 	}
 	scan_end(&scan);
 	MemoryContextDelete(cxt);
+	return n;
+}
+
+void
+catalog_segments_read(const char *pipeline, bool with_data,
+					  void (*each) (const SegmentRow *segment, void *arg), void *arg)
+{
+	(void) read_segments(pipeline, NULL, with_data, each, arg);
 }
 
 bool
@@ -190,44 +214,108 @@ catalog_segments_exist(const char *pipeline)
 	return result;
 }
 
-void
-catalog_segment_read(const char *pipeline, int64 epoch, int32 number,
-					 void (*each) (const SegmentRow *segment, void *arg), void *arg)
+static void
+missing_segments(const char *pipeline, int64 epoch, int found, int expected)
 {
-	SegmentRow	segment = {.epoch = epoch, .number = number};
-	SegmentScan scan;
-	HeapTuple	tuple;
-
-	scan_begin(&scan, pipeline, &segment, AccessShareLock);
-	tuple = scan_next(&scan);
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("segment " INT64_FORMAT ".%d of the state of pipeline \"%s\" is not there any more",
-						epoch, number, pipeline)));
-	segment_from_tuple(&segment, scan.rel, tuple, true);
-	each(&segment, arg);
-	pfree(unconstify(char *, segment.data));
-	scan_end(&scan);
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("epoch " INT64_FORMAT " of the state of pipeline \"%s\" has %d segments where %d were written",
+					epoch, pipeline, found, expected)));
 }
 
 void
-catalog_segment_delete(const char *pipeline, int64 epoch, int32 number)
+catalog_epoch_read(const char *pipeline, int64 epoch, int nsegments,
+				   void (*each) (const SegmentRow *segment, void *arg), void *arg)
 {
-	SegmentRow	only = {.epoch = epoch, .number = number};
+	int			n = read_segments(pipeline, &epoch, true, each, arg);
+
+	if (n != nsegments)
+		missing_segments(pipeline, epoch, n, nsegments);
+}
+
+void
+catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPages *pages)
+{
 	SegmentScan scan;
 	HeapTuple	tuple;
 	TM_FailureData tmfd;
+	int			n = 0;
 
-	scan_begin(&scan, pipeline, &only, RowExclusiveLock);
-	tuple = scan_next(&scan);
-	if (!HeapTupleIsValid(tuple) ||
-		heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("segment " INT64_FORMAT ".%d of the state of pipeline \"%s\" is not there any more",
-						epoch, number, pipeline)));
+	scan_begin(&scan, pipeline, &epoch, RowExclusiveLock);
+	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		uint32		block = ItemPointerGetBlockNumber(&tuple->t_self);
+
+		if (heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
+			continue;
+		n++;
+		if (pages != NULL)
+			catalog_segment_pages_add(pages, &block, 1);
+	}
 	scan_end(&scan);
+	if (n != nsegments)
+		missing_segments(pipeline, epoch, n, nsegments);
+}
+
+/* ---- pages that are used again ---- */
+
+/* with less space than this heap_page_prune_opt() tries */
+#define PAGE_FULL	(BLCKSZ / 10)
+
+void
+catalog_segment_pages_add(SegmentPages *pages, const uint32 *blocks, int n)
+{
+	n = Min(n, SEGMENT_PAGES_MOST - pages->n);
+	if (pages->n + n > pages->size)
+	{
+		pages->size = Max(256, (pages->n + n) * 2);
+		pages->blocks = pages->blocks == NULL ?
+			MemoryContextAlloc(pages->cxt, sizeof(uint32) * pages->size) :
+			repalloc_huge(pages->blocks, sizeof(uint32) * pages->size);
+	}
+	if (n > 0)
+		memcpy(pages->blocks + pages->n, blocks, sizeof(uint32) * n);
+	pages->n += n;
+}
+
+/*
+ * A log that is written at megabytes a second would grow until autovacuum comes
+ * by, once a minute; making a table longer is also most of what writing costs.
+ * So pages are pruned and offered to the next rows as soon as nobody can see what
+ * was on them.  Line pointers of the old rows stay until VACUUM, a few to a page.
+ */
+int
+catalog_segment_pages_reuse(const SegmentPages *pages)
+{
+	Relation	rel = catalog_open("state_segment", SEGMENT_NATTS, RowExclusiveLock);
+	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
+	int			i;
+
+	for (i = 0; i < pages->n; i++)
+	{
+		Buffer		buffer;
+		Page		page;
+		Size		space;
+		bool		seen;
+
+		/* gone by a VACUUM (FULL) */
+		if (pages->blocks[i] >= nblocks)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		buffer = ReadBuffer(rel, pages->blocks[i]);
+		heap_page_prune_opt(rel, buffer);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		page = BufferGetPage(buffer);
+		space = PageGetHeapFreeSpace(page);
+		/* full pages are pruned if they can be */
+		seen = space < PAGE_FULL && TransactionIdIsValid(((PageHeader) page)->pd_prune_xid);
+		UnlockReleaseBuffer(buffer);
+		if (seen)
+			break;
+		RecordPageWithFreeSpace(rel, pages->blocks[i], space);
+	}
+	table_close(rel, NoLock);
+	return i;
 }
 
 int64

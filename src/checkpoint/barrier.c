@@ -24,6 +24,10 @@
 #define SPARE_SHARE		8
 /* entries whose memory is asked for before they are copied */
 #define CUT_AHEAD		8
+/* epochs whose entries are counted without a look at the hash table */
+#define RECENT_EPOCHS	64
+/* entries that are copied between two batches */
+#define EARLY_SLICE		4096
 
 Barrier *
 barrier_create(StateArea *area, int ntasks, int nparts, int64 epoch, TimestampTz watermark)
@@ -41,7 +45,7 @@ barrier_create(StateArea *area, int ntasks, int nparts, int64 epoch, TimestampTz
 	barrier->epoch = epoch;
 	barrier->watermark = watermark;
 	for (i = 0; i < ntasks; i++)
-		barrier->task[i].arrived = barrier->task[i].copied = epoch - 1;
+		barrier->task[i].early = barrier->task[i].arrived = barrier->task[i].copied = epoch - 1;
 	return barrier;
 }
 
@@ -148,34 +152,72 @@ barrier_log_free(StateArea *area, BarrierLog *log)
 
 /* ---- the cut ---- */
 
-typedef struct Cut
+struct BarrierCut
 {
 	StateArea  *area;
-	BarrierTask *task;
-	uint32		epoch;
+	Barrier    *barrier;
+	int			task;
+	int64		epoch;			/* whose cut is begun; 0: none */
+	int			op;				/* where the early copy goes on */
+	int			group;
+	int64		again;
 	HTAB	   *replaced;		/* of BarrierReplaced */
-	BarrierReplaced *last;		/* the one of the last entry */
-} Cut;
+	BarrierReplaced recent[RECENT_EPOCHS];
+};
+
+BarrierCut *
+barrier_cut_create(StateArea *area, Barrier *barrier, int task)
+{
+	HASHCTL		ctl = {.keysize = sizeof(uint32), .entrysize = sizeof(BarrierReplaced), .hcxt = CurrentMemoryContext};
+	BarrierCut *cut = palloc0(sizeof(BarrierCut));
+
+	cut->area = area;
+	cut->barrier = barrier;
+	cut->task = task;
+	cut->replaced = hash_create("streamproc replaced entries", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return cut;
+}
 
 static void
-note_replaced(Cut *cut, uint32 epoch)
+begin_cut(BarrierCut *cut)
 {
+	if (cut->epoch == cut->barrier->epoch)
+		return;
+	cut->epoch = cut->barrier->epoch;
+	cut->op = 0;
+	cut->group = cut->task;
+	cut->again = 0;
+}
+
+static void
+flush_recent(BarrierCut *cut, BarrierReplaced *recent)
+{
+	BarrierReplaced *replaced;
 	bool		found;
 
-	if (epoch == 0)
+	if (recent->count == 0)
 		return;
-	if (cut->last == NULL || cut->last->epoch != epoch)
+	replaced = hash_search(cut->replaced, &recent->epoch, HASH_ENTER, &found);
+	replaced->count = (found ? replaced->count : 0) + recent->count;
+	recent->count = 0;
+}
+
+static inline void
+note_replaced(BarrierCut *cut, uint32 epoch)
+{
+	BarrierReplaced *recent = &cut->recent[epoch % RECENT_EPOCHS];
+
+	if (recent->epoch != epoch)
 	{
-		cut->last = hash_search(cut->replaced, &epoch, HASH_ENTER, &found);
-		if (!found)
-			cut->last->count = 0;
+		flush_recent(cut, recent);
+		recent->epoch = epoch;
 	}
-	cut->last->count++;
+	recent->count++;
 }
 
 /* The entries whose offsets are given become a run, in pieces that fit a segment. */
 static void
-cut_entries(Cut *cut, int op, StatePane *pane, int group, const uint32 *offsets, uint32 n)
+cut_entries(BarrierCut *cut, int op, StatePane *pane, int group, const uint32 *offsets, uint32 n)
 {
 	StateChunk *chunk = &pane->chunk[group];
 	StateOperator *o = &cut->area->root->op[op];
@@ -208,7 +250,7 @@ cut_entries(Cut *cut, int op, StatePane *pane, int group, const uint32 *offsets,
 			bytes += size;
 		}
 		CHECK_FOR_INTERRUPTS();
-		to = barrier_log_reserve(cut->area, &cut->task->cut, sizeof(StateRun) + bytes);
+		to = barrier_log_reserve(cut->area, &cut->barrier->task[cut->task].cut, sizeof(StateRun) + bytes);
 		run = (StateRun *) to;
 		run->op = (uint16) op;
 		run->group = (uint16) group;
@@ -222,9 +264,17 @@ cut_entries(Cut *cut, int op, StatePane *pane, int group, const uint32 *offsets,
 			Size		size = state_record_size(o, entry, cursor.data);
 
 			state_record_write(o, entry, cursor.data, to, size);
+			if (entry->written == (uint32) cut->epoch)
+			{
+				((StateRecord *) to)->flags |= STATE_RECORD_AGAIN;
+				cut->again++;
+			}
+			else if (entry->written != 0)
+				note_replaced(cut, entry->written);
+			if (entry->dirty == STATE_DIRTY_OLD)
+				((StateRecord *) to)->flags |= STATE_RECORD_OLD;
 			to += size;
-			note_replaced(cut, entry->written);
-			entry->written = cut->epoch;
+			entry->written = (uint32) cut->epoch;
 			entry->dirty = 0;
 		}
 		first = last;
@@ -233,66 +283,127 @@ cut_entries(Cut *cut, int op, StatePane *pane, int group, const uint32 *offsets,
 
 /* Entries that stand in segments from before rewrite_before join the list of changes. */
 static void
-mark_old(Cut *cut, const Barrier *barrier, int op, StatePane *pane, int group)
+mark_old(const Barrier *barrier, StateCursor *cursor)
 {
-	StateCursor cursor;
-	StateEntry *entry;
-	uint32		at = 0;
+	StateChunk *chunk = cursor->chunk;
+	uint32		i;
 
-	state_cursor_open(&cursor, cut->area, op, &pane->chunk[group]);
-	while ((entry = state_entry_next(&cursor, &at)) != NULL)
-		if (entry->written != 0 && (int32) (entry->written - barrier->rewrite_before) < 0)
-			state_entry_mark(&cursor, entry);
+	for (i = 0; i < chunk->nslots; i++)
+	{
+		StateEntry *entry;
+
+		if (i + CUT_AHEAD < chunk->nslots)
+			__builtin_prefetch(cursor->data + (Size) cursor->slots[i + CUT_AHEAD].offset * 8);
+		if (cursor->slots[i].offset == 0)
+			continue;
+		entry = (StateEntry *) (cursor->data + (Size) cursor->slots[i].offset * 8);
+		if (entry->dirty || entry->written == 0 || (int32) (entry->written - barrier->rewrite_before) >= 0)
+			continue;
+		state_entry_mark_slow(cursor, entry);
+		entry->dirty = STATE_DIRTY_OLD;
+	}
+}
+
+/* The entries of a group that are changed, or are to be rewritten; how much work that was, in entries. */
+static uint32
+cut_group(BarrierCut *cut, int op, int group, StatePane **panes, int npanes)
+{
+	const Barrier *barrier = cut->barrier;
+	bool		rewrite = barrier_rewrites(barrier, group);
+	uint32		work = 0;
+	int			p;
+
+	for (p = 0; p < npanes; p++)
+	{
+		StateChunk *chunk = &panes[p]->chunk[group];
+
+		if (panes[p]->closed)
+			continue;
+		if (rewrite && chunk->nentries > 0)
+		{
+			StateCursor cursor;
+
+			state_cursor_open(&cursor, cut->area, op, chunk);
+			mark_old(barrier, &cursor);
+			work += chunk->nslots / BARRIER_LOOK;
+		}
+		if (chunk->ndirty == 0)
+			continue;
+		work += chunk->ndirty;
+		cut_entries(cut, op, panes[p], group, dsa_get_address(cut->area->dsa, chunk->dirty), chunk->ndirty);
+		chunk->ndirty = 0;
+	}
+	return work;
+}
+
+bool
+barrier_cut_early(BarrierCut *cut)
+{
+	StateArea  *area = cut->area;
+	uint32		work = 0;
+
+	begin_cut(cut);
+	for (; cut->op < area->root->noperators; cut->op++, cut->group = cut->task)
+	{
+		int			npanes;
+		StatePane **panes;
+
+		if (work >= EARLY_SLICE)
+			return false;
+		panes = state_panes(area, cut->op, &npanes);
+		for (; cut->group < STATE_GROUPS && work < EARLY_SLICE; cut->group += cut->barrier->ntasks)
+		{
+			/* it is being changed: left to the end of the cut */
+			if (!state_group_try_own(area, cut->op, cut->group))
+				continue;
+			work += cut_group(cut, cut->op, cut->group, panes, npanes);
+			state_group_release(area, cut->op, cut->group);
+		}
+		pfree(panes);
+		if (cut->group < STATE_GROUPS)
+			return false;
+	}
+	return true;
 }
 
 void
-barrier_cut(StateArea *area, Barrier *barrier, int task)
+barrier_cut_end(BarrierCut *cut)
 {
-	Cut			cut = {area, &barrier->task[task], (uint32) barrier->epoch};
-	HASHCTL		ctl = {.keysize = sizeof(uint32), .entrysize = sizeof(BarrierReplaced), .hcxt = CurrentMemoryContext};
+	StateArea  *area = cut->area;
+	BarrierTask *task = &cut->barrier->task[cut->task];
 	HASH_SEQ_STATUS seq;
 	BarrierReplaced *replaced;
 	BarrierReplaced *to;
 	int			op;
+	int			i;
 	int			n;
 
-	cut.replaced = hash_create("streamproc replaced entries", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	begin_cut(cut);
 	for (op = 0; op < area->root->noperators; op++)
 	{
 		int			npanes;
 		StatePane **panes = state_panes(area, op, &npanes);
-		int			p;
-		int			g;
+		int			group;
 
-		for (p = 0; p < npanes; p++)
-		{
-			if (panes[p]->closed)
-				continue;
-			for (g = task; g < STATE_GROUPS; g += barrier->ntasks)
-			{
-				StateChunk *chunk = &panes[p]->chunk[g];
-
-				if (barrier->rewrite_groups > 0 &&
-					(g - barrier->rewrite_from + STATE_GROUPS) % STATE_GROUPS < barrier->rewrite_groups)
-					mark_old(&cut, barrier, op, panes[p], g);
-				if (chunk->ndirty == 0)
-					continue;
-				cut_entries(&cut, op, panes[p], g, dsa_get_address(area->dsa, chunk->dirty), chunk->ndirty);
-				chunk->ndirty = 0;
-			}
-		}
+		for (group = cut->task; group < STATE_GROUPS; group += cut->barrier->ntasks)
+			(void) cut_group(cut, op, group, panes, npanes);
 		pfree(panes);
 	}
 
-	n = (int) hash_get_num_entries(cut.replaced);
+	for (i = 0; i < RECENT_EPOCHS; i++)
+		flush_recent(cut, &cut->recent[i]);
+	n = (int) hash_get_num_entries(cut->replaced);
 	if (n > 0)
 	{
-		cut.task->replaced = state_alloc(area, sizeof(BarrierReplaced) * n);
-		to = dsa_get_address(area->dsa, cut.task->replaced);
-		hash_seq_init(&seq, cut.replaced);
+		task->replaced = state_alloc(area, sizeof(BarrierReplaced) * n);
+		to = dsa_get_address(area->dsa, task->replaced);
+		hash_seq_init(&seq, cut->replaced);
 		while ((replaced = hash_seq_search(&seq)) != NULL)
+		{
 			*to++ = *replaced;
+			(void) hash_search(cut->replaced, &replaced->epoch, HASH_REMOVE, NULL);
+		}
 	}
-	cut.task->nreplaced = n;
-	hash_destroy(cut.replaced);
+	task->nreplaced = n;
+	task->again = cut->again;
 }

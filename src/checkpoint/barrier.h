@@ -6,13 +6,20 @@
  *
  * THE PROTOCOL, for epoch n
  *	  run		tasks take batches and apply them.  W(n-1) rules lateness
+ *	  early		where much has changed: between its batches each task copies
+ *				the changed entries of its share of the key groups (group % ntasks)
+ *				into blocks, a slice at a time, owning the group meanwhile
  *	  stop		the launcher asks.  Each task ends its batch, publishes its
  *				positions and watermarks, and waits
  *	  cut		all stand.  The launcher sets W(n), marks the panes that it
- *				closes; each task copies the changed entries of its share of the
- *				key groups (group % ntasks) into blocks
+ *				closes; each task copies what is changed in its share
+ *				since it was copied, or all that is
  *	  run		all have copied: epoch n + 1 is open, while the launcher gives
  *				out the closed panes and commits
+ *
+ *	  So the stop is short however much an epoch has changed.  An entry that is
+ *	  changed after it was copied is copied once more: the later record counts, and
+ *	  says so (STATE_RECORD_AGAIN).
  *
  *	  Nobody goes on before all have copied, or a later copy would hold rows of the
  *	  next epoch.  A task that does not arrive, because it has failed or died, leaves
@@ -38,6 +45,7 @@
 typedef enum BarrierPhase
 {
 	BARRIER_RUN,
+	BARRIER_EARLY,
 	BARRIER_STOP,
 	BARRIER_CUT
 } BarrierPhase;
@@ -77,6 +85,7 @@ typedef struct BarrierReplaced
 typedef struct BarrierTask
 {
 	bool		attached;
+	int64		early;			/* epoch whose changes it has copied early */
 	int64		arrived;		/* epoch at whose end it stands or stood last */
 	int64		copied;
 	int64		begun_us;		/* monotonic: first row or movement of the epoch, 0: none */
@@ -91,6 +100,7 @@ typedef struct BarrierTask
 	BarrierLog	log;
 	dsa_pointer replaced;
 	int			nreplaced;
+	int64		again;			/* records of entries that the cut holds an older one of */
 } BarrierTask;
 
 typedef struct Barrier
@@ -109,9 +119,21 @@ typedef struct Barrier
 	int			rewrite_from;	/* group */
 	int			rewrite_groups;
 	bool		committing;		/* the launcher is at the commit of the epoch before */
+	bool		merging;		/* and reads slices: rows that are late for some of their windows have to wait */
 	BarrierTask task[SHMEM_MAX_TASKS];
 	BarrierPartition part[FLEXIBLE_ARRAY_MEMBER];
 } Barrier;
+
+/* Does the next cut look for old entries in the group? */
+static inline bool
+barrier_rewrites(const Barrier *barrier, int group)
+{
+	return barrier->rewrite_groups > 0 &&
+		(group - barrier->rewrite_from + STATE_GROUPS) % STATE_GROUPS < barrier->rewrite_groups;
+}
+
+/* looking at so many costs as much as copying one */
+#define BARRIER_LOOK	8
 
 /* ---- barrier.c ---- */
 
@@ -122,8 +144,15 @@ extern void barrier_log_append(StateArea *area, BarrierLog *log, const char *byt
 extern char *barrier_log_reserve(StateArea *area, BarrierLog *log, Size len);
 extern void barrier_log_free(StateArea *area, BarrierLog *log);
 
-/* a task: copies its share */
-extern void barrier_cut(StateArea *area, Barrier *barrier, int task);
+/* a task's share of the cut of an epoch, while it is made */
+typedef struct BarrierCut BarrierCut;
+
+/* in the current memory context */
+extern BarrierCut *barrier_cut_create(StateArea *area, Barrier *barrier, int task);
+/* a slice of it while others run; true: that was the last one */
+extern bool barrier_cut_early(BarrierCut *cut);
+/* the rest, while all stand */
+extern void barrier_cut_end(BarrierCut *cut);
 
 /* ---- what tasks ship besides the state (shipped.c) ---- */
 
@@ -161,35 +190,65 @@ typedef struct Saved
 	SavedEpoch *epochs;			/* ascending */
 	int64		bytes;			/* of all */
 	int64		last_bytes;		/* of the last epoch */
+	int			nsegments;		/* with those that the open transaction writes */
 	int			hand;			/* the group where rewriting goes on */
 	/* what the open transaction merges: epochs from..from+count-1 into one */
 	int			merge_from;
 	int			merge_count;	/* 0: nothing */
 	SavedEpoch	merged;
+	/* pages of deleted segments */
+	SegmentPages freeing;		/* by the open transaction */
+	SegmentPages freed;			/* not yet used again */
 	uint64		signature;
 	StateShape	shapes[STATE_MAX_OPERATORS];
 	int			nshapes;
 } Saved;
 
 #define SAVED_LARGE		99
+/* segments that are written with one call */
+#define SAVED_AT_ONCE	32
+/* so many epochs of one level become one */
+#define SAVED_MERGE		32
 /* segments of an epoch that are worth merging, in bytes */
 #define SAVED_SMALL		(256 * 1024)
+/* merged ones of more bytes are left alone */
+#define SAVED_MERGED	(4 * 1024 * 1024)
 
 /* of the text that operator_signature() makes */
 extern uint64 saved_signature_of(const char *text, Size len);
 extern Saved *saved_create(MemoryContext cxt);
-/* reads all segments into the area; throws XX001 where one cannot be used */
-extern void saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs);
+/*
+ * Reads all segments into the area.  Throws XX001 where one cannot be used, or
+ * where there are not as many as the position says.
+ */
+extern void saved_load(Saved *saved, StateArea *area, const PositionRow *position, OperatorSpec **specs);
 /*
  * In the checkpoint's transaction: writes the cut of all tasks as segments of
- * "epoch", deletes segments that hold nothing alive.  Nothing in memory changes
- * before saved_committed().
+ * "epoch", deletes segments that hold nothing alive.  "superseded": records of the
+ * cut that are not alive.  Nothing in memory changes before saved_committed().
  */
-extern void saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const char *pipeline, int64 epoch);
+extern void saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, int64 superseded, const char *pipeline, int64 epoch);
 extern void saved_committed(Saved *saved);
 /* in saved_merge.c, called by saved_write(): many small segments become one */
 extern void saved_merge(Saved *saved, const char *pipeline);
-extern void saved_write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes);
+
+/* records as segments of an epoch */
+typedef struct SavedWriter
+{
+	Saved	   *saved;
+	SavedEpoch *epoch;
+	const char *pipeline;
+	SegmentRow	rows[SAVED_AT_ONCE];
+	char	   *buffers;		/* SEGMENT_BYTES for each of them */
+	int			n;				/* full ones */
+	Size		bytes;			/* of the one that is being filled */
+	StateRun   *run;			/* the last one in it */
+} SavedWriter;
+
+extern void saved_writer_begin(SavedWriter *writer, Saved *saved, SavedEpoch *epoch, const char *pipeline);
+extern void saved_writer_put(SavedWriter *writer, const StateRun *run, const StateRecord *record);
+extern void saved_writer_end(SavedWriter *writer);
+
 /* an entry that a segment of that epoch holds is gone with its pane */
 extern void saved_entry_gone(Saved *saved, uint32 epoch);
 /* what the next cut has to write anew, so that old segments can go */

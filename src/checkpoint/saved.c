@@ -46,7 +46,7 @@ saved_create(MemoryContext cxt)
 {
 	Saved	   *saved = MemoryContextAllocZero(cxt, sizeof(Saved));
 
-	saved->cxt = cxt;
+	saved->cxt = saved->freeing.cxt = saved->freed.cxt = cxt;
 	return saved;
 }
 
@@ -150,8 +150,7 @@ load_segment(const SegmentRow *segment, void *arg)
 	FAULT_POINT("recover-segment");
 	cxt->epoch = add_epoch(saved, segment->epoch);
 	cxt->epoch->first_epoch = segment->first_epoch;
-	/* how often it was merged is not known: enough that it is not merged again at once */
-	cxt->epoch->level = segment->first_epoch < segment->epoch || segment->len > SAVED_SMALL ? SAVED_LARGE : 0;
+	saved->nsegments++;
 	cxt->epoch->nsegments = Max(cxt->epoch->nsegments, segment->number + 1);
 	cxt->epoch->bytes += segment->len;
 	saved->bytes += segment->len;
@@ -166,10 +165,31 @@ load_segment(const SegmentRow *segment, void *arg)
 				 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
 }
 
-void
-saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **specs)
+/* How often each was merged is seen by how many epochs it holds. */
+static void
+find_levels(Saved *saved)
 {
-	LoadContext cxt = {saved, area, specs, pipeline, NULL, -1, 0, false};
+	int			highest = 0;
+	int			i;
+
+	for (i = saved->n - 1; i >= 0; i--)
+	{
+		SavedEpoch *e = &saved->epochs[i];
+		int64		span;
+
+		for (span = e->epoch - e->first_epoch + 1; span >= SAVED_MERGE; span /= SAVED_MERGE)
+			e->level++;
+		/* epochs in which nothing changed are no part of it, but levels fall towards the end */
+		e->level = highest = Max(highest, e->level);
+		if (e->bytes > (e->first_epoch == e->epoch ? SAVED_SMALL : SAVED_MERGED))
+			e->level = SAVED_LARGE;
+	}
+}
+
+void
+saved_load(Saved *saved, StateArea *area, const PositionRow *position, OperatorSpec **specs)
+{
+	LoadContext cxt = {saved, area, specs, position->pipeline, NULL, -1, 0, false};
 	StringInfoData signature;
 	int			i;
 
@@ -185,49 +205,177 @@ saved_load(Saved *saved, StateArea *area, const char *pipeline, OperatorSpec **s
 	}
 	saved->signature = saved_signature_of(signature.data, signature.len);
 	pfree(signature.data);
-	catalog_segments_read(pipeline, true, load_segment, &cxt);
+	catalog_segments_read(position->pipeline, true, load_segment, &cxt);
+	if (saved->nsegments != position->segments)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("saved state of pipeline \"%s\" cannot be used", position->pipeline),
+				 errdetail("There are %d segments of it where its position says %d.", saved->nsegments, position->segments),
+				 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
+	find_levels(saved);
 }
 
 /* ---- writing ---- */
 
 void
-saved_write_segment(Saved *saved, SavedEpoch *epoch, const char *pipeline, char *segment, Size bytes)
+saved_writer_begin(SavedWriter *writer, Saved *saved, SavedEpoch *epoch, const char *pipeline)
 {
-	SegmentRow	row = {0};
+	memset(writer, 0, sizeof(*writer));
+	writer->saved = saved;
+	writer->epoch = epoch;
+	writer->pipeline = pipeline;
+	writer->buffers = palloc((Size) SEGMENT_BYTES * SAVED_AT_ONCE);
+	writer->bytes = sizeof(StateSegmentHeader);
+}
 
-	state_segment_finish(segment, bytes, saved->signature, epoch->epoch);
-	row.epoch = epoch->epoch;
-	row.number = epoch->nsegments;
-	row.first_epoch = epoch->first_epoch;
-	row.horizon = DT_NOEND;
-	row.data = segment;
-	row.len = bytes;
-	FAULT_POINT("save-segment");
-	catalog_segment_insert(pipeline, &row);
-	epoch->nsegments++;
+static void
+finish_segment(SavedWriter *writer, SegmentRow *row, char *segment, Size bytes)
+{
+	SavedEpoch *epoch = writer->epoch;
+
+	state_segment_finish(segment, bytes, writer->saved->signature, epoch->epoch);
+	row->epoch = epoch->epoch;
+	row->number = epoch->nsegments++;
+	row->first_epoch = epoch->first_epoch;
+	row->horizon = DT_NOEND;
+	row->data = segment;
+	row->len = bytes;
 	epoch->bytes += bytes;
 }
 
 static void
-count_runs(const char *p, const char *end, SavedEpoch *epoch)
+flush_segments(SavedWriter *writer)
 {
-	while (p < end)
-	{
-		const StateRun *run = (const StateRun *) p;
+	if (writer->n == 0)
+		return;
+	FAULT_POINT("save-segment");
+	CHECK_FOR_INTERRUPTS();
+	catalog_segments_insert(writer->pipeline, writer->rows, writer->n);
+	writer->n = 0;
+}
 
-		epoch->live += run->nrecords;
-		p += sizeof(StateRun) + run->bytes;
+static void
+end_segment(SavedWriter *writer)
+{
+	if (writer->bytes == sizeof(StateSegmentHeader))
+		return;
+	finish_segment(writer, &writer->rows[writer->n], writer->buffers + (Size) SEGMENT_BYTES * writer->n, writer->bytes);
+	writer->bytes = sizeof(StateSegmentHeader);
+	writer->run = NULL;
+	if (++writer->n == SAVED_AT_ONCE)
+		flush_segments(writer);
+}
+
+/* A record of its own segment, however long that is. */
+static void
+put_alone(SavedWriter *writer, const StateRun *run, const StateRecord *record)
+{
+	Size		bytes = sizeof(StateSegmentHeader) + sizeof(StateRun) + record->size;
+	char	   *segment = palloc_extended(bytes, MCXT_ALLOC_HUGE);
+	StateRun   *own = (StateRun *) (segment + sizeof(StateSegmentHeader));
+	SegmentRow	row;
+
+	end_segment(writer);
+	flush_segments(writer);
+	*own = *run;
+	own->nrecords = 1;
+	own->bytes = record->size;
+	memcpy(own + 1, record, record->size);
+	finish_segment(writer, &row, segment, bytes);
+	catalog_segments_insert(writer->pipeline, &row, 1);
+	pfree(segment);
+}
+
+/* Of "run" it matters whose records they are, not how many or how long. */
+void
+saved_writer_put(SavedWriter *writer, const StateRun *run, const StateRecord *record)
+{
+	char	   *segment = writer->buffers + (Size) SEGMENT_BYTES * writer->n;
+	StateRun   *own = writer->run;
+
+	if (record->size > SEGMENT_BYTES - sizeof(StateSegmentHeader) - sizeof(StateRun))
+	{
+		put_alone(writer, run, record);
+		return;
 	}
+	if (own != NULL && (own->op != run->op || own->group != run->group || own->pane != run->pane))
+		own = NULL;
+	if (writer->bytes + record->size + (own == NULL ? sizeof(StateRun) : 0) > SEGMENT_BYTES)
+	{
+		end_segment(writer);
+		segment = writer->buffers + (Size) SEGMENT_BYTES * writer->n;
+		own = NULL;
+	}
+	if (own == NULL)
+	{
+		own = writer->run = (StateRun *) (segment + writer->bytes);
+		*own = *run;
+		own->nrecords = 0;
+		own->bytes = 0;
+		writer->bytes += sizeof(StateRun);
+	}
+	memcpy(segment + writer->bytes, record, record->size);
+	writer->bytes += record->size;
+	own->nrecords++;
+	own->bytes += record->size;
+}
+
+void
+saved_writer_end(SavedWriter *writer)
+{
+	end_segment(writer);
+	flush_segments(writer);
+	pfree(writer->buffers);
+}
+
+/* What a task has cut. */
+static void
+write_cut(SavedWriter *writer, StateArea *area, const BarrierLog *cut)
+{
+	dsa_pointer p;
+
+	for (p = cut->first; DsaPointerIsValid(p);)
+	{
+		BarrierBlock *block = dsa_get_address(area->dsa, p);
+		const char *at = block->bytes;
+
+		while (at < block->bytes + block->used)
+		{
+			const StateRun *run = (const StateRun *) at;
+			uint32		i;
+
+			at += sizeof(StateRun);
+			for (i = 0; i < run->nrecords; i++)
+			{
+				const StateRecord *record = (const StateRecord *) at;
+
+				saved_writer_put(writer, run, record);
+				at += record->size;
+			}
+			writer->epoch->live += run->nrecords;
+		}
+		p = block->next;
+	}
+}
+
+static void
+reuse_pages(Saved *saved)
+{
+	int			n;
+
+	if (saved->freed.n == 0)
+		return;
+	n = catalog_segment_pages_reuse(&saved->freed);
+	saved->freed.n -= n;
+	memmove(saved->freed.blocks, saved->freed.blocks + n, sizeof(uint32) * saved->freed.n);
 }
 
 /* May run again for the same epoch after its transaction was rolled back. */
 void
-saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const char *pipeline, int64 epoch)
+saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, int64 superseded, const char *pipeline, int64 epoch)
 {
 	SavedEpoch	fresh = {epoch, epoch, 0, 0, 0, 0};
-	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
-	Size		size = STATE_SEGMENT_BYTES;
-	Size		bytes = sizeof(StateSegmentHeader);
+	SavedWriter writer;
 	SavedEpoch *e;
 	int			t;
 	int			i;
@@ -235,44 +383,18 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 	/* of a try that was rolled back */
 	if (saved->n > 0 && saved->epochs[saved->n - 1].epoch == epoch)
 		saved->n--;
+	saved->freeing.n = 0;
+	reuse_pages(saved);
+	saved_writer_begin(&writer, saved, &fresh, pipeline);
 	for (t = 0; t < n; t++)
-	{
-		dsa_pointer p;
-
-		for (p = cuts[t].first; DsaPointerIsValid(p);)
-		{
-			BarrierBlock *block = dsa_get_address(area->dsa, p);
-
-			if (bytes + block->used > STATE_SEGMENT_BYTES && bytes > sizeof(StateSegmentHeader))
-			{
-				saved_write_segment(saved, &fresh, pipeline, segment, bytes);
-				bytes = sizeof(StateSegmentHeader);
-			}
-			if (bytes + block->used > size)
-			{
-				size = bytes + block->used;
-				segment = repalloc_huge(segment, size);
-			}
-			memcpy(segment + bytes, block->bytes, block->used);
-			count_runs(block->bytes, block->bytes + block->used, &fresh);
-			bytes += block->used;
-			p = block->next;
-		}
-	}
-	if (bytes > sizeof(StateSegmentHeader))
-		saved_write_segment(saved, &fresh, pipeline, segment, bytes);
-	pfree(segment);
+		write_cut(&writer, area, &cuts[t]);
+	saved_writer_end(&writer);
+	fresh.live -= superseded;
 
 	/* counts of older epochs were brought up to date when the cut was taken over */
 	for (i = 0; i < saved->n; i++)
-	{
-		int			k;
-
-		if (saved->epochs[i].live > 0)
-			continue;
-		for (k = 0; k < saved->epochs[i].nsegments; k++)
-			catalog_segment_delete(pipeline, saved->epochs[i].epoch, k);
-	}
+		if (saved->epochs[i].live <= 0)
+			catalog_epoch_delete(pipeline, saved->epochs[i].epoch, saved->epochs[i].nsegments, &saved->freeing);
 	saved_merge(saved, pipeline);
 	if (fresh.nsegments > 0)
 	{
@@ -281,6 +403,12 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, const 
 		*e = fresh;
 	}
 	saved->last_bytes = fresh.bytes;
+
+	saved->nsegments = fresh.nsegments + (saved->merge_count > 0 ? saved->merged.nsegments : 0);
+	for (i = 0; i < saved->n; i++)
+		if (saved->epochs[i].live > 0 && saved->epochs[i].epoch != epoch &&
+			(i < saved->merge_from || i >= saved->merge_from + saved->merge_count))
+			saved->nsegments += saved->epochs[i].nsegments;
 }
 
 /* The transaction is committed: what it deleted is gone. */
@@ -295,6 +423,8 @@ saved_committed(Saved *saved)
 	if (saved->merge_count > 0)
 		saved->epochs[saved->merge_from + saved->merge_count - 1] = saved->merged;
 	saved->merge_count = 0;
+	catalog_segment_pages_add(&saved->freed, saved->freeing.blocks, saved->freeing.n);
+	saved->freeing.n = 0;
 	saved->bytes = 0;
 	for (i = 0; i < saved->n; i++)
 		if (saved->epochs[i].live > 0)
@@ -328,7 +458,7 @@ saved_entries_bytes(StateArea *area)
 	return bytes;
 }
 
-/* All tasks stand. */
+/* While tasks run, the size of the state is a guess. */
 void
 saved_plan_rewriting(Saved *saved, StateArea *area, Barrier *barrier)
 {

@@ -5,8 +5,8 @@
  *
  * At low rates an epoch has a few entries, and there are hundreds of epochs a
  * second: their segments would be counted in millions before the bytes are
- * worth rewriting.  So each MERGE epochs in a row become one, of those again
- * MERGE, and so on.  Only rows of the catalog are read; of a key that several hold
+ * worth rewriting.  So each SAVED_MERGE epochs in a row become one, of those again
+ * SAVED_MERGE, and so on.  Only rows of the catalog are read; of a key that several hold
  * the last record stays.
  *
  *-------------------------------------------------------------------------
@@ -19,10 +19,6 @@
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-
-#define MERGE			32
-/* more bytes than this are left alone from then on */
-#define MERGE_BYTES		(4 * 1024 * 1024)
 
 /* Keys are told apart by 128 bits of their hash. */
 typedef struct MergedRecord
@@ -94,50 +90,17 @@ compare_records(const void *a, const void *b)
 static void
 write_merged(Saved *saved, const char *pipeline, MergedRecord **records, int n)
 {
-	char	   *segment = palloc_extended(STATE_SEGMENT_BYTES, MCXT_ALLOC_HUGE);
-	Size		size = STATE_SEGMENT_BYTES;
-	Size		bytes = sizeof(StateSegmentHeader);
-	int			first;
-	int			last;
+	SavedWriter writer;
+	int			i;
 
-	for (first = 0; first < n; first = last)
+	saved_writer_begin(&writer, saved, &saved->merged, pipeline);
+	for (i = 0; i < n; i++)
 	{
-		Size		need = sizeof(StateRun);
-		StateRun   *run;
-		int			i;
+		StateRun	run = {.op = records[i]->op,.group = records[i]->group,.pane = records[i]->pane};
 
-		for (last = first; last < n && compare_records(&records[first], &records[last]) == 0; last++)
-		{
-			if (last > first && need + records[last]->record->size > STATE_SEGMENT_BYTES / 2)
-				break;
-			need += records[last]->record->size;
-		}
-		if (bytes + need > STATE_SEGMENT_BYTES && bytes > sizeof(StateSegmentHeader))
-		{
-			saved_write_segment(saved, &saved->merged, pipeline, segment, bytes);
-			bytes = sizeof(StateSegmentHeader);
-		}
-		if (bytes + need > size)
-		{
-			size = bytes + need;
-			segment = repalloc_huge(segment, size);
-		}
-		run = (StateRun *) (segment + bytes);
-		run->op = records[first]->op;
-		run->group = records[first]->group;
-		run->pane = records[first]->pane;
-		run->nrecords = last - first;
-		run->bytes = need - sizeof(StateRun);
-		bytes += sizeof(StateRun);
-		for (i = first; i < last; i++)
-		{
-			memcpy(segment + bytes, records[i]->record, records[i]->record->size);
-			bytes += records[i]->record->size;
-		}
+		saved_writer_put(&writer, &run, records[i]->record);
 	}
-	if (bytes > sizeof(StateSegmentHeader))
-		saved_write_segment(saved, &saved->merged, pipeline, segment, bytes);
-	pfree(segment);
+	saved_writer_end(&writer);
 }
 
 /* The epochs at the end that are of one level, from the lowest; how many. */
@@ -153,7 +116,7 @@ find_mergeable(Saved *saved, int *from)
 
 		while (first > 0 && saved->epochs[first - 1].level == level)
 			first--;
-		if (end - first >= MERGE)
+		if (end - first >= SAVED_MERGE)
 		{
 			*from = first;
 			return end - first;
@@ -172,7 +135,6 @@ saved_merge(Saved *saved, const char *pipeline)
 	MergedRecord *record;
 	HASH_SEQ_STATUS seq;
 	MemoryContext old;
-	int64		bytes = 0;
 	int			level;
 	int			n = 0;
 	int			i;
@@ -189,7 +151,6 @@ saved_merge(Saved *saved, const char *pipeline)
 	for (i = saved->merge_from; i < saved->merge_from + saved->merge_count; i++)
 	{
 		SavedEpoch *e = &saved->epochs[i];
-		int			k;
 
 		if (saved->merged.first_epoch == 0)
 			saved->merged.first_epoch = e->first_epoch;
@@ -198,12 +159,8 @@ saved_merge(Saved *saved, const char *pipeline)
 		if (e->live <= 0)
 			continue;
 		saved->merged.live += e->live;
-		bytes += e->bytes;
-		for (k = 0; k < e->nsegments; k++)
-		{
-			catalog_segment_read(pipeline, e->epoch, k, merge_segment, &merge);
-			catalog_segment_delete(pipeline, e->epoch, k);
-		}
+		catalog_epoch_read(pipeline, e->epoch, e->nsegments, merge_segment, &merge);
+		catalog_epoch_delete(pipeline, e->epoch, e->nsegments, &saved->freeing);
 	}
 	FAULT_POINT("merge-segments");
 	records = palloc(sizeof(MergedRecord *) * Max(hash_get_num_entries(merge.records), 1));
@@ -212,7 +169,7 @@ saved_merge(Saved *saved, const char *pipeline)
 		records[n++] = record;
 	qsort(records, n, sizeof(MergedRecord *), compare_records);
 	write_merged(saved, pipeline, records, n);
-	saved->merged.level = saved->merged.bytes > MERGE_BYTES ? SAVED_LARGE : level + 1;
+	saved->merged.level = saved->merged.bytes > SAVED_MERGED ? SAVED_LARGE : level + 1;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(merge.cxt);
 }

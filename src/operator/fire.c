@@ -11,9 +11,12 @@
  */
 #include "postgres.h"
 
+#include <xxhash.h>
+
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "operator/aggregate.h"
+#include "utils/hsearch.h"
 
 FireSet    *operator_fire_sets = NULL;
 
@@ -260,9 +263,22 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 	MemoryContextSwitchTo(old);
 }
 
-/* The next record of the blocks that belongs to the operator. */
+/* A key that the cut copied more than once, told by 128 bits of its hash. */
+typedef struct CopiedAgain
+{
+	XXH128_hash_t key;
+	const StateRecord *last;
+} CopiedAgain;
+
+static XXH128_hash_t
+record_key(const StateRecord *record, uint32 fixed_size)
+{
+	return XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + fixed_size, STATE_KEY_LEN(record->key_meta), record->key_meta);
+}
+
+/* The next record of the blocks that belongs to the operator, whether it counts or not. */
 static const StateRecord *
-next_record(FireScan *scan, const FireUnit *unit)
+any_record(FireScan *scan, const FireUnit *unit)
 {
 	const StateRecord *record;
 
@@ -273,8 +289,6 @@ next_record(FireScan *scan, const FireUnit *unit)
 			record = (const StateRecord *) scan->p;
 			scan->p += record->size;
 			scan->left--;
-			if (record->key_meta & STATE_KEY_MEMBER)
-				continue;
 			return record;
 		}
 		if (scan->p == scan->end)
@@ -297,6 +311,51 @@ next_record(FireScan *scan, const FireUnit *unit)
 	}
 }
 
+/* The next one that is what a group is now. */
+static const StateRecord *
+next_record(FireScan *scan, const FireUnit *unit, uint32 fixed_size)
+{
+	const StateRecord *record;
+
+	while ((record = any_record(scan, unit)) != NULL)
+	{
+		if ((record->key_meta & STATE_KEY_MEMBER) || (record->flags & STATE_RECORD_OLD))
+			continue;
+		if (unit->again != NULL)
+		{
+			XXH128_hash_t key = record_key(record, fixed_size);
+			CopiedAgain *again = hash_search(unit->again, &key, HASH_FIND, NULL);
+
+			if (again != NULL && again->last != record)
+				continue;
+		}
+		return record;
+	}
+	return NULL;
+}
+
+void
+fire_find_again(FireSet *set, FireUnit *unit)
+{
+	HASHCTL		ctl = {.keysize = sizeof(XXH128_hash_t), .entrysize = sizeof(CopiedAgain), .hcxt = CurrentMemoryContext};
+	uint32		fixed_size = set->area->root->op[set->spec->number].fixed_size;
+	FireScan	scan;
+	const StateRecord *record;
+
+	fire_scan_begin(&scan, set);
+	while ((record = any_record(&scan, unit)) != NULL)
+	{
+		XXH128_hash_t key;
+
+		if ((record->flags & STATE_RECORD_AGAIN) == 0 || (record->key_meta & STATE_KEY_MEMBER))
+			continue;
+		if (unit->again == NULL)
+			unit->again = hash_create("streamproc entries copied again", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		key = record_key(record, fixed_size);
+		((CopiedAgain *) hash_search(unit->again, &key, HASH_ENTER, NULL))->last = record;
+	}
+}
+
 /* The next group, whether it is to be given out or not. */
 static bool
 next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char **key, uint16 *meta, const char **base)
@@ -311,7 +370,7 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 		*unit_found = unit;
 		if (unit->blocks != NIL)
 		{
-			const StateRecord *record = next_record(scan, unit);
+			const StateRecord *record = next_record(scan, unit, op->fixed_size);
 
 			if (record != NULL)
 			{

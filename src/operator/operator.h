@@ -286,7 +286,10 @@ typedef struct FireUnit
 	TimestampTz window_end;
 	StatePane  *pane;			/* all of its entries, or */
 	StateChunk *merged;			/* STATE_GROUPS chunks of our own, or */
+	StatePane **slices;			/* that are to be merged, or */
+	int			nslices;
 	List	   *blocks;			/* of FireBlock: records of a cut */
+	struct HTAB *again;			/* keys with several records in the blocks; the last one counts.  NULL: none */
 } FireUnit;
 
 typedef struct FireBlock
@@ -333,6 +336,8 @@ extern FireSet *operator_fire_sets;
 extern void fire_scan_begin(FireScan *scan, FireSet *set);
 /* the next group as values of the output columns, in group_cxt; false: no more */
 extern int64 fire_count(FireSet *set);
+/* the unit's blocks are complete: which keys are in them more than once? */
+extern void fire_find_again(FireSet *set, FireUnit *unit);
 extern bool fire_scan_next(FireScan *scan, Datum *values, bool *isnull);
 /*
  * One window from its slices.  "changed": only keys that some slice has changed

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_type.h"
@@ -205,6 +206,18 @@ append_type(StringInfo into, Oid type, int32 typmod, Oid collation)
 	char	   *name = format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 
 	appendStringInfoString(into, name);
+	/*
+	 * Values of enums are stored by OID, and arrays, rows and ranges hold the
+	 * OID of their type: in a restored database others stand for them.
+	 */
+	if (type >= FirstNormalObjectId)
+	{
+		Oid			base = getBaseType(type);
+		char		typtype = get_typtype(base);
+
+		if (typtype != TYPTYPE_BASE || OidIsValid(get_element_type(base)))
+			appendStringInfo(into, " (%u)", base);
+	}
 	if (OidIsValid(collation) && !type_is_collatable(type))
 		collation = InvalidOid;
 	if (OidIsValid(collation))

@@ -87,6 +87,7 @@ typedef struct CheckpointStat
 	int64		rows_out;
 	int64		bytes;
 	/* of pipelines with state, else all 0 */
+	int64		early_us;		/* changed entries were copied between batches */
 	int64		align_us;		/* until the last task had arrived */
 	int64		cut_us;			/* all tasks stood while changed entries were copied */
 	int64		output_us;		/* windows fired, output plan run */

@@ -251,7 +251,7 @@ state_entry_mark_slow(StateCursor *cursor, StateEntry *entry)
 		chunk->dirty_size = size;
 		cursor->dirty = to;
 	}
-	entry->dirty = 1;
+	entry->dirty = STATE_DIRTY_CHANGED;
 	cursor->dirty[chunk->ndirty++] = (uint32) (((char *) entry - cursor->data) / 8);
 }
 

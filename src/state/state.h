@@ -58,9 +58,12 @@ typedef struct StateEntry
 {
 	uint32		written;		/* low bits of the epoch whose segment holds it, 0: none yet */
 	uint16		key_meta;		/* length of the key | STATE_KEY_NULLS, STATE_KEY_MEMBER */
-	uint16		dirty;			/* stands in the list of changed entries */
+	uint16		dirty;			/* stands in the list of changed entries: STATE_DIRTY_* */
 	/* fixed part of the operator's states, 8-aligned; then the key */
 } StateEntry;
+
+#define STATE_DIRTY_CHANGED		1
+#define STATE_DIRTY_OLD			2	/* by the cut itself, to be written anew: nobody changes it meanwhile */
 
 #define STATE_ENTRY_FIXED(entry)		((char *) (entry) + sizeof(StateEntry))
 #define STATE_KEY_LEN(meta)				((meta) & STATE_KEY_MAX)
@@ -89,7 +92,6 @@ typedef struct StatePane
 {
 	int64		id;				/* number of the slice, or STATE_PANE_ETERNAL */
 	bool		closed;			/* its windows are fired or being fired: no part in cuts */
-	uint32		hand;			/* next group that is looked at for old entries */
 	StateChunk	chunk[STATE_GROUPS];
 } StatePane;
 
@@ -243,9 +245,12 @@ typedef struct StateRecord
 {
 	uint32		size;			/* bytes, multiple of 8, this header included */
 	uint16		key_meta;
-	uint16		unused;
+	uint16		flags;			/* STATE_RECORD_* */
 	/* fixed part, key, blobs */
 } StateRecord;
+
+#define STATE_RECORD_AGAIN		1	/* the same cut holds an older record of the entry */
+#define STATE_RECORD_OLD		2	/* not changed, only written anew */
 
 #define STATE_RECORD_FIXED(record)	((const char *) (record) + sizeof(StateRecord))
 
@@ -272,7 +277,6 @@ typedef struct StateSegmentHeader
 
 #define STATE_SEGMENT_MAGIC		0x53505347
 #define STATE_SEGMENT_VERSION	1
-#define STATE_SEGMENT_BYTES		(8 * 1024 * 1024)
 
 extern Size state_record_size(const StateOperator *op, const StateEntry *entry, const char *base);
 extern void state_record_write(const StateOperator *op, const StateEntry *entry, const char *base, char *to, Size size);

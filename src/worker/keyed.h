@@ -26,6 +26,7 @@ typedef struct KeyedTask
 	StateArea  *area;
 	Barrier    *barrier;
 	BarrierTask *mine;
+	BarrierCut *cut;
 	int		   *part;			/* numbers of the task's partitions in Barrier.part */
 	StringInfoData shipped;		/* of the open transaction */
 	bool		leaving;		/* in order */
@@ -90,6 +91,7 @@ typedef struct KeyedLauncher
 	bool		unemitted;		/* rows have come since */
 	TimestampTz closed_now[STATE_MAX_OPERATORS];	/* windows that close until then are given out, as of the last epoch */
 	bool		give_all;		/* the next epoch gives out all that are alive */
+	bool		rewriting_planned;	/* before the stop */
 	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */
 	int64		shown_epoch;
 	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */
@@ -107,10 +109,13 @@ typedef struct Epoch
 	CheckpointReason reason;
 	bool		emit_due;		/* EMIT_EVERY: it is time */
 	bool		give_all;		/* whatever the options say */
+	bool		merging;		/* some windows are to be put together when tasks run again */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* windows that close until then are given out for good */
 	int64		begun_us;
+	int64		early_us;
 	int64		align_us;
 	int64		cut_us;
+	int64		merge_us;
 	int64		output_us;
 	int64		write_us;
 	int64		rows_in;
@@ -118,6 +123,7 @@ typedef struct Epoch
 	int64		late_rows[STATE_MAX_OPERATORS];
 	int64		op_rows[STATE_MAX_OPERATORS];
 	int64		bad_rows;
+	int64		superseded;		/* records of the cuts that are not alive */
 	uint64		rows_out;
 	List	   *bad_groups;		/* of BadGroup: see keyed_output.c */
 } Epoch;
@@ -135,6 +141,20 @@ extern bool keyed_launcher_finished(void);
 extern void keyed_commit_pause(Reason *reason);
 /* the operators of a program, by number, with their options */
 extern OperatorSpec **keyed_specs(Program *program);
+
+/* ---- keyed_stop.c: between the launcher's files ---- */
+
+/* sleep of a launcher while nothing happens: windows may be closed by the wall clock */
+#define KEYED_QUIET_MS	100
+
+extern void keyed_wake_tasks(void);
+extern void keyed_set_phase(BarrierPhase phase);
+/* until all tasks have come so far; false: the run cannot go on, or, where "until" is not 0, it has taken too long */
+extern bool keyed_wait_for_tasks(BarrierPhase stage, int64 epoch, int64 until_us);
+/* where much has changed, before the stop */
+extern void keyed_copy_early(int64 epoch);
+/* all stand and have copied */
+extern void keyed_take_over(Epoch *epoch);
 
 /* ---- keyed_output.c: between the launcher's files ---- */
 
@@ -157,6 +177,8 @@ extern TimestampTz keyed_cap_watermark(TimestampTz watermark);
 extern bool keyed_closes_something(TimestampTz watermark);
 /* all tasks stand: what the epoch gives out, and which panes are closed */
 extern void keyed_choose_output(Epoch *epoch);
+/* tasks run again: what keyed_choose_output() left for then */
+extern void keyed_merge_slices(Epoch *epoch);
 /* the same, of what only the cut has copied */
 extern void keyed_add_changes(Epoch *epoch);
 

@@ -15,7 +15,9 @@
  *						when it ends to be alive
  *
  * A group without windows is alive for ever, and gives out changes.  What of a window
- * the tasks can still reach is copied while they stand.
+ * the tasks can still reach is copied while they stand.  A window of slices that has
+ * ended is put together when they run again: rows that come into its slices are late
+ * for it, and tasks keep them back until then (Barrier.merging).
  *
  *-------------------------------------------------------------------------
  */
@@ -315,9 +317,19 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 		if (nslices == 0)
 			continue;
 		unit = add_unit(set, ends[i]);
-		/* nobody can reach it any more: it is read where it is */
-		if (give == GIVE_ALL && spec->window == OPERATOR_TUMBLE && operator_is_late(spec, operator_closing(spec, ends[i]), epoch->watermark))
-			unit->pane = slices[0];
+		/* only rows that are late for it can still come into its slices, and they wait */
+		if (give == GIVE_ALL && operator_is_late(spec, operator_closing(spec, ends[i]), epoch->watermark))
+		{
+			if (spec->window == OPERATOR_TUMBLE)
+			{
+				unit->pane = slices[0];
+				continue;
+			}
+			unit->nslices = nslices;
+			unit->slices = palloc(sizeof(StatePane *) * nslices);
+			memcpy(unit->slices, slices, sizeof(StatePane *) * nslices);
+			epoch->merging = true;
+		}
 		else
 			unit->merged = fire_merge(spec, my_keyed->area, slices, nslices, give != GIVE_ALL,
 									  give == GIVE_SINCE ? my_keyed->last_emit : (uint32) epoch->number - 1);
@@ -377,6 +389,28 @@ keyed_choose_output(Epoch *epoch)
 	}
 }
 
+/* Windows of slices that have ended, while tasks run. */
+void
+keyed_merge_slices(Epoch *epoch)
+{
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		FireSet    *set = &epoch->sets[op];
+		ListCell   *lc;
+
+		foreach(lc, set->units)
+		{
+			FireUnit   *unit = lfirst(lc);
+
+			if (unit->slices != NULL)
+				unit->merged = fire_merge(set->spec, my_keyed->area, unit->slices, unit->nslices, false, 0);
+			unit->slices = NULL;
+		}
+	}
+}
+
 /* Groups without windows: what was copied is what has changed. */
 void
 keyed_add_changes(Epoch *epoch)
@@ -411,5 +445,7 @@ keyed_add_changes(Epoch *epoch)
 				p = block->next;
 			}
 		}
+		if (unit != NULL)
+			fire_find_again(set, unit);
 	}
 }

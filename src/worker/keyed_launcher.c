@@ -10,6 +10,8 @@
  *	  and commit took, at least that, at most checkpoint_interval.  Also where
  *	  silence lets the watermark close a window, and before a stop.
  *
+ *	  Where much has changed, the tasks are asked to copy it before they are stopped.
+ *
  * THE COMMIT
  *	  One transaction: the statements on the groups that the epoch gives out,
  *	  dead letters and late rows, segments of the state, the position of all
@@ -27,9 +29,7 @@
 #include "access/xact.h"
 #include "checkpoint/checkpoint.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -37,8 +37,6 @@
 #include "utils/timestamp.h"
 #include "worker/keyed.h"
 
-/* Sleep while nothing happens: windows may be closed by the wall clock. */
-#define QUIET_MS		100
 #define SHOW_US			(1000 * 1000)
 /* so few panes are counted at each commit */
 #define SHOW_PANES		16
@@ -147,7 +145,7 @@ prepare(int ntasks)
 	keyed->last_emit = (uint32) keyed->position->emitted_epoch;
 	keyed->give_all = my_launcher->row->give_all;
 	FAULT_POINT("keyed-before-recovery");
-	saved_load(keyed->saved, keyed->area, my_launcher->row->name, keyed_specs(program));
+	saved_load(keyed->saved, keyed->area, keyed->position, keyed_specs(program));
 	checkpoint_commit();
 	MemoryContextSwitchTo(keyed->cxt);
 	for (i = 0; i < program->nkeyed; i++)
@@ -216,132 +214,6 @@ keyed_launcher_prepare(int ntasks)
 	MemoryContextSwitchTo(old);
 }
 
-/* ---- the stop ---- */
-
-static void
-wake_tasks(void)
-{
-	ConditionVariableBroadcast(&my_keyed->barrier->changed);
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	pipeline_wake_tasks_locked(my_launcher->pipeline);
-	LWLockRelease(shmem->lock);
-}
-
-/*
- * Waits until all tasks have come so far.  false: the run cannot go on, or, where
- * "until" is not 0, it has taken too long.
- */
-static bool
-wait_for_tasks(bool copied, int64 epoch, int64 until_us)
-{
-	Barrier    *barrier = my_keyed->barrier;
-	bool		all = false;
-
-	ConditionVariablePrepareToSleep(&barrier->changed);
-	for (;;)
-	{
-		int			i;
-
-		LWLockAcquire(&barrier->lock, LW_SHARED);
-		for (i = 0; i < barrier->ntasks; i++)
-			if ((copied ? barrier->task[i].copied : barrier->task[i].arrived) < epoch)
-				break;
-		all = i == barrier->ntasks;
-		LWLockRelease(&barrier->lock);
-		if (all || state_abandoned(my_keyed->area))
-			break;
-		if (until_us != 0 && monotonic_us() > until_us)
-			break;
-		/* a task wakes us by our latch, and by that it dies */
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, QUIET_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (all || launcher_task_ended())
-			break;
-		/* a cut that is begun is ended: it cannot be begun again */
-		if (!launcher_tick() && until_us == 0 && !copied)
-			break;
-	}
-	ConditionVariableCancelSleep();
-	return all && !state_abandoned(my_keyed->area);
-}
-
-/* Entries of a closed pane are in no segment any more. */
-static void
-pane_gone(int op, StatePane *pane)
-{
-	int			g;
-
-	for (g = 0; g < STATE_GROUPS; g++)
-	{
-		StateCursor cursor;
-		StateEntry *entry;
-		uint32		at = 0;
-
-		state_cursor_open(&cursor, my_keyed->area, op, &pane->chunk[g]);
-		while ((entry = state_entry_next(&cursor, &at)) != NULL)
-			saved_entry_gone(my_keyed->saved, entry->written);
-	}
-}
-
-/* What the tasks give away is ours now; counts of older segments follow what was cut and closed. */
-static void
-take_over(Epoch *epoch)
-{
-	Barrier    *barrier = my_keyed->barrier;
-	int			op;
-	int			t;
-	int			i;
-
-	epoch->cuts = palloc(sizeof(BarrierLog) * barrier->ntasks);
-	epoch->logs = palloc(sizeof(BarrierLog) * barrier->ntasks);
-	for (t = 0; t < barrier->ntasks; t++)
-	{
-		BarrierTask *task = &barrier->task[t];
-		BarrierReplaced *replaced = task->nreplaced > 0 ? dsa_get_address(my_keyed->area->dsa, task->replaced) : NULL;
-
-		for (i = 0; i < task->nreplaced; i++)
-			for (uint32 k = 0; k < replaced[i].count; k++)
-				saved_entry_gone(my_keyed->saved, replaced[i].epoch);
-		if (task->nreplaced > 0)
-			state_free(my_keyed->area, task->replaced, sizeof(BarrierReplaced) * task->nreplaced);
-		task->nreplaced = 0;
-		epoch->rows_in += task->rows_in;
-		epoch->bytes_in += task->bytes_in;
-		epoch->bad_rows += task->bad_rows;
-		for (op = 0; op < my_launcher->program->nkeyed; op++)
-		{
-			epoch->late_rows[op] += task->late_rows[op];
-			epoch->op_rows[op] += task->op_rows[op];
-			task->late_rows[op] = task->op_rows[op] = 0;
-		}
-		task->rows_in = task->bytes_in = task->bad_rows = 0;
-		epoch->cuts[t] = task->cut;
-		epoch->logs[t] = task->log;
-		memset(&task->cut, 0, sizeof(BarrierLog));
-		memset(&task->log, 0, sizeof(BarrierLog));
-	}
-	for (op = 0; op < my_launcher->program->nkeyed; op++)
-	{
-		int			n;
-		StatePane **panes = state_panes(my_keyed->area, op, &n);
-
-		for (i = 0; i < n; i++)
-			if (panes[i]->closed)
-				pane_gone(op, panes[i]);
-		pfree(panes);
-	}
-	for (i = 0; i < my_keyed->position->nparts; i++)
-	{
-		BarrierPartition *part = &barrier->part[i];
-		PartitionPosition *p = &my_keyed->position->parts[i];
-
-		p->next_offset = part->next_offset;
-		p->watermark = part->watermark;
-		p->record = part->record;
-	}
-}
-
 /* ---- the commit ---- */
 
 /* The options' change is answered: the pipeline's row says so no more. */
@@ -383,10 +255,11 @@ write_epoch(Epoch *epoch)
 	begun = monotonic_us();
 	for (t = 0; t < barrier->ntasks; t++)
 		shipped_write(my_keyed->area, name, &epoch->logs[t]);
-	saved_write(my_keyed->saved, my_keyed->area, epoch->cuts, barrier->ntasks, name, epoch->number);
+	saved_write(my_keyed->saved, my_keyed->area, epoch->cuts, barrier->ntasks, epoch->superseded, name, epoch->number);
 	epoch->write_us = monotonic_us() - begun;
 	FAULT_POINT("keyed-before-commit");
 	my_keyed->position->epoch = epoch->number;
+	my_keyed->position->segments = my_keyed->saved->nsegments;
 	my_keyed->position->stream_watermark = epoch->saved_watermark;
 	for (t = 0; t < my_launcher->program->nkeyed; t++)
 		my_keyed->position->closed_until[t] = Max(my_keyed->position->closed_until[t], epoch->closed_until[t]);
@@ -498,9 +371,10 @@ show_epoch(Epoch *epoch, int64 commit_us)
 	stat->rows_in = epoch->rows_in;
 	stat->rows_out = epoch->rows_out;
 	stat->bytes = epoch->bytes_in;
+	stat->early_us = epoch->early_us;
 	stat->align_us = epoch->align_us;
 	stat->cut_us = epoch->cut_us;
-	stat->output_us = epoch->output_us;
+	stat->output_us = epoch->merge_us + epoch->output_us;
 	stat->write_us = epoch->write_us;
 	stat->state_bytes = my_keyed->saved->last_bytes;
 	if (epoch->rows_in > 0)
@@ -670,7 +544,7 @@ commit_epoch(Epoch *epoch)
  * they throw comes again: no group of its own can be blamed before it is there.
  */
 static void
-choose_output(Epoch *epoch)
+with_functions(void (*what) (Epoch *epoch), Epoch *epoch)
 {
 	ErrorData  *edata;
 	Reason		reason;
@@ -680,7 +554,7 @@ choose_output(Epoch *epoch)
 		checkpoint_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(my_keyed->epoch_cxt);
-		keyed_choose_output(epoch);
+		what(epoch);
 		PopActiveSnapshot();
 		checkpoint_commit();
 	}
@@ -698,6 +572,22 @@ choose_output(Epoch *epoch)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(my_keyed->epoch_cxt);
+}
+
+/* The tasks run; those that have rows for the slices wait. */
+static void
+merge_slices(Epoch *epoch)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int64		begun = monotonic_us();
+
+	FAULT_POINT("keyed-before-merge");
+	with_functions(keyed_merge_slices, epoch);
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	barrier->merging = false;
+	LWLockRelease(&barrier->lock);
+	ConditionVariableBroadcast(&barrier->changed);
+	epoch->merge_us = monotonic_us() - begun;
 }
 
 /* One epoch from its end to its commit; false: the run is over. */
@@ -718,12 +608,13 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 		if (barrier->task[i].begun_us != 0)
 			epoch.begun_us = Min(epoch.begun_us, barrier->task[i].begun_us);
 
+	if (!last)
+		keyed_copy_early(epoch.number);
+	epoch.early_us = monotonic_us() - begun;
+	begun = monotonic_us();
 	FAULT_POINT("keyed-before-stop");
-	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
-	barrier->phase = BARRIER_STOP;
-	LWLockRelease(&barrier->lock);
-	wake_tasks();
-	if (!wait_for_tasks(false, epoch.number, until_us))
+	keyed_set_phase(BARRIER_STOP);
+	if (!keyed_wait_for_tasks(BARRIER_STOP, epoch.number, until_us))
 	{
 		MemoryContextSwitchTo(old);
 		return false;
@@ -733,34 +624,36 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	begun = monotonic_us();
 	epoch.watermark = keyed_cap_watermark(keyed_present_watermark());
 	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
-	choose_output(&epoch);
-	saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
+	with_functions(keyed_choose_output, &epoch);
+	if (!my_keyed->rewriting_planned)
+		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
+	my_keyed->rewriting_planned = false;
 	FAULT_POINT("keyed-before-cut");
-	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
-	barrier->phase = BARRIER_CUT;
-	LWLockRelease(&barrier->lock);
-	wake_tasks();
-	if (!wait_for_tasks(true, epoch.number, until_us))
+	keyed_set_phase(BARRIER_CUT);
+	if (!keyed_wait_for_tasks(BARRIER_CUT, epoch.number, until_us))
 	{
 		state_abandon(my_keyed->area);
 		MemoryContextSwitchTo(old);
 		return false;
 	}
-	take_over(&epoch);
+	keyed_take_over(&epoch);
 	keyed_add_changes(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	for (i = 0; i < my_launcher->program->nkeyed; i++)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);
 	barrier->watermark = epoch.watermark;
 	barrier->committing = true;
+	barrier->merging = epoch.merging;
 	barrier->phase = BARRIER_RUN;
 	barrier->epoch++;
 	LWLockRelease(&barrier->lock);
-	wake_tasks();
+	keyed_wake_tasks();
 	epoch.cut_us = monotonic_us() - begun;
 
 	my_keyed->new_total = false;
 	my_keyed->unemitted = epoch.emit_due ? false : my_keyed->unemitted || epoch.rows_in > 0;
+	if (epoch.merging)
+		merge_slices(&epoch);
 	commit_epoch(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	barrier->committing = false;
@@ -839,7 +732,7 @@ keyed_launcher_step(void)
 	TimestampTz watermark;
 
 	if (state_abandoned(my_keyed->area) || my_keyed->finished || !all_attached())
-		return QUIET_MS;
+		return KEYED_QUIET_MS;
 	if (!has_begun(&since, &behind))
 	{
 		bool		end = all_read();
@@ -851,9 +744,9 @@ keyed_launcher_step(void)
 			/* the last numbers stay until others come */
 			if (my_keyed->shown_epoch != my_keyed->barrier->epoch && now >= my_keyed->next_show_us)
 				show_operators();
-			return QUIET_MS;
+			return KEYED_QUIET_MS;
 		}
-		return checkpoint(end ? CHECKPOINT_STOP : CHECKPOINT_CAUGHT_UP, end, 0) ? -1 : QUIET_MS;
+		return checkpoint(end ? CHECKPOINT_STOP : CHECKPOINT_CAUGHT_UP, end, 0) ? -1 : KEYED_QUIET_MS;
 	}
 	if (behind)
 		due = since + Min(Max(min_us, 4 * my_keyed->last_cost_us), my_launcher->row->checkpoint_interval);
@@ -861,7 +754,7 @@ keyed_launcher_step(void)
 		due = Max(since, my_keyed->last_commit_us) + min_us;
 	if (now < due)
 		return (long) Max((due - now + 999) / 1000, 1);
-	return checkpoint(behind ? CHECKPOINT_INTERVAL : CHECKPOINT_CAUGHT_UP, false, 0) ? -1 : QUIET_MS;
+	return checkpoint(behind ? CHECKPOINT_INTERVAL : CHECKPOINT_CAUGHT_UP, false, 0) ? -1 : KEYED_QUIET_MS;
 }
 
 void

@@ -39,6 +39,7 @@
 #define my_keyed		(my_task->keyed)
 
 static void meet(void);
+static void wait_for_change(void);
 
 static void
 wake_launcher(void)
@@ -100,6 +101,7 @@ keyed_task_attach(PositionRow *whole)
 	keyed->area = state_area_attach(handle, root);
 	keyed->barrier = barrier_attach(keyed->area);
 	keyed->mine = &keyed->barrier->task[my_task->slot->task];
+	keyed->cut = barrier_cut_create(keyed->area, keyed->barrier, my_task->slot->task);
 	initStringInfo(&keyed->shipped);
 	keyed_task_check_layout(keyed, my_task->program);
 	if (whole->nparts != keyed->barrier->nparts)
@@ -461,6 +463,26 @@ apply_carefully(void)
 	pfree(rows);
 }
 
+/* Rows that are late for some of their windows: what those are made of is being read. */
+static void
+wait_for_merge(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+		if (my_task->program->keyed[i].rows->nlate > 0)
+			break;
+	if (i == my_task->program->nkeyed)
+		return;
+	worker_set_state(WORKER_WAITING, "windows to be put together");
+	ConditionVariablePrepareToSleep(&barrier->changed);
+	while (barrier->merging)
+		wait_for_change();
+	ConditionVariableCancelSleep();
+	worker_set_state(WORKER_RUNNING, NULL);
+}
+
 /* In place of a commit; see task_commit(). */
 void
 keyed_task_commit(CheckpointReason reason)
@@ -476,6 +498,8 @@ keyed_task_commit(CheckpointReason reason)
 	my_task->in_transaction = false;
 	MemoryContextSwitchTo(my_task->transaction_cxt);
 
+	if (my_keyed->barrier->merging)
+		wait_for_merge();
 	PG_TRY();
 	{
 		FAULT_POINT("keyed-before-apply");
@@ -557,7 +581,7 @@ keyed_task_settle(void)
 	while (!state_abandoned(my_keyed->area) && !worker_stop_requested() && monotonic_us() < until &&
 		   (barrier->epoch == epoch || barrier->committing))
 	{
-		if (barrier->phase != BARRIER_RUN && my_keyed->mine->arrived < barrier->epoch)
+		if (barrier->phase >= BARRIER_STOP && my_keyed->mine->arrived < barrier->epoch)
 			meet();
 		else
 			worker_wait(5);
@@ -687,7 +711,7 @@ meet(void)
 			PG_TRY();
 			{
 				FAULT_POINT("barrier-cut");
-				barrier_cut(my_keyed->area, barrier, my_task->slot->task);
+				barrier_cut_end(my_keyed->cut);
 			}
 			PG_CATCH();
 			{
@@ -710,6 +734,34 @@ meet(void)
 	operator_epoch_ended();
 }
 
+/* A slice of the copy before the stop; the next one follows the next batch, or comes at once where there is none. */
+static void
+copy_early(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	bool		done = false;
+
+	PG_TRY();
+	{
+		FAULT_POINT("barrier-early");
+		done = barrier_cut_early(my_keyed->cut);
+	}
+	PG_CATCH();
+	{
+		apply_failed();
+	}
+	PG_END_TRY();
+	if (!done)
+	{
+		SetLatch(MyLatch);
+		return;
+	}
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	my_keyed->mine->early = barrier->epoch;
+	LWLockRelease(&barrier->lock);
+	wake_launcher();
+}
+
 void
 keyed_task_meet(void)
 {
@@ -719,7 +771,9 @@ keyed_task_meet(void)
 	{
 		if (state_abandoned(my_keyed->area))
 			proc_exit(0);
-		if (barrier->phase != BARRIER_RUN && my_keyed->mine->arrived < barrier->epoch)
+		if (barrier->phase == BARRIER_EARLY && my_keyed->mine->early < barrier->epoch)
+			copy_early();
+		if (barrier->phase >= BARRIER_STOP && my_keyed->mine->arrived < barrier->epoch)
 			meet();
 		if (!barrier->committing || my_keyed->mine->bytes_in < AHEAD_BYTES)
 			break;

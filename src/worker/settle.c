@@ -344,6 +344,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	TimestampTz watermark = DT_NOBEGIN;
 	TimestampTz closed_until[SHMEM_MAX_OPERATORS];
 	int64		emitted_epoch = 0;
+	int32		segments = 0;
 	PositionRow *rows;
 	int			next = 0;
 
@@ -370,6 +371,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		for (next = 0; next < SHMEM_MAX_OPERATORS; next++)
 			closed_until[next] = Max(closed_until[next], o->closed_until[next]);
 		emitted_epoch = Max(emitted_epoch, o->emitted_epoch);
+		segments += o->segments;
 	}
 
 	ntasks = row->parallelism > 0 ? row->parallelism : streamproc_default_parallelism;
@@ -418,6 +420,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		r->stream_watermark = one_row ? watermark : DT_NOBEGIN;
 		memcpy(r->closed_until, closed_until, sizeof(closed_until));
 		r->emitted_epoch = one_row ? emitted_epoch : 0;
+		r->segments = next == 0 ? segments : 0;
 		catalog_position_insert(r);
 	}
 	foreach(lc, losses)

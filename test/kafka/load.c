@@ -32,6 +32,8 @@
 #define MAX_MESSAGE			(8 * 1024 * 1024)
 #define MAX_HEADERS			100
 #define DELIVERY_TIMEOUT_MS	"600000"
+/* a broker may be starting */
+#define METADATA_TIMEOUT_MS	120000
 
 static const char *usage_text =
 "load: seeded events into a Kafka topic\n"
@@ -483,7 +485,7 @@ open_topic(rd_kafka_t *rk)
 {
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, opt.topic, NULL);
 	const struct rd_kafka_metadata *md;
-	rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, rkt, &md, 10000);
+	rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, rkt, &md, METADATA_TIMEOUT_MS);
 	int			n = 0;
 
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)

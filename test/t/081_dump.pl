@@ -131,6 +131,32 @@ is(join('', grep { /ERROR/ && !/schema "streamproc" already exists/ } split /^/,
 is(q1('r2', 'SELECT DISTINCT owner FROM streamproc.stat_pipeline'), 'root2', 'without owners: they belong to who restored them');
 restored('r2', 'plain, without owners, extension there');
 q1('postgres', 'DROP DATABASE r2');
+# with state: enums are stored by OID, which another database gives to other values
+q1('postgres', 'CREATE DATABASE state');
+q1('state', "CREATE EXTENSION streamproc; $objects" . <<'SQL');
+CREATE TYPE parity AS ENUM ('even', 'odd');
+CREATE TABLE by_p (p int PRIMARY KEY, n bigint, last text);
+CREATE TABLE by_parity (parity parity PRIMARY KEY, n bigint);
+SELECT streamproc.create_pipeline('by_p', 'INSERT INTO by_p SELECT p, count(*), max(o::text) FROM tx GROUP BY p ON CONFLICT (p) DO UPDATE SET n = EXCLUDED.n, last = EXCLUDED.last');
+SELECT streamproc.create_pipeline('by_parity', $$INSERT INTO by_parity SELECT CASE WHEN id % 2 = 0 THEN 'even' ELSE 'odd' END::parity, count(*) FROM tx GROUP BY 1 ON CONFLICT (parity) DO UPDATE SET n = EXCLUDED.n$$);
+SQL
+my $totals = q{SELECT (SELECT sum(n) FROM by_p) = (SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = 'by_p'), (SELECT sum(n) FROM by_parity) = (SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = 'by_parity')};
+caught_up('state', $_) for qw(by_p by_parity);
+run_ok('of running pipelines with state', 'pg_dump', '-Fc', '-f', "$temp/state", $node->connstr('state'));
+q1('postgres', 'CREATE DATABASE r3');
+run_ok('restored', 'pg_restore', '--exit-on-error', '-d', $node->connstr('r3'), "$temp/state");
+is(q1('r3', $totals), 't|t', 'with state: results and positions are of one moment');
+q1('r3', q{SELECT streamproc.start_pipeline(pipeline, adopt => true) FROM streamproc.stat_pipeline});
+caught_up('r3', 'by_p');
+is(q1('r3', 'SELECT sum(n) = (SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = $$by_p$$) FROM by_p'), 't', 'with state: adopted, it goes on with what it had');
+my $why = q{SELECT state, sqlstate, reason, detail ~ 'parity [(][0-9]+[)]' FROM streamproc.stat_pipeline WHERE pipeline = 'by_parity'};
+ok(wait_until(sub { q1('r3', $why) =~ /^failed/ }, 30), 'with an enum: it fails');
+is(q1('r3', $why), 'failed|55000|saved state of pipeline "by_parity" was made by another query|t', 'and says why');
+q1('postgres', 'DROP DATABASE r3');
+caught_up('state', $_) for qw(by_p by_parity);
+is(q1('state', $totals), 't|t', 'and the database that it came from runs on');
+q1('state', 'SELECT streamproc.drop_pipeline(pipeline) FROM streamproc.stat_pipeline');
+q1('postgres', 'DROP DATABASE state');
 # back into the very same database
 caught_up('own', $_) for qw(a b);
 run_ok('pg_restore --clean over running pipelines', 'pg_restore', '--exit-on-error', '--clean', '--if-exists', '-d', $node->connstr('own'), "$temp/custom");

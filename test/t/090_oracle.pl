@@ -181,6 +181,8 @@ sub round
 	my ($kind, $parallelism, @queries) = @_;
 	# half of the rounds without a kill read slowly, too: many epochs instead of a few
 	my $slow = $kind || ($ENV{ORACLE_SLOW} // rand() < 0.5);
+	# and half of all copy what has changed before the stop, however little it is
+	$node->safe_psql('postgres', 'ALTER SYSTEM SET streamproc.early_copy = ' . (rand() < 0.5 ? 1 : 16384) . '; SELECT pg_reload_conf()');
 	my @running;
 	for my $q (@queries)
 	{

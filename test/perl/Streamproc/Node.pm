@@ -39,14 +39,15 @@ CONF
 	return $node;
 }
 
-# CREATE SERVER for a broker, usable by everybody
+# CREATE SERVER for a broker, usable by everybody.  Tasks that have nothing to read ask it a hundred times a second by
+# default; with dozens of them and four brokers on two processors that is all that a test run would do.
 sub create_kafka_server
 {
 	my ($node, $kafka, $name) = @_;
 	$name //= 'kafka';
 	my $address = $kafka->address;
 	$node->safe_psql('postgres',
-		"CREATE SERVER $name FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address');\n"
+		"CREATE SERVER $name FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address', fetch_wait_max_ms '50');\n"
 		  . "GRANT USAGE ON FOREIGN SERVER $name TO PUBLIC;");
 }
 

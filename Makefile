@@ -88,6 +88,10 @@ crash:
 oracle:
 	ORACLE_ALL=1 test/run.sh --long --only 090_oracle build tap
 
+# Wrong changes of the source, each of which a test must see; MUTANTS="NAME ..." some of them.
+mutants:
+	test/mutants/run.sh $(MUTANTS)
+
 # The long form of the fuzz tests: RUNS inputs for each decoder.
 fuzz:
 	@$(MAKE) -s -C test/fuzz run RUNS=$(or $(RUNS),1000000) SEED=$(or $(SEED),1) PG_CONFIG="$(PG_CONFIG)"
@@ -112,9 +116,10 @@ help:
 	@echo 'make test         all tests, on a copy of this tree, with a real broker; test/run.sh --help'
 	@echo 'make crash        the long crash test'
 	@echo 'make oracle       results of pipelines against those of batches, the long form'
+	@echo 'make mutants      do the tests see wrong changes of the source? MUTANTS="NAME ..."'
 	@echo 'make fuzz         the long fuzz test of the decoders; RUNS=1000000 SEED=1'
 	@echo 'make bench        one table of speed, latency and memory'
 	@echo 'make lint         rules of the source, cppcheck'
 	@echo 'make assert       a second build with assertions, in build-assert/'
 
-.PHONY: tools clean-tools assert test installcheck crash oracle fuzz lint bench demo demo-stop help
+.PHONY: tools clean-tools assert test installcheck crash oracle mutants fuzz lint bench demo demo-stop help

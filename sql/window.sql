@@ -22,6 +22,9 @@ SELECT at, size, w.* FROM times, unnest('{1 us,7 s,1 min,7 min,1 h,6 h,24 h,1000
 WHERE (w.window_start, w.window_end) IS DISTINCT FROM (date_bin(size, at, '1970-01-01'), date_bin(size, at, '1970-01-01') + size);
 SELECT at, w.* FROM times, streamproc.tumble(at, '10 min', origin => '2024-01-01 00:03+00') w
 WHERE w.window_start IS DISTINCT FROM date_bin('10 min', at, '2024-01-01 00:03+00');
+-- one time after the other, each on a border or beside it (0 rows)
+SELECT at, w.* FROM generate_series('2024-01-01'::timestamptz, '2024-01-01 00:01', '500 ms') at, streamproc.tumble(at, '1 s') w
+WHERE (w.window_start, w.window_end) IS DISTINCT FROM (date_trunc('second', at), date_trunc('second', at) + interval '1 s');
 -- zones with other minutes have their own hours
 SELECT * FROM streamproc.tumble('2024-06-01 12:00+00', '1 h', 'Asia/Kathmandu');
 

@@ -3,7 +3,7 @@
 #
 #   test/run.sh [OPTIONS] [STAGE ...]
 #
-# Stages, by default all of them in this order, but crash:
+# Stages, by default all of them in this order, but crash and mutants:
 #   build      compile, warnings are errors; install into the private installation
 #   lint       test/lint/check.sh
 #   codec      test/codec: the decoders against PostgreSQL's own types
@@ -14,11 +14,12 @@
 #   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
 #              "# also with assertions" with that build
 #   crash      test/t/*crash*.pl in their long form
+#   mutants    test/mutants: wrong changes of the source, each of which a test must see; MUTANTS="NAME ..." some of them
 # Options:
 #   --installed   test the extension that is installed in the system, build nothing
 #   --long        STREAMPROC_LONG=1 for the TAP files
 #   --only WORD   only regress tests, specs and TAP files with WORD in their name
-#   --jobs N      TAP files at a time (default 4: they mostly wait)
+#   --jobs N      TAP files at a time (default 4: they mostly wait), or mutants
 #   --keep        leave the work directory in place (it is left in place too when something failed)
 #
 # As root it first installs what is missing (test/setup.sh) and runs everything as the user postgres; as another user
@@ -38,7 +39,7 @@ while [ $# -gt 0 ]; do
 		--keep) keep=yes ;;
 		--inner) inner=$2; shift ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
-		build | lint | codec | fuzz | regress | isolation | tap | assert | crash) stages+=("$1") ;;
+		build | lint | codec | fuzz | regress | isolation | tap | assert | crash | mutants) stages+=("$1") ;;
 		*) sp_die "unknown option or stage $1 (see --help)" ;;
 	esac
 	shift
@@ -92,7 +93,7 @@ fi
 
 work=$inner
 tree=$work/tree
-passed=0 failed=0
+passed=0 failed=0 verdict=''
 started=$SECONDS
 mkdir -p "$work/log" "$work/t"
 pgxs_src=$(dirname "$("$sp_pg_config" --pgxs)")/..
@@ -107,7 +108,7 @@ bad() { failed=$((failed + ${2:-1})); say "FAILED  $1"; }
 finish() {
 	trap - EXIT INT TERM
 	sp_sweep "$work"
-	echo "$passed passed, $failed failed" >"$work/verdict"
+	echo "${verdict:-$passed passed, $failed failed}" >"$work/verdict"
 	if [ $failed = 0 ] && [ $passed -gt 0 ]; then exit 0; fi
 	exit 1
 }
@@ -210,27 +211,34 @@ do_isolation() {
 		--load-extension=streamproc -- $(names "$tree/test/isolation/specs" .spec)
 }
 
+# run_tap LABEL SECONDS FILES...: with what is in $tree and $bindir; the numbers of good and bad ones into $work/LABEL/result
+run_tap() {
+	local label=$1 seconds=$2
+	shift 2
+	mkdir -p "$work/$label"
+	rm -f "$work/$label/result"
+	(
+		cd "$tree/test" &&
+			TESTDIR=$work/$label PATH=$bindir:$PATH PG_REGRESS=$pgxs_src/test/regress/pg_regress \
+				PG_TEST_PORT_DIR=$work/ports \
+				PERL5LIB=$tree/test/perl:$pgxs_src/test/perl${PERL5LIB:+:$PERL5LIB} \
+				STREAMPROC_LONG=$([ $long = yes ] && echo 1 || echo 0) \
+				perl tap_run.pl --jobs "$jobs" --timeout "$seconds" "$work/$label/result" "$@"
+	) 2>&1
+}
+
 do_tap() {	# LABEL FILES...
 	local label=$1 n_ok=0 n_bad=0 rc log
 	shift
 	if [ $# = 0 ]; then bad "$label: there are no tests"; return 1; fi
 	make -s -C "$tree/test/kafka" >"$work/log/tools" 2>&1 || { cat "$work/log/tools"; bad "test tools"; return 1; }
-	mkdir -p "$work/$label"
-	rm -f "$work/result"
-	(
-		cd "$tree/test" &&
-			TESTDIR=$work/$label PATH=$bindir:$PATH PG_REGRESS=$pgxs_src/test/regress/pg_regress \
-				PG_TEST_PORT_DIR=$work/$label/ports \
-				PERL5LIB=$tree/test/perl:$pgxs_src/test/perl${PERL5LIB:+:$PERL5LIB} \
-				STREAMPROC_LONG=$([ $long = yes ] && echo 1 || echo 0) \
-				perl tap_run.pl --jobs "$jobs" --timeout $([ $long = yes ] && echo 7200 || echo 600) "$work/result" "$@"
-	) 2>&1 | tee "$work/log/$label"
+	run_tap "$label" $([ $long = yes ] && echo 7200 || echo 600) "$@" | tee "$work/log/$label"
 	rc=${PIPESTATUS[0]}
-	[ ! -s "$work/result" ] || read -r n_ok n_bad <"$work/result"
+	[ ! -s "$work/$label/result" ] || read -r n_ok n_bad <"$work/$label/result"
 	[ "$n_ok" = 0 ] || good "$label: $n_ok tests" "$n_ok"
 	if [ "$n_bad" != 0 ]; then
 		bad "$label: $n_bad tests" "$n_bad"
-	elif [ "$rc" != 0 ] || [ ! -s "$work/result" ]; then
+	elif [ "$rc" != 0 ] || [ ! -s "$work/$label/result" ]; then
 		bad "$label: ended early"
 	fi
 	# servers that the tests crashed on purpose (kill -9) are no finding; failed assertions are
@@ -260,7 +268,7 @@ tap_files() { (cd "$tree/test" && names t .pl | sed 's|.*|t/&.pl|'); }
 # the sources of the second build, before the first one leaves objects among them
 cp -r "$tree" "$work/assert-tree"
 # what runs servers needs the build
-if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages[*]} " =~ " "(regress|isolation|tap|crash)" " ]]; then
+if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages[*]} " =~ " "(regress|isolation|tap|crash|mutants)" " ]]; then
 	stages=(build "${stages[@]}")
 fi
 for stage in "${stages[@]}"; do
@@ -282,6 +290,11 @@ for stage in "${stages[@]}"; do
 			long=yes
 			# shellcheck disable=SC2046
 			do_tap crash $(tap_files | grep crash)
+			;;
+		mutants)
+			# shellcheck source=test/mutants/stage.sh
+			. "$tree/test/mutants/stage.sh"
+			do_mutants
 			;;
 		assert)
 			run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING || finish

@@ -7,6 +7,7 @@
 #   ORACLE_ALL=1      each query with 1, 2 and 4 tasks, with and without a kill (make oracle)
 #   ORACLE_ONLY       regular expression of names
 #   ORACLE_KILL       1: a kill in each round, 0: in none; ORACLE_AT_ONCE pipelines in a round (8)
+#   ORACLE_SLOW       1: all rounds read slowly, 0: only those with a kill; by default half of them do
 #   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (12)
 #   ORACLE_CHECK=1    no pipelines: do the queries give the same whatever the order of the rows?
 use strict;
@@ -26,7 +27,7 @@ require "$FindBin::Bin/../oracle/generate.pl";
 my $begun = time;
 my $seed = $ENV{ORACLE_SEED} // int(time * 1000) % 1_000_000;
 my $all = $ENV{ORACLE_ALL} ? 1 : 0;
-my $only = $ENV{ORACLE_ONLY};
+my $only = $ENV{ORACLE_ONLY} // $ENV{ONLY};
 our $at_once = $ENV{ORACLE_AT_ONCE} // 8;
 diag("ORACLE_SEED=$seed");
 
@@ -46,7 +47,7 @@ note(sprintf('data: %.1f s', time - $begun));
 
 # ---- what is to be run ----
 
-my @queries = grep { !defined $only || $_->{name} =~ /$only/ } oracle_queries();
+my @queries = grep { picked($_->{name}, $only) } oracle_queries();
 my @generated = generated_queries($seed, $ENV{ORACLE_GENERATED} // ($all ? 1000 : 200));
 @generated = grep { $_->{name} =~ /$only/ } @generated if defined $only;
 for my $q (@queries)
@@ -179,7 +180,7 @@ sub round
 {
 	my ($kind, $parallelism, @queries) = @_;
 	# half of the rounds without a kill read slowly, too: many epochs instead of a few
-	my $slow = $kind || rand() < 0.5;
+	my $slow = $kind || ($ENV{ORACLE_SLOW} // rand() < 0.5);
 	# and half of all copy what has changed before the stop, however little it is
 	$node->safe_psql('postgres', 'ALTER SYSTEM SET streamproc.early_copy = ' . (rand() < 0.5 ? 1 : 16384) . '; SELECT pg_reload_conf()');
 	my @running;

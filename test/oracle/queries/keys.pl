@@ -63,6 +63,10 @@ return (
 		catches => '-0 and 0, or two NaNs, that are two keys; infinities',
 		select => q{SELECT t.spec, w.window_start, w.window_end, count(*) AS n, array_agg(t.id ORDER BY t.id) AS ids FROM tx t, streamproc.tumble(t.at, '10 min') w
 			GROUP BY t.spec, w.window_start, w.window_end} },
+	{	name => 'key_nan',
+		catches => 'NaN as Infinity - Infinity makes it, with another sign, that is another key',
+		select => q{SELECT t.spec - t.spec AS z, t.spec IS NULL AS none, w.window_start, w.window_end, count(*) AS n, count(DISTINCT t.spec - t.spec) AS d
+			FROM tx t, streamproc.tumble(t.at, '10 min') w GROUP BY t.spec - t.spec, t.spec IS NULL, w.window_start, w.window_end} },
 	{	name => 'key_numeric',
 		catches => '1, 1.0 and 1.00 that are several keys; NaN, Infinity',
 		select => q{SELECT t.code, w.window_start, w.window_end, count(*) AS n, array_agg(t.id ORDER BY t.id) AS ids FROM tx t, streamproc.tumble(t.at, '10 min') w
@@ -77,6 +81,18 @@ return (
 			min(t.id) AS first FROM tx t, streamproc.tumble(t.at, '30 min') w
 			GROUP BY t.flag, t.city, t.n % 3, t.code, t.day, t.spec, t.tags IS NULL, left(t.u::text, 1), w.window_end, w.window_start},
 		by_value => ['code'] },
+	{	name => 'key_nulls',
+		catches => 'which columns of a key are NULL, beyond the eighth',
+		select => q{SELECT t.id % 2 AS a, t.id % 3 AS b, t.flag, t.n > 0 AS c, t.n % 2 AS d, t.rate > 1.5 AS e, t.amount > 0 AS f, t.id % 5 > 3 AS g,
+			t.day > '2024-02-25' AS h, left(t.city, 1) AS i, w.window_start, w.window_end, count(*) AS n FROM tx t, streamproc.tumble(t.at, '1 day') w
+			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, w.window_start, w.window_end} },
+	{	name => 'key_same_hash',
+		catches => 'different keys of one hash (32 bits of XXH3) that are one key: alone, in slices, and where functions run',
+		text => q{INSERT INTO sink SELECT CASE WHEN t.flag THEN 'k118257' ELSE 'k272859' END, w.window_start, w.window_end, count(*), sum(t.n)
+				FROM tx t, streamproc.tumble(t.at, '10 min') w GROUP BY 1, 2, 3;
+			INSERT INTO sink SELECT CASE WHEN t.flag THEN 'k245429' ELSE 'k462958' END, w.window_start, w.window_end, count(*), sum(t.amount)
+				FROM tx t, streamproc.hop(t.at, '5 min', '10 min') w GROUP BY 1, 2, 3},
+		sink => 'CREATE TABLE sink (k text, a timestamptz, b timestamptz, n bigint, s numeric)' },
 	{	name => 'key_row',
 		catches => 'an anonymous composite as a key',
 		select => q{SELECT ROW(t.flag, t.n % 2)::text AS r, w.window_start, w.window_end, count(*) AS n FROM tx t, streamproc.tumble(t.at, '10 min') w
@@ -183,6 +199,11 @@ return (
 		select => q{SELECT t.flag, t.n % 3 AS m, t.day, w.window_start, w.window_end, GROUPING(t.flag, t.n % 3, t.day) AS g, count(*) AS n, avg(t.n) AS a
 			FROM tx t, streamproc.tumble(t.at, '1 hour') w GROUP BY w.window_start, w.window_end, CUBE (t.flag, t.n % 3, t.day)
 			HAVING GROUPING(t.day) = 1 OR count(*) > 2} },
+	{	name => 'grouping_sets_numeric',
+		catches => 'keys that are kept as they came, in sets that they are not part of',
+		select => q{SELECT t.code, t.spec, t.flag, w.window_start, w.window_end, GROUPING(t.code, t.spec, t.flag) AS g, count(*) AS n, sum(t.n) AS s
+			FROM tx t, streamproc.tumble(t.at, '30 min') w GROUP BY w.window_start, w.window_end, GROUPING SETS ((t.code, t.flag), (t.spec), ())},
+		by_value => ['code'] },
 	{	name => 'rollup_join',
 		catches => 'grouping sets above a join: columns that are not found in the plan below',
 		select => q{SELECT t.flag, c.owner, w.window_start, w.window_end, count(*) AS n FROM tx t LEFT JOIN card c ON c.card = t.card, streamproc.tumble(t.at, '30 min') w

@@ -106,6 +106,16 @@ return (
 			string_agg(t.city, '' ORDER BY t.id) AS c, mean(t.amount) AS d, largest(t.n) AS e, min(t.amount) AS f, avg(t.rate) AS g, var_pop(t.n) AS h,
 			array_agg(t.id ORDER BY t.id DESC) AS i, count_even(t.n) AS j, collect(t.id ORDER BY t.id) AS k
 			FROM tx t, streamproc.hop(t.at, '5 min', '15 min') w GROUP BY t.flag, w.window_start, w.window_end} },
+	{	name => 'hop_kernels',
+		catches => 'sums, averages, min and max of slices put together wrong: carry of bigint, slices in which there is no value',
+		select => q{SELECT t.card, w.window_start, w.window_end, sum((t.n % 1000)::bigint * 9000000000000000) AS a, avg(t.n::bigint) AS b, sum(t.n) AS c, avg(t.n) AS d,
+			min(t.n) AS e, max(t.n) AS f, max(t.at) AS g, sum(t.rate) AS h, avg(t.rate) AS i, sum(t.rate::float4) AS j, largest(t.n) AS k,
+			largest(t.n) FILTER (WHERE t.flag) AS l, bool_and(t.flag) AS m, count(t.n) AS o, sum(t.amount) AS p, min(t.note) AS q
+			FROM tx t, streamproc.hop(t.at, '1 min', '5 min') w GROUP BY t.card, w.window_start, w.window_end} },
+	{	name => 'hop_numeric',
+		catches => 'keys that are kept as they came, where windows are put together from slices',
+		select => q{SELECT t.code, t.spec, w.window_start, w.window_end, count(*) AS n, sum(t.n) AS s FROM tx t, streamproc.hop(t.at, '5 min', '15 min') w
+			GROUP BY t.code, t.spec, w.window_start, w.window_end}, by_value => ['code'] },
 	{	name => 'hop_having_origin',
 		catches => 'HAVING over overlapping windows, origin of a hop',
 		select => q{SELECT t.card, w.window_start, w.window_end, count(*) AS n FROM tx t, streamproc.hop(t.at, '1 min', '4 min', origin => '2025-01-01 00:00:30Z') w

@@ -11,7 +11,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(create_node create_kafka_server create_pipeline wait_caught_up wait_state wait_query wait_until
-  kill9 worker_pids children_of crash_postmaster wait_gone sql_ok sql_fails scalar_query);
+  kill9 worker_pids children_of crash_postmaster wait_gone sql_ok sql_fails scalar_query picked);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
@@ -121,6 +121,18 @@ sub wait_until
 		usleep($pause);
 		$pause = $pause * 2 if $pause < 100_000;
 	}
+}
+
+# Is this part of a test to be run?  ONLY (or another pattern) picks parts by name; then those that run are told, since
+# test/mutants must know that they did.
+sub picked
+{
+	my ($name, $only) = @_;
+	$only //= $ENV{ONLY};
+	return 1 unless defined $only;
+	return 0 unless $name =~ /$only/;
+	diag("runs: $name");
+	return 1;
 }
 
 sub kill9

@@ -287,9 +287,9 @@ extern void catalog_epoch_read(const char *pipeline, int64 epoch, int nsegments,
 extern void catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPages *pages);
 /*
  * Makes pages of rows whose deletion is committed ready for other rows, in their
- * order, up to the first that somebody may still see; how many.
+ * order, up to the first that somebody may still see, at most so many; how many.
  */
-extern int	catalog_segment_pages_reuse(const SegmentPages *pages);
+extern int	catalog_segment_pages_reuse(const SegmentPages *pages, int most);
 /* all; their number */
 extern int64 catalog_segments_delete(const char *pipeline);
 

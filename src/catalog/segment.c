@@ -15,6 +15,7 @@
 #include "access/detoast.h"
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
@@ -89,15 +90,26 @@ catalog_segments_insert(const char *pipeline, const SegmentRow *segments, int n)
 	Relation	rel = catalog_open("state_segment", SEGMENT_NATTS, RowExclusiveLock);
 	CatalogIndexState indexes = CatalogOpenIndexes(rel);
 	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * n);
+	int			nslots = 0;
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-		ExecStoreHeapTuple(segment_to_tuple(rel, pipeline, &segments[i]), slots[i], false);
+		HeapTuple	tuple = segment_to_tuple(rel, pipeline, &segments[i]);
+
+		/* the insert of many loses the place of a row that goes into the toast table: its index entry would point nowhere */
+		if (tuple->t_len > RelationGetToastTupleTarget(rel, TOAST_TUPLE_TARGET))
+		{
+			CatalogTupleInsertWithInfo(rel, tuple, indexes);
+			heap_freetuple(tuple);
+			continue;
+		}
+		slots[nslots] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tuple, slots[nslots++], false);
 	}
-	CatalogTuplesMultiInsertWithInfo(rel, slots, n, indexes);
-	for (i = 0; i < n; i++)
+	if (nslots > 0)
+		CatalogTuplesMultiInsertWithInfo(rel, slots, nslots, indexes);
+	for (i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
 	CatalogCloseIndexes(indexes);
 	table_close(rel, NoLock);
@@ -285,13 +297,15 @@ catalog_segment_pages_add(SegmentPages *pages, const uint32 *blocks, int n)
  * was on them.  Line pointers of the old rows stay until VACUUM, a few to a page.
  */
 int
-catalog_segment_pages_reuse(const SegmentPages *pages)
+catalog_segment_pages_reuse(const SegmentPages *pages, int most)
 {
 	Relation	rel = catalog_open("state_segment", SEGMENT_NATTS, RowExclusiveLock);
 	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
+	BlockNumber low = InvalidBlockNumber;
+	BlockNumber high = 0;
 	int			i;
 
-	for (i = 0; i < pages->n; i++)
+	for (i = 0; i < Min(pages->n, most); i++)
 	{
 		Buffer		buffer;
 		Page		page;
@@ -313,7 +327,11 @@ catalog_segment_pages_reuse(const SegmentPages *pages)
 		if (seen)
 			break;
 		RecordPageWithFreeSpace(rel, pages->blocks[i], space);
+		low = Min(low, pages->blocks[i]);
+		high = Max(high, pages->blocks[i]);
 	}
+	if (low != InvalidBlockNumber)
+		FreeSpaceMapVacuumRange(rel, low, high + 1);
 	table_close(rel, NoLock);
 	return i;
 }

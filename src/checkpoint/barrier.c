@@ -161,6 +161,7 @@ struct BarrierCut
 	int			op;				/* where the early copy goes on */
 	int			group;
 	int64		again;
+	bool		looked[STATE_MAX_OPERATORS][STATE_GROUPS];	/* for old entries */
 	HTAB	   *replaced;		/* of BarrierReplaced */
 	BarrierReplaced recent[RECENT_EPOCHS];
 };
@@ -187,6 +188,7 @@ begin_cut(BarrierCut *cut)
 	cut->op = 0;
 	cut->group = cut->task;
 	cut->again = 0;
+	memset(cut->looked, 0, sizeof(cut->looked));
 }
 
 static void
@@ -304,35 +306,26 @@ mark_old(const Barrier *barrier, StateCursor *cursor)
 	}
 }
 
-/* The entries of a group that are changed, or are to be rewritten; how much work that was, in entries. */
+/* What of a chunk is changed, or is to be rewritten; how much work that was, in entries. */
 static uint32
-cut_group(BarrierCut *cut, int op, int group, StatePane **panes, int npanes)
+cut_chunk(BarrierCut *cut, int op, StatePane *pane, int group, bool rewrite)
 {
-	const Barrier *barrier = cut->barrier;
-	bool		rewrite = barrier_rewrites(barrier, group);
+	StateChunk *chunk = &pane->chunk[group];
 	uint32		work = 0;
-	int			p;
 
-	for (p = 0; p < npanes; p++)
+	if (rewrite && chunk->nentries > 0)
 	{
-		StateChunk *chunk = &panes[p]->chunk[group];
+		StateCursor cursor;
 
-		if (panes[p]->closed)
-			continue;
-		if (rewrite && chunk->nentries > 0)
-		{
-			StateCursor cursor;
-
-			state_cursor_open(&cursor, cut->area, op, chunk);
-			mark_old(barrier, &cursor);
-			work += chunk->nslots / BARRIER_LOOK;
-		}
-		if (chunk->ndirty == 0)
-			continue;
-		work += chunk->ndirty;
-		cut_entries(cut, op, panes[p], group, dsa_get_address(cut->area->dsa, chunk->dirty), chunk->ndirty);
-		chunk->ndirty = 0;
+		state_cursor_open(&cursor, cut->area, op, chunk);
+		mark_old(cut->barrier, &cursor);
+		work += chunk->nslots / BARRIER_LOOK;
 	}
+	if (chunk->ndirty == 0)
+		return work;
+	work += chunk->ndirty;
+	cut_entries(cut, op, pane, group, dsa_get_address(cut->area->dsa, chunk->dirty), chunk->ndirty);
+	chunk->ndirty = 0;
 	return work;
 }
 
@@ -350,13 +343,23 @@ barrier_cut_early(BarrierCut *cut)
 
 		if (work >= EARLY_SLICE)
 			return false;
+		/* what is changed again is copied twice: not where there is no memory for that */
+		if (pg_atomic_read_u64(&area->root->bytes) > area->root->limit / 4 * 3)
+			return true;
 		panes = state_panes(area, cut->op, &npanes);
 		for (; cut->group < STATE_GROUPS && work < EARLY_SLICE; cut->group += cut->barrier->ntasks)
 		{
+			bool		rewrite;
+			int			p;
+
 			/* it is being changed: left to the end of the cut */
 			if (!state_group_try_own(area, cut->op, cut->group))
 				continue;
-			work += cut_group(cut, cut->op, cut->group, panes, npanes);
+			rewrite = barrier_rewrites(cut->barrier, cut->group);
+			for (p = 0; p < npanes; p++)
+				if (!panes[p]->closed)
+					work += cut_chunk(cut, cut->op, panes[p], cut->group, rewrite);
+			cut->looked[cut->op][cut->group] = rewrite;
 			state_group_release(area, cut->op, cut->group);
 		}
 		pfree(panes);
@@ -384,9 +387,11 @@ barrier_cut_end(BarrierCut *cut)
 		int			npanes;
 		StatePane **panes = state_panes(area, op, &npanes);
 		int			group;
+		int			p;
 
-		for (group = cut->task; group < STATE_GROUPS; group += cut->barrier->ntasks)
-			(void) cut_group(cut, op, group, panes, npanes);
+		for (p = 0; p < npanes; p++)
+			for (group = cut->task; group < STATE_GROUPS && !panes[p]->closed; group += cut->barrier->ntasks)
+				(void) cut_chunk(cut, op, panes[p], group, barrier_rewrites(cut->barrier, group) && !cut->looked[op][group]);
 		pfree(panes);
 	}
 

@@ -189,7 +189,8 @@ typedef struct Saved
 	int			size;
 	SavedEpoch *epochs;			/* ascending */
 	int64		bytes;			/* of all */
-	int64		last_bytes;		/* of the last epoch */
+	int64		last_epoch;		/* that was written */
+	int64		last_bytes;		/* of it */
 	int			nsegments;		/* with those that the open transaction writes */
 	int			hand;			/* the group where rewriting goes on */
 	/* what the open transaction merges: epochs from..from+count-1 into one */
@@ -249,8 +250,8 @@ extern void saved_writer_begin(SavedWriter *writer, Saved *saved, SavedEpoch *ep
 extern void saved_writer_put(SavedWriter *writer, const StateRun *run, const StateRecord *record);
 extern void saved_writer_end(SavedWriter *writer);
 
-/* an entry that a segment of that epoch holds is gone with its pane */
-extern void saved_entry_gone(Saved *saved, uint32 epoch);
+/* so many entries of that epoch's segments are gone with their pane, or written anew */
+extern void saved_entries_gone(Saved *saved, uint32 epoch, uint32 count);
 /* what the next cut has to write anew, so that old segments can go */
 extern void saved_plan_rewriting(Saved *saved, StateArea *area, Barrier *barrier);
 extern int64 saved_entries_bytes(StateArea *area);

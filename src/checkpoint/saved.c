@@ -32,6 +32,8 @@
 #define REWRITE_KEEP	2.0
 /* bytes looked at per byte written: a sixteenth of the state changes while the hand goes round */
 #define HAND_SPEED		16
+/* pages of deleted segments that a checkpoint makes ready, besides in proportion to what is stored */
+#define REUSE_LEAST		256
 /* below this nobody minds */
 #define REWRITE_LEAST	(1024 * 1024)
 
@@ -87,12 +89,12 @@ add_epoch(Saved *saved, int64 epoch)
 }
 
 void
-saved_entry_gone(Saved *saved, uint32 epoch)
+saved_entries_gone(Saved *saved, uint32 epoch, uint32 count)
 {
 	SavedEpoch *e = epoch != 0 ? find_epoch(saved, epoch) : NULL;
 
 	if (e != NULL)
-		e->live--;
+		e->live -= count;
 }
 
 /* ---- recovery ---- */
@@ -137,7 +139,7 @@ load_record(const StateRun *run, const StateRecord *record, void *arg)
 		return;
 	state_record_load(cxt->area, run, record, (uint32) cxt->epoch->epoch, &replaced);
 	cxt->epoch->live++;
-	saved_entry_gone(cxt->saved, replaced);
+	saved_entries_gone(cxt->saved, replaced, 1);
 }
 
 static void
@@ -365,7 +367,10 @@ reuse_pages(Saved *saved)
 
 	if (saved->freed.n == 0)
 		return;
-	n = catalog_segment_pages_reuse(&saved->freed);
+	/* twice as many as are freed, on average */
+	n = catalog_segment_pages_reuse(&saved->freed, REUSE_LEAST + 2 * saved->nsegments);
+	if (n == 0)
+		return;
 	saved->freed.n -= n;
 	memmove(saved->freed.blocks, saved->freed.blocks + n, sizeof(uint32) * saved->freed.n);
 }
@@ -403,6 +408,7 @@ saved_write(Saved *saved, StateArea *area, const BarrierLog *cuts, int n, int64 
 		*e = fresh;
 	}
 	saved->last_bytes = fresh.bytes;
+	saved->last_epoch = epoch;
 
 	saved->nsegments = fresh.nsegments + (saved->merge_count > 0 ? saved->merged.nsegments : 0);
 	for (i = 0; i < saved->n; i++)
@@ -427,7 +433,8 @@ saved_committed(Saved *saved)
 	saved->freeing.n = 0;
 	saved->bytes = 0;
 	for (i = 0; i < saved->n; i++)
-		if (saved->epochs[i].live > 0)
+		/* the one just written is there even if nothing of it is alive: the next one deletes it */
+		if (saved->epochs[i].live > 0 || saved->epochs[i].epoch == saved->last_epoch)
 		{
 			saved->bytes += saved->epochs[i].bytes;
 			saved->epochs[n++] = saved->epochs[i];

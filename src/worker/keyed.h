@@ -124,6 +124,7 @@ typedef struct Epoch
 	int64		op_rows[STATE_MAX_OPERATORS];
 	int64		bad_rows;
 	int64		superseded;		/* records of the cuts that are not alive */
+	bool		copied_again;	/* because other records of the cuts are of the same entries */
 	uint64		rows_out;
 	List	   *bad_groups;		/* of BadGroup: see keyed_output.c */
 } Epoch;
@@ -179,7 +180,7 @@ extern bool keyed_closes_something(TimestampTz watermark);
 extern void keyed_choose_output(Epoch *epoch);
 /* tasks run again: what keyed_choose_output() left for then */
 extern void keyed_merge_slices(Epoch *epoch);
-/* the same, of what only the cut has copied */
+/* the same of groups without windows, from what was copied */
 extern void keyed_add_changes(Epoch *epoch);
 
 #endif							/* STREAMPROC_WORKER_KEYED_H */

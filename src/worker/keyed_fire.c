@@ -411,7 +411,7 @@ keyed_merge_slices(Epoch *epoch)
 	}
 }
 
-/* Groups without windows: what was copied is what has changed. */
+/* Groups without windows: what was copied is what has changed.  Tasks run already. */
 void
 keyed_add_changes(Epoch *epoch)
 {
@@ -445,7 +445,7 @@ keyed_add_changes(Epoch *epoch)
 				p = block->next;
 			}
 		}
-		if (unit != NULL)
+		if (unit != NULL && epoch->copied_again)
 			fire_find_again(set, unit);
 	}
 }

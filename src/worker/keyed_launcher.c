@@ -637,7 +637,6 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 		return false;
 	}
 	keyed_take_over(&epoch);
-	keyed_add_changes(&epoch);
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	for (i = 0; i < my_launcher->program->nkeyed; i++)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);
@@ -649,6 +648,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	LWLockRelease(&barrier->lock);
 	keyed_wake_tasks();
 	epoch.cut_us = monotonic_us() - begun;
+	keyed_add_changes(&epoch);
 
 	my_keyed->new_total = false;
 	my_keyed->unemitted = epoch.emit_due ? false : my_keyed->unemitted || epoch.rows_in > 0;

@@ -13,7 +13,8 @@
 #include "storage/latch.h"
 #include "worker/keyed.h"
 
-/* what has changed is copied before the stop for so long at most */
+/* what has changed is copied before the stop for checkpoint_interval at most, within these limits */
+#define EARLY_LEAST_US	(100 * 1000)
 #define EARLY_MOST_US	(1000 * 1000)
 
 #define my_keyed		(my_launcher->keyed)
@@ -139,8 +140,8 @@ keyed_copy_early(int64 epoch)
 	if ((rows < streamproc_early_copy && barrier->rewrite_groups == 0) || work_of_cut() < streamproc_early_copy)
 		return;
 	keyed_set_phase(BARRIER_EARLY);
-	(void) keyed_wait_for_tasks(BARRIER_EARLY, epoch, monotonic_us() + EARLY_MOST_US);
-	barrier->rewrite_groups = 0;
+	(void) keyed_wait_for_tasks(BARRIER_EARLY, epoch, monotonic_us() +
+								Min(Max(my_launcher->row->checkpoint_interval, EARLY_LEAST_US), EARLY_MOST_US));
 }
 
 /* Entries of a closed pane are in no segment any more. */
@@ -162,7 +163,7 @@ pane_gone(Epoch *epoch, int op, StatePane *pane)
 			if (entry->written == (uint32) epoch->number)
 				epoch->superseded++;
 			else
-				saved_entry_gone(my_keyed->saved, entry->written);
+				saved_entries_gone(my_keyed->saved, entry->written, 1);
 		}
 	}
 }
@@ -184,12 +185,12 @@ keyed_take_over(Epoch *epoch)
 		BarrierReplaced *replaced = task->nreplaced > 0 ? dsa_get_address(my_keyed->area->dsa, task->replaced) : NULL;
 
 		for (i = 0; i < task->nreplaced; i++)
-			for (uint32 k = 0; k < replaced[i].count; k++)
-				saved_entry_gone(my_keyed->saved, replaced[i].epoch);
+			saved_entries_gone(my_keyed->saved, replaced[i].epoch, replaced[i].count);
 		if (task->nreplaced > 0)
 			state_free(my_keyed->area, task->replaced, sizeof(BarrierReplaced) * task->nreplaced);
 		task->nreplaced = 0;
 		epoch->superseded += task->again;
+		epoch->copied_again |= task->again > 0;
 		task->again = 0;
 		epoch->rows_in += task->rows_in;
 		epoch->bytes_in += task->bytes_in;

@@ -655,22 +655,23 @@ section 'one total' => sub {
 	is(value('SELECT id, n, total FROM one_total'), '1|20|210', 'goes on after a stop');
 };
 
-# catches: small segments merged by what the plans said before they were made anew
+# catches: small segments merged by what the plans said before they were made anew; records larger than a page that are not found again
 section 'plans made anew' => sub {
 	make_topic('anew', 1);
-	value('CREATE TABLE anew_sink (k text PRIMARY KEY, n bigint, first text, all_v numeric[])');
-	create_pipeline($node, 'anew', q{INSERT INTO anew_sink SELECT k, count(*), min(k || v), array_agg(v ORDER BY v) FROM anew_in GROUP BY k
-		ON CONFLICT (k) DO UPDATE SET n = EXCLUDED.n, first = EXCLUDED.first, all_v = EXCLUDED.all_v});
+	value('CREATE TABLE anew_sink (k text PRIMARY KEY, n bigint, first text, all_v numeric[], long text)');
+	create_pipeline($node, 'anew', q{INSERT INTO anew_sink SELECT k, count(*), min(k || v), array_agg(v ORDER BY v), string_agg(repeat(k, 150), '') FROM anew_in GROUP BY k
+		ON CONFLICT (k) DO UPDATE SET n = EXCLUDED.n, first = EXCLUDED.first, all_v = EXCLUDED.all_v, long = EXCLUDED.long});
 	for my $i (1 .. 80)
 	{
 		send_rows('anew', map { [ 0, $i, "k" . $_ % 5 * $i, $i * $_ ] } 1 .. 7);
 		wait_caught_up($node, 'anew');
 		value("ALTER TABLE anew_sink SET (fillfactor = @{[ 20 + $i ]})") if $i % 20 == 10;
 	}
-	my $same = q{WITH b AS (SELECT k, count(*), min(k || v), array_agg(v ORDER BY v) FROM anew_in GROUP BY k), a AS (SELECT k, n, first, all_v FROM anew_sink)
+	my $same = q{WITH b AS (SELECT k, count(*), min(k || v), array_agg(v ORDER BY v), string_agg(repeat(k, 150), '') FROM anew_in GROUP BY k), a AS (SELECT k, n, first, all_v, long FROM anew_sink)
 		SELECT (SELECT count(*) FROM (TABLE b EXCEPT ALL TABLE a) x), (SELECT count(*) FROM (TABLE a EXCEPT ALL TABLE b) x)};
 	is(value($same), '0|0', 'many epochs with other plans in between: the batch query');
 	cmp_ok(value(q{SELECT count(DISTINCT epoch) FROM streamproc.state_segment WHERE pipeline = 'anew'}), '<', 50, 'their segments were merged');
+	cmp_ok(value(q{SELECT max(length(data)) FROM streamproc.state_segment WHERE pipeline = 'anew'}), '>', 20000, 'a record that is larger than a page');
 	stop('anew');
 	send_rows('anew', map { [ 0, 100, "k$_", 9 ] } 1 .. 7);
 	start('anew');
@@ -716,6 +717,26 @@ SQL
 	stop('early');
 	my ($size, $log) = split /\|/, value(q{SELECT pg_total_relation_size('streamproc.state_segment') / 1024, segment_bytes / 1024 FROM streamproc.stat_pipeline WHERE pipeline = 'early'});
 	note("$segments segments, then " . value($live) . "; table $size kB, log $log kB");
+	value('ALTER SYSTEM RESET streamproc.min_commit_interval; ALTER SYSTEM RESET streamproc.early_copy; SELECT pg_reload_conf()');
+};
+
+# catches: segments of an epoch of which nothing is alive when it is committed, forgotten in memory, but not deleted
+section 'nothing is left of what was copied' => sub {
+	value('ALTER SYSTEM SET streamproc.min_commit_interval = 300; ALTER SYSTEM SET streamproc.early_copy = 1; SELECT pg_reload_conf()');
+	make_topic('gone', 1);
+	create_pipeline($node, 'gone', q{INSERT INTO gone SELECT t.k, w.window_start, w.window_end, count(*), sum(t.v) FROM gone_in t, streamproc.tumble(t.at, '10 s') w WHERE t.v > 0 GROUP BY t.k, w.window_start, w.window_end}, parallelism => 1);
+	for my $i (0 .. 4)
+	{
+		# the last row closes the window of the others, and is in none
+		send_rows('gone', (map { [ 0, 10 * $i + 1, "k$_" ] } 1 .. 9), [ 0, 10 * $i + 11, 'a', -1 ]);
+		wait_caught_up($node, 'gone');
+	}
+	is(value('SELECT count(*), sum(n) FROM gone'), '45|45', 'windows that come and go within an epoch');
+	stop('gone');
+	start('gone');
+	send_rows('gone', [ 0, 62 ], [ 0, 80, 'a', -1 ]);
+	wait_caught_up($node, 'gone');
+	is(value('SELECT count(*), sum(n) FROM gone'), '46|46', 'read again, it goes on');
 	value('ALTER SYSTEM RESET streamproc.min_commit_interval; ALTER SYSTEM RESET streamproc.early_copy; SELECT pg_reload_conf()');
 };
 

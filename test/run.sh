@@ -99,7 +99,7 @@ mkdir -p "$work/log" "$work/t"
 pgxs_src=$(dirname "$("$sp_pg_config" --pgxs)")/..
 export LC_ALL=C.UTF-8 LANG=C.UTF-8
 # brokers live for a minute or two: optimizing them costs more than it gains
-export STREAMPROC_BROKER_JVM=${STREAMPROC_BROKER_JVM:--XX:TieredStopAtLevel=1}
+export STREAMPROC_BROKER_ARCHIVE=$work/broker.jsa STREAMPROC_BROKER_JVM=${STREAMPROC_BROKER_JVM:--XX:TieredStopAtLevel=1}
 unset PGPORT PGDATABASE PGUSER PGHOST PGOPTIONS MAKEFLAGS MAKELEVEL MFLAGS
 
 say() { printf '%5ds  %s\n' $((SECONDS - started)) "$*"; }

@@ -19,7 +19,8 @@
 #
 # DIR/address, DIR/pid, DIR/broker.log, DIR/server.properties, DIR/data; with STREAMPROC_BROKER_SECURE=yes also
 # DIR/address.LISTENER and DIR/tls.
-# Environment: STREAMPROC_CACHE (cache directory), STREAMPROC_BROKER_JVM (more JVM options); read when DIR is made:
+# Environment: STREAMPROC_CACHE (cache directory), STREAMPROC_BROKER_JVM (more JVM options), STREAMPROC_BROKER_ARCHIVE (file
+# with the loaded classes; made by the first broker that is stopped); read when DIR is made:
 # STREAMPROC_BROKER_CONFIG (more broker settings, separated by spaces: a=b c=d),
 # STREAMPROC_BROKER_SECURE=yes (more listeners, see write_secure_config).
 set -euo pipefail
@@ -213,12 +214,20 @@ write_secure_config() {	# DIR PORT CONTROLLER_PORT SASL_PORT SASL_TLS_PORT TLS_P
 }
 
 launch() {	# DIR; returns 1 if the process ended, 2 if it does not answer
-	local dir=$1 tool pid
+	local dir=$1 tool pid shared='' archive=${STREAMPROC_BROKER_ARCHIVE:-}
 	tool=$(tool_path)
 	: >"$dir/broker.log"
+	# loading the classes is most of what a start costs: the first broker that is stopped leaves them in a file
+	rm -f "$dir/archive"
+	if [ -n "$archive" ] && [ -f "$archive" ]; then
+		shared=-XX:SharedArchiveFile=$archive
+	elif [ -n "$archive" ]; then
+		shared=-XX:ArchiveClassesAtExit=$archive.$$
+		echo "$archive.$$" >"$dir/archive"
+	fi
 	# shellcheck disable=SC2086
 	setsid java -Xmx768m -Xms64m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -Djava.awt.headless=true \
-		-Djava.io.tmpdir="$dir" ${STREAMPROC_BROKER_JVM:-} \
+		-Djava.io.tmpdir="$dir" ${STREAMPROC_BROKER_JVM:-} $shared \
 		-cp "$jars/*" kafka.Kafka "$dir/server.properties" </dev/null >>"$dir/broker.log" 2>&1 9>&- &
 	pid=$!
 	disown
@@ -272,6 +281,8 @@ do_stop() {
 		if ! wait_gone "$pid" 200; then
 			kill -KILL "$pid" 2>/dev/null || true
 			wait_gone "$pid" 100 || die "process $pid does not end"
+		elif [ -f "$dir/archive" ] && [ -f "$(cat "$dir/archive")" ]; then
+			mv -f "$(cat "$dir/archive")" "$STREAMPROC_BROKER_ARCHIVE"
 		fi
 	fi
 	rm -f "$dir/pid"

@@ -26,9 +26,6 @@
 #include "utils/snapmgr.h"
 #include "worker/keyed.h"
 
-/* A lock on a sink is waited for in pieces, so that the launcher sees a stop. */
-#define LOCK_TIMEOUT	"1s"
-
 /* Such rows are logged again when there were none for so long. */
 #define LETTERS_LOG_US	(60 * 1000000)
 

@@ -191,6 +191,8 @@ load(void)
 	worker_works_by(my_launcher->row->version);
 	my_launcher->version = my_launcher->row->version;
 	worker_apply_settings(my_launcher->row);
+	/* whoever waits for a table that somebody has locked does not see a stop: then we try again */
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	program = program_load(my_launcher->row->procedure, my_launcher->row->trust_owners);
 	program_check_rights(program);

@@ -13,6 +13,9 @@
 #include "postmaster/bgworker.h"
 #include "worker/worker.h"
 
+/* A lock on a table is waited for in pieces, so that the launcher sees a stop. */
+#define LOCK_TIMEOUT	"1s"
+
 typedef struct LauncherTopic
 {
 	char	   *name;

@@ -491,6 +491,9 @@ run_launchers(int64 now)
 			due = Min(due, retry);
 		}
 	}
+	/* its end is told by a signal; were that ever missed, a stop would not be seen */
+	if (scanner != NULL)
+		due = Min(due, now + 1000000);
 	if (scanner == NULL && OidIsValid(next_database()))
 		due = Min(due, Max(scanner_retry_us, now));
 	return (long) ((due - now) / 1000) + 1;

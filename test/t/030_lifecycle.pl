@@ -1,6 +1,5 @@
 # What happens around a running pipeline: topics and brokers that come and go, new partitions, missing worker slots,
 # failing neighbours, DDL of all it uses, databases, settings.
-# also with assertions
 use strict;
 use warnings;
 use FindBin;

@@ -182,9 +182,19 @@ wait_query($node, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_ty
 is(stat_of('state', 'plain') =~ /^(waiting|running)$/, 1, 'LOCK TABLE on the sink');
 my $begun = time;
 q1(q{SELECT streamproc.stop_pipeline('plain')});
-q1(q{SELECT streamproc.wait_until_stopped('plain', '60 s')});
+if (!eval { q1(q{SELECT streamproc.wait_until_stopped('plain', '60 s')}); 1 })
+{
+	diag($node->safe_psql('postgres', $_, extra_params => ['-x'])) for q{SELECT * FROM streamproc.stat_worker WHERE pipeline = 'plain'}, 'SELECT state, reason, since FROM streamproc.stat_pipeline',
+	  q{SELECT pid, backend_type, application_name, state, wait_event_type, wait_event, backend_xid, backend_xmin, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE backend_type LIKE 'streamproc%' OR wait_event_type = 'Lock'};
+}
 diag(sprintf 'stop with a locked sink took %.1f s, streamproc.stop_timeout is 2 s', time - $begun);
 is(stat_of('state', 'plain'), 'stopped', 'a stop meanwhile');
+# the launcher itself waits for the table
+q1(q{SELECT streamproc.start_pipeline('plain')});
+wait_query($node, q{SELECT state, sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'plain'}, 'waiting|55P03');
+q1(q{SELECT streamproc.stop_pipeline('plain')});
+q1(q{SELECT streamproc.wait_until_stopped('plain', '30 s')});
+is(stat_of('state', 'plain'), 'stopped', 'and one while the pipeline starts');
 $locker->query_safe('COMMIT');
 $locker->query_safe('BEGIN; LOCK TABLE streamproc.task_position IN SHARE MODE');
 q1(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'streamproc task % of joined'});

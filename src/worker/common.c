@@ -177,7 +177,7 @@ worker_apply_settings(PipelineRow *row)
 }
 
 PipelineRow *
-worker_load_pipeline(MemoryContext cxt)
+worker_find_pipeline(MemoryContext cxt)
 {
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	PipelineRow *row = NULL;
@@ -191,6 +191,18 @@ worker_load_pipeline(MemoryContext cxt)
 		!catalog_pipeline_is_local(row))
 	{
 		catalog_mark_changed();
+		return NULL;
+	}
+	return row;
+}
+
+PipelineRow *
+worker_load_pipeline(MemoryContext cxt)
+{
+	PipelineRow *row = worker_find_pipeline(cxt);
+
+	if (row == NULL)
+	{
 		if (IsTransactionState())
 			checkpoint_commit();
 		proc_exit(0);

@@ -68,7 +68,7 @@ objects_changed(void)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext cxt;
 	ListCell   *lc;
-	bool		changed;
+	bool		changed = true;
 
 	if (my_launcher->conf == NULL || monotonic_us() < my_launcher->next_objects_us)
 		return false;
@@ -77,7 +77,14 @@ objects_changed(void)
 	checkpoint_begin();
 	cxt = AllocSetContextCreate(my_launcher->cxt, "streamproc launcher objects", ALLOCSET_SMALL_SIZES);
 	MemoryContextSwitchTo(cxt);
-	(void) worker_load_pipeline(cxt);
+	/* stopped, and not told yet: whoever calls us stops the tasks before he leaves */
+	if (worker_find_pipeline(cxt) == NULL)
+	{
+		checkpoint_commit();
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+		return true;
+	}
 	changed = !kafka_conf_equal(stream_server_conf(my_launcher->server, GetUserId()), my_launcher->conf);
 	foreach(lc, my_launcher->sources)
 	{

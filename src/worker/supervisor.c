@@ -41,6 +41,7 @@ typedef struct Launched
 	int			slot;			/* worker slot */
 	uint64		generation;		/* of the worker slot */
 	int64		blocked_us;		/* since when a launcher that is not ours is in the way, 0: none */
+	int64		orphans_us;		/* since when tasks are left of a pipeline that is to stop, 0: none */
 } Launched;
 
 typedef enum DatabaseState
@@ -436,6 +437,47 @@ free_idle_slots(void)
 	LWLockRelease(shmem->lock);
 }
 
+/*
+ * A launcher ended before it had stopped its tasks, and no other one will come.
+ * They leave when they see it; those that wait for a lock see nothing.  Returns
+ * whether some are left.
+ */
+static bool
+end_orphans(int i, int64 now)
+{
+	Launched   *l = &launched[i];
+	bool		late;
+	int			left;
+	int			j;
+
+	late = l->orphans_us != 0 && now - l->orphans_us > (int64) streamproc_stop_timeout * 1000;
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	left = pipeline_workers_locked(i, WORKER_TASK, -1);
+	LWLockRelease(shmem->lock);
+	if (left == 0)
+	{
+		l->orphans_us = 0;
+		return false;
+	}
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	for (j = 0; j < shmem->nworkers; j++)
+	{
+		WorkerSlot *w = &shmem->workers[j];
+
+		if (!w->in_use || w->pipeline != i || w->role != WORKER_TASK)
+			continue;
+		w->stop = true;
+		if (w->latch != NULL)
+			SetLatch(w->latch);
+		if (late && w->pid != 0)
+			kill(w->pid, SIGTERM);
+	}
+	LWLockRelease(shmem->lock);
+	if (l->orphans_us == 0)
+		l->orphans_us = now;
+	return true;
+}
+
 /* Returns the time until something is due, in ms. */
 static long
 run_launchers(int64 now)
@@ -461,6 +503,8 @@ run_launchers(int64 now)
 
 		if (!slot->in_use || launched[i].handle != NULL)
 			continue;
+		if ((slot->dropped || !slot->wanted) && end_orphans(i, now))
+			due = Min(due, now + 100000);
 		if (slot->dropped)
 		{
 			LWLockAcquire(shmem->lock, LW_EXCLUSIVE);

@@ -45,7 +45,9 @@ extern PGDLLEXPORT void streamproc_task_main(Datum arg);
  */
 extern void worker_begin(Datum arg, WorkerRole role);
 extern PipelineSlot *worker_pipeline(void);
-/* catalog row as of now, in cxt; leaves the process when the pipeline should not run or was changed */
+/* catalog row as of now, in cxt; NULL: the pipeline was stopped, dropped or given to somebody else */
+extern PipelineRow *worker_find_pipeline(MemoryContext cxt);
+/* in that case the process ends */
 extern PipelineRow *worker_load_pipeline(MemoryContext cxt);
 /* the version of the row that this process works by: only of that one can it say failed or finished */
 extern void worker_works_by(int64 version);

@@ -189,6 +189,19 @@ if (!eval { q1(q{SELECT streamproc.wait_until_stopped('plain', '60 s')}); 1 })
 }
 diag(sprintf 'stop with a locked sink took %.1f s, streamproc.stop_timeout is 2 s', time - $begun);
 is(stat_of('state', 'plain'), 'stopped', 'a stop meanwhile');
+# a launcher that dies when it should stop its tasks: nobody else would
+$locker->query_safe('COMMIT');
+q1(q{SELECT streamproc.start_pipeline('plain')});
+goes_on('started again');
+$locker->query_safe('BEGIN; LOCK TABLE plain IN ACCESS EXCLUSIVE MODE');
+wait_query($node, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'streamproc task % of plain'");
+my $dies = $crash->launcher('plain');
+kill 'STOP', $dies;
+q1(q{SELECT streamproc.stop_pipeline('plain')});
+kill 'TERM', $dies;
+kill 'CONT', $dies;
+q1(q{SELECT streamproc.wait_until_stopped('plain', '30 s')});
+is(stat_of('state', 'plain'), 'stopped', 'a stop without a launcher');
 # the launcher itself waits for the table
 q1(q{SELECT streamproc.start_pipeline('plain')});
 wait_query($node, q{SELECT state, sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'plain'}, 'waiting|55P03');

@@ -283,7 +283,7 @@ extern bool catalog_segments_exist(const char *pipeline);
 /* those of an epoch; throw 40001 where there are not so many */
 extern void catalog_epoch_read(const char *pipeline, int64 epoch, int nsegments,
 							   void (*each) (const SegmentRow *segment, void *arg), void *arg);
-/* pages: of the deleted rows, appended; NULL: not wanted */
+/* pages: of the deleted rows, appended */
 extern void catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPages *pages);
 /*
  * Makes pages of rows whose deletion is committed ready for other rows, in their

@@ -56,33 +56,19 @@ enum MarkColumn
 };
 #define MARK_NATTS MARK_RECORD_SUMS
 
-static Oid
-relation_of(const char *name)
-{
-	Oid			schema = get_namespace_oid(CATALOG_SCHEMA, false);
-	Oid			relid = get_relname_relid(name, schema);
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s.%s does not exist", CATALOG_SCHEMA, name),
-				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
-	return relid;
-}
-
 /* ---- losses ---- */
 
 void
 catalog_data_loss_insert(const char *pipeline, const DataLoss *loss, const char *cluster_id)
 {
-	Relation	rel = table_open(relation_of("stored_data_loss"), RowExclusiveLock);
+	Relation	rel = table_open(catalog_relation("stored_data_loss"), RowExclusiveLock);
 	Datum		values[LOSS_NATTS];
 	bool		isnull[LOSS_NATTS] = {0};
 	NameData	name;
 
 	namestrcpy(&name, pipeline);
 	values[LOSS_PIPELINE - 1] = NameGetDatum(&name);
-	values[LOSS_ID - 1] = Int64GetDatum(nextval_internal(relation_of("stored_id"), false));
+	values[LOSS_ID - 1] = Int64GetDatum(nextval_internal(catalog_relation("stored_id"), false));
 	values[LOSS_TOPIC - 1] = CStringGetTextDatum(loss->topic);
 	values[LOSS_PARTITION - 1] = Int32GetDatum(loss->partition);
 	values[LOSS_FROM_OFFSET - 1] = Int64GetDatum(loss->from_offset);
@@ -99,7 +85,7 @@ catalog_data_loss_insert(const char *pipeline, const DataLoss *loss, const char 
 static void
 delete_rows(const char *table, const char *pipeline)
 {
-	Relation	rel = table_open(relation_of(table), RowExclusiveLock);
+	Relation	rel = table_open(catalog_relation(table), RowExclusiveLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
@@ -211,7 +197,7 @@ marks_to_tuple(Relation rel, const char *pipeline, List *marks)
 List *
 catalog_topic_marks(const char *pipeline)
 {
-	Relation	rel = table_open(relation_of("topic_mark"), AccessShareLock);
+	Relation	rel = table_open(catalog_relation("topic_mark"), AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
@@ -261,7 +247,7 @@ catalog_topic_marks_set(const char *pipeline, List *marks)
 	delete_rows("topic_mark", pipeline);
 	if (marks == NIL)
 		return;
-	rel = table_open(relation_of("topic_mark"), RowExclusiveLock);
+	rel = table_open(catalog_relation("topic_mark"), RowExclusiveLock);
 	simple_heap_insert(rel, marks_to_tuple(rel, pipeline, marks));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();

@@ -261,8 +261,7 @@ catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPa
 		if (heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
 			continue;
 		n++;
-		if (pages != NULL)
-			catalog_segment_pages_add(pages, &block, 1);
+		catalog_segment_pages_add(pages, &block, 1);
 	}
 	scan_end(&scan);
 	if (n != nsegments)

@@ -68,7 +68,7 @@ objects_changed(void)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext cxt;
 	ListCell   *lc;
-	bool		changed = true;
+	bool		changed;
 
 	if (my_launcher->conf == NULL || monotonic_us() < my_launcher->next_objects_us)
 		return false;

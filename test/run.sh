@@ -104,10 +104,22 @@ unset PGPORT PGDATABASE PGUSER PGHOST PGOPTIONS MAKEFLAGS MAKELEVEL MFLAGS
 
 say() { printf '%5ds  %s\n' $((SECONDS - started)) "$*"; }
 good() { passed=$((passed + ${2:-1})); say "ok      $1"; }
-bad() { failed=$((failed + ${2:-1})); say "FAILED  $1"; }
+bad() { failed=$((failed + ${2:-1})); say "FAILED  $1" | tee -a "$work/log/failed"; }
+# what failed, once more at the end, where those look who see only the end of the output
+recall() {
+	[ -s "$work/log/failed" ] || return 0
+	echo "---- failed:"
+	cat "$work/log/failed"
+	for log in "$work/log/tap" "$work/log/tap-assert" "$work/log/crash"; do
+		[ -f "$log" ] || continue
+		grep -E -A 12 '^#? *(Failed test|Dubious|died|Bail out)|# Tests were run but|# Looks like' "$log" | cut -c 1-400 | head -n 60
+		sed -n '/^Test Summary Report/,/^Files=/p' "$log" | head -n 40
+	done
+}
 finish() {
 	trap - EXIT INT TERM
 	sp_sweep "$work"
+	recall
 	echo "${verdict:-$passed passed, $failed failed}" >"$work/verdict"
 	if [ $failed = 0 ] && [ $passed -gt 0 ]; then exit 0; fi
 	exit 1

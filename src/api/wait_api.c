@@ -192,23 +192,29 @@ describe(int slot, char *into, Size size)
 	LWLockRelease(shmem->lock);
 }
 
-/* Did each partition reach the target of this request, or of a later one that was answered with it? */
+/*
+ * Was this request answered, with all ends, and did each partition reach the
+ * target of it, or of a later one that was answered with it?
+ */
 static bool
 reached(int slot, int64 serial)
 {
-	bool		all = true;
+	PipelineSlot *p = &shmem->pipelines[slot];
+	bool		all;
 	bool		any = false;
 	int			i;
 
 	LWLockAcquire(shmem->lock, LW_SHARED);
-	for (i = 0; i < shmem->npartitions; i++)
+	/* an answer with an error knows only some of the partitions */
+	all = p->ends_done >= serial && p->ends_error[0] == '\0';
+	for (i = 0; i < shmem->npartitions && all; i++)
 	{
-		PartitionSlot *p = &shmem->partitions[i];
+		PartitionSlot *partition = &shmem->partitions[i];
 
-		if (!p->in_use || p->pipeline != slot)
+		if (!partition->in_use || partition->pipeline != slot)
 			continue;
 		any = true;
-		if (p->target_serial < serial || (int64) pg_atomic_read_u64(&p->committed) < p->target)
+		if (partition->target_serial < serial || (int64) pg_atomic_read_u64(&partition->committed) < partition->target)
 			all = false;
 	}
 	LWLockRelease(shmem->lock);
@@ -248,7 +254,7 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 		}
 		LWLockRelease(shmem->lock);
 
-		if (serial != 0 && slot >= 0 && shmem->pipelines[slot].ends_done >= serial && reached(slot, serial) &&
+		if (serial != 0 && slot >= 0 && reached(slot, serial) &&
 			shmem->pipelines[slot].retry_done >= row->retry_until)
 			break;
 		if (!row->active)

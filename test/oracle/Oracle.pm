@@ -47,7 +47,7 @@ BEGIN
 		d AS (SELECT count(*) FILTER (WHERE p) AS p, count(*) FILTER (WHERE NOT p) AS b, max(f) FILTER (WHERE p) AS pf,
 			max(f) FILTER (WHERE NOT p) AS bf, ROW(%3$s)::text AS line FROM u GROUP BY %3$s, nth),
 		e AS (SELECT CASE WHEN p = 0 THEN 'missing' WHEN b = 0 THEN 'extra' ELSE 'differs' END AS kind,
-			left(substr(line, 4), 400) || CASE WHEN bf = '{}' OR pf = '{}' THEN '' WHEN p > 0 AND b > 0 THEN format(' %%s instead of %%s', pf, bf)
+			left(substr(line, 4), 4000) || CASE WHEN bf = '{}' OR pf = '{}' THEN '' WHEN p > 0 AND b > 0 THEN format(' %%s instead of %%s', pf, bf)
 				ELSE format(' %%s', coalesce(pf, bf)) END AS line
 			FROM d WHERE p <> b OR NOT oracle.near(pf, bf, $1)),
 		n AS (SELECT *, count(*) OVER (PARTITION BY e.kind) AS rows, row_number() OVER (PARTITION BY e.kind ORDER BY e.line) AS nth FROM e)

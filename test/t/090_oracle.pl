@@ -7,6 +7,7 @@
 #   ORACLE_ALL=1      each query with 1, 2 and 4 tasks, with and without a kill (make oracle)
 #   ORACLE_ONLY       regular expression of names
 #   ORACLE_KILL       1: a kill in each round, 0: in none; ORACLE_AT_ONCE pipelines in a round (8)
+#   ORACLE_REPEAT     each query as many times, one at a time: for what goes wrong now and then
 #   ORACLE_SLOW       1: all rounds read slowly, 0: only those with a kill; by default half of them do
 #   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (12)
 #   ORACLE_CHECK=1    no pipelines: do the queries give the same whatever the order of the rows?
@@ -288,7 +289,8 @@ if ($all)
 }
 else
 {
-	rounds(undef, undef, shuffle(@queries));
+	local $at_once = $ENV{ORACLE_REPEAT} ? 1 : $at_once;
+	rounds(undef, undef, map { shuffle(@queries) } 1 .. $ENV{ORACLE_REPEAT} // 1);
 }
 my $listed = time - $begun;
 

@@ -105,7 +105,7 @@ return (
 		select => q{SELECT t.flag, w.window_start, w.window_end, count(DISTINCT t.card) AS a, percentile_disc(0.5) WITHIN GROUP (ORDER BY t.n) AS b,
 			string_agg(t.city, '' ORDER BY t.id) AS c, mean(t.amount) AS d, largest(t.n) AS e, min(t.amount) AS f, avg(t.rate) AS g, var_pop(t.n) AS h,
 			array_agg(t.id ORDER BY t.id DESC) AS i, count_even(t.n) AS j, collect(t.id ORDER BY t.id) AS k
-			FROM tx t, streamproc.hop(t.at, '5 min', '15 min') w GROUP BY t.flag, w.window_start, w.window_end} },
+			FROM tx t, streamproc.hop(t.at, '5 min', '15 min') w GROUP BY t.flag, w.window_start, w.window_end}, by_value => ['f'] },
 	{	name => 'hop_kernels',
 		catches => 'sums, averages, min and max of slices put together wrong: carry of bigint, slices in which there is no value',
 		select => q{SELECT t.card, w.window_start, w.window_end, sum((t.n % 1000)::bigint * 9000000000000000) AS a, avg(t.n::bigint) AS b, sum(t.n) AS c, avg(t.n) AS d,

@@ -16,7 +16,8 @@ ALTER TABLE streamproc.pipeline
 	ADD COLUMN state_memory bigint,
 	ADD COLUMN max_skew interval,
 	ADD COLUMN state_signature text,
-	ADD COLUMN give_all boolean NOT NULL DEFAULT false;
+	ADD COLUMN give_all boolean NOT NULL DEFAULT false,
+	ADD COLUMN delivery text NOT NULL DEFAULT 'exactly_once';
 UPDATE streamproc.pipeline SET late = 'divert', allowed_lateness = '0';
 ALTER TABLE streamproc.pipeline
 	ALTER COLUMN late SET NOT NULL,
@@ -27,6 +28,7 @@ COMMENT ON COLUMN streamproc.pipeline.allowed_lateness IS 'how long after its en
 COMMENT ON COLUMN streamproc.pipeline.state_memory IS 'bytes; NULL: the setting streamproc.state_memory';
 COMMENT ON COLUMN streamproc.pipeline.max_skew IS 'how far the watermark of a partition may run ahead of the stream''s; NULL: 30 s or twice the largest window, the larger';
 COMMENT ON COLUMN streamproc.pipeline.give_all IS 'an option says since then in another way when groups are given out: the next epoch gives out all that are alive';
+COMMENT ON COLUMN streamproc.pipeline.delivery IS 'how messages are sent to topics: exactly_once, by Kafka''s transactions, or at_least_once, without';
 COMMENT ON COLUMN streamproc.pipeline.state_signature IS 'what the saved state was made by; NULL: there is none';
 
 CREATE FUNCTION streamproc.create_pipeline(
@@ -46,12 +48,13 @@ CREATE FUNCTION streamproc.create_pipeline(
 	late text DEFAULT 'divert',
 	allowed_lateness interval DEFAULT '0',
 	state_memory text DEFAULT NULL,
-	max_skew interval DEFAULT NULL)
+	max_skew interval DEFAULT NULL,
+	delivery text DEFAULT 'exactly_once')
 RETURNS void
 AS 'MODULE_PATHNAME', 'streamproc_create_pipeline' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval) FROM PUBLIC;
-COMMENT ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval) IS
-	'makes a pipeline of one or more INSERT ... SELECT over a topic, running from COMMIT on. start: earliest, latest, a timestamp, or {"partition": next offset}; stop: never or latest; parallelism: tasks, NULL: streamproc.default_parallelism; checkpoint_interval: longest time between commits under load; on_error: dead_letter or fail; max_consecutive_errors: it fails when so many rows of a partition in a row are bad; on_data_loss: fail or earliest, when the topic has not what was to be read; trust_owners: a superuser''s pipeline may use objects of other roles; emit: final, changes, or every and an interval, NULL: final for windows, else changes; late: divert (into late_row), drop or update; allowed_lateness: how long after its end a window still takes rows; state_memory: as 256MB, NULL: streamproc.state_memory; max_skew: how far a partition may run ahead of the others, NULL: 30 s or twice the largest window, the larger';
+REVOKE ALL ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text) IS
+	'makes a pipeline of one or more INSERT ... SELECT over a topic, running from COMMIT on. start: earliest, latest, a timestamp, or {"partition": next offset}; stop: never or latest; parallelism: tasks, NULL: streamproc.default_parallelism; checkpoint_interval: longest time between commits under load; on_error: dead_letter or fail; max_consecutive_errors: it fails when so many rows of a partition in a row are bad; on_data_loss: fail or earliest, when the topic has not what was to be read; trust_owners: a superuser''s pipeline may use objects of other roles; emit: final, changes, or every and an interval, NULL: final for windows, else changes; late: divert (into late_row), drop or update; allowed_lateness: how long after its end a window still takes rows; state_memory: as 256MB, NULL: streamproc.state_memory; max_skew: how far a partition may run ahead of the others, NULL: 30 s or twice the largest window, the larger; delivery: of messages to topics, exactly_once or at_least_once';
 
 CREATE FUNCTION streamproc.alter_pipeline(
 	name text,
@@ -68,11 +71,12 @@ CREATE FUNCTION streamproc.alter_pipeline(
 	late text DEFAULT NULL,
 	allowed_lateness interval DEFAULT NULL,
 	state_memory text DEFAULT NULL,
-	max_skew interval DEFAULT NULL)
+	max_skew interval DEFAULT NULL,
+	delivery text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'streamproc_alter_pipeline' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval) FROM PUBLIC;
-COMMENT ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval) IS
+REVOKE ALL ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval, text) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval, text) IS
 	'replaces the query or options of a pipeline at COMMIT and keeps its positions; NULL leaves as it is; emit and state_memory => ''default'', max_skew => ''0'' take back what was given';
 
 -- who could execute the old ones can execute the new ones
@@ -101,7 +105,7 @@ DROP FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interv
 DROP FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean);
 
 COMMENT ON FUNCTION streamproc.drop_pipeline(text) IS
-	'drops a pipeline with its positions, saved state, dead letters and late rows; what it has written stays';
+	'drops a pipeline with its positions, saved state, outbox, dead letters and late rows; what it has written stays, what it has not sent yet is not sent';
 
 ----------------------------------------------------------------------------
 -- Saved state
@@ -146,6 +150,66 @@ COMMENT ON COLUMN streamproc.task_position.emitted_epoch IS 'with emit => every:
 COMMENT ON COLUMN streamproc.task_position.segments IS 'rows of state_segment that belong to the position: where there are others, the state is not complete';
 COMMENT ON COLUMN streamproc.task_position.stream_watermark IS
 	'of a pipeline with state: the watermark that decides which rows are late; it never goes back. NULL: none yet';
+
+----------------------------------------------------------------------------
+-- Messages that are to be sent
+----------------------------------------------------------------------------
+
+-- as state_segment: much is written, and deleted soon
+CREATE TABLE streamproc.outbox (
+	pipeline			name,
+	segment				bigint,
+	stream				integer,
+	messages			integer NOT NULL,
+	written				timestamptz NOT NULL,
+	ends_commit			boolean NOT NULL,
+	data				bytea NOT NULL,
+	PRIMARY KEY (pipeline, stream, segment)
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
+	autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000, autovacuum_vacuum_cost_delay = 0,
+	toast.autovacuum_vacuum_threshold = 10000, toast.autovacuum_vacuum_scale_factor = 0,
+	toast.autovacuum_vacuum_insert_threshold = -1, toast.autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE streamproc.outbox ALTER COLUMN data SET STORAGE EXTERNAL;
+COMMENT ON TABLE streamproc.outbox IS
+	'messages to topics that are committed and not known to be sent yet; written with the positions of the input, deleted by the publisher';
+COMMENT ON COLUMN streamproc.outbox.pipeline IS 'the pipeline';
+COMMENT ON COLUMN streamproc.outbox.segment IS 'numbered without a gap within its stream';
+COMMENT ON COLUMN streamproc.outbox.stream IS 'the task that wrote it; 0 where the pipeline has state';
+COMMENT ON COLUMN streamproc.outbox.messages IS 'how many messages it holds';
+COMMENT ON COLUMN streamproc.outbox.written IS 'when';
+COMMENT ON COLUMN streamproc.outbox.ends_commit IS 'it is the last one of its transaction';
+COMMENT ON COLUMN streamproc.outbox.data IS 'the messages; the format stands in src/stream/outbox.c';
+REVOKE ALL ON streamproc.outbox FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('streamproc.outbox', '');
+
+CREATE TABLE streamproc.publisher_position (
+	pipeline			name NOT NULL,
+	published			bigint NOT NULL,
+	segments			bigint[] NOT NULL,
+	streams				integer NOT NULL,
+	writer				uuid,
+	previous_writer		uuid,
+	cluster_id			text,
+	reconcile			text
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE streamproc.publisher_position IS
+	'what PostgreSQL knows of what was sent to topics; the broker holds the same, and may be ahead';
+COMMENT ON COLUMN streamproc.publisher_position.pipeline IS 'the pipeline';
+COMMENT ON COLUMN streamproc.publisher_position.published IS 'messages that were sent since the pipeline was created';
+COMMENT ON COLUMN streamproc.publisher_position.segments IS 'by stream of the outbox: the last segment that was sent';
+COMMENT ON COLUMN streamproc.publisher_position.streams IS 'how many streams the tasks of the last run write';
+COMMENT ON COLUMN streamproc.publisher_position.writer IS 'the last publisher; the broker names it with the position';
+COMMENT ON COLUMN streamproc.publisher_position.previous_writer IS 'the one before it, where the last one may not have got to the broker';
+COMMENT ON COLUMN streamproc.publisher_position.cluster_id IS 'of the brokers';
+COMMENT ON COLUMN streamproc.publisher_position.reconcile IS 'what somebody has decided for the next start: resend or discard';
+REVOKE ALL ON streamproc.publisher_position FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('streamproc.publisher_position', '');
+
+CREATE FUNCTION streamproc.reconcile_publisher(name text, action text) RETURNS void
+AS 'MODULE_PATHNAME', 'streamproc_reconcile_publisher' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION streamproc.reconcile_publisher(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.reconcile_publisher(text, text) IS
+	'decides for a pipeline that failed because what the broker says of its messages does not fit the outbox, and starts it: resend sends all that waits in the outbox, also what may have been sent; discard sends none of it';
 
 ----------------------------------------------------------------------------
 -- Late rows
@@ -248,7 +312,9 @@ CREATE FUNCTION streamproc.stat_pipeline_rows(
 	OUT latency_p50 interval, OUT latency_p99 interval, OUT tasks integer, OUT restarts bigint,
 	OUT last_error text, OUT last_error_sqlstate text, OUT last_error_topic text, OUT last_error_partition integer,
 	OUT last_error_offset bigint, OUT last_error_at timestamptz,
-	OUT watermark_delay interval, OUT late_rows bigint, OUT state_bytes bigint, OUT segment_bytes bigint)
+	OUT watermark_delay interval, OUT late_rows bigint, OUT state_bytes bigint, OUT segment_bytes bigint,
+	OUT outbox_rows bigint, OUT outbox_bytes bigint, OUT outbox_age interval, OUT published_rows bigint,
+	OUT publish_p50 interval, OUT publish_p99 interval, OUT publish_transactions bigint, OUT publish_retries bigint, OUT publish_fencings bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'streamproc_stat_pipeline' LANGUAGE C VOLATILE;
 GRANT EXECUTE ON FUNCTION streamproc.stat_pipeline_rows() TO PUBLIC;	-- filters by owner

@@ -37,6 +37,7 @@ PG_FUNCTION_INFO_V1(streamproc_alter_pipeline);
 PG_FUNCTION_INFO_V1(streamproc_start_pipeline);
 PG_FUNCTION_INFO_V1(streamproc_stop_pipeline);
 PG_FUNCTION_INFO_V1(streamproc_drop_pipeline);
+PG_FUNCTION_INFO_V1(streamproc_reconcile_publisher);
 PG_FUNCTION_INFO_V1(streamproc_check_pipeline);
 
 /* Settings that change what a query gives: pinned with the pipeline. */
@@ -362,6 +363,20 @@ needs_one_task(const PipelineRow *row)
 	return result;
 }
 
+/* The row is to run from COMMIT on. */
+static void
+start(PipelineRow *row)
+{
+	rights_check_worker_login(row->owner);
+	row->active = true;
+	row->drain = false;
+	set_state(row, NULL);
+	row->version = next_version(row->version);
+	/* a new run has new ends */
+	catalog_positions_new_run(row->name);
+	catalog_pipeline_update(row);
+}
+
 /* ---- the functions ---- */
 
 Datum
@@ -400,6 +415,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	(void) api_arg_datum(fcinfo, 13, "late");
 	(void) api_arg_datum(fcinfo, 14, "allowed_lateness");
 	state_options(fcinfo, 12, &row);
+	row.at_least_once = check_choice("delivery", arg_text(fcinfo, 17, "delivery"), "at_least_once", "exactly_once");
 
 	rights_check_worker_login(GetUserId());
 	catalog_pipeline_lock(name);
@@ -457,6 +473,8 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 		rights_check_trust(row->trust_owners);
 	}
 	state_options(fcinfo, 10, row);
+	if (!PG_ARGISNULL(15))
+		row->at_least_once = check_choice("delivery", arg_text(fcinfo, 15, "delivery"), "at_least_once", "exactly_once");
 	/* what a run before has held back may never change again */
 	if (!PG_ARGISNULL(10) || !PG_ARGISNULL(11) || !PG_ARGISNULL(12))
 		row->give_all = true;
@@ -524,15 +542,42 @@ streamproc_start_pipeline(PG_FUNCTION_ARGS)
 		ereport(NOTICE, (errmsg("pipeline \"%s\" is already started", name)));
 		PG_RETURN_VOID();
 	}
-	rights_check_worker_login(row->owner);
-	row->active = true;
-	row->drain = false;
 	row->accept_data_loss = accept_data_loss;
-	set_state(row, NULL);
-	row->version = next_version(row->version);
-	/* a new run has new ends */
-	catalog_positions_new_run(name);
-	catalog_pipeline_update(row);
+	start(row);
+	PG_RETURN_VOID();
+}
+
+Datum
+streamproc_reconcile_publisher(PG_FUNCTION_ARGS)
+{
+	char	   *name = api_arg_name(fcinfo);
+	PipelineRow *row = api_get_for_update(name, "reconcile_publisher()", rights_check_owner);
+	char	   *action = arg_text(fcinfo, 1, "action");
+	PublisherRow *publisher;
+
+	(void) check_choice("action", action, "resend", "discard");
+	publisher = catalog_publisher_lock(name);
+	if (publisher == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pipeline \"%s\" has never had a publisher", name),
+				 errdetail("It writes into no topic, or was never started.")));
+	if (row->active)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pipeline \"%s\" is running", name),
+				 errdetail("Its publisher goes on by itself."),
+				 errhint("Decide for one that has failed because of its publisher, or stop it first: SELECT streamproc.stop_pipeline(%s).",
+						 quote_literal_cstr(name))));
+	if (!catalog_pipeline_is_local(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pipeline \"%s\" belongs to another database and was restored or copied here", name),
+				 errhint("First: SELECT streamproc.start_pipeline(%s, adopt => true).", quote_literal_cstr(name))));
+	publisher->reconcile = action;
+	catalog_publisher_update(publisher);
+	row->accept_data_loss = false;
+	start(row);
 	PG_RETURN_VOID();
 }
 

@@ -34,14 +34,17 @@ PG_FUNCTION_INFO_V1(streamproc_my_pipelines);
 
 static const char *const pipeline_states[] = {"starting", "running", "waiting", "stopped", "failed"};
 static const char *const worker_states[] = {"starting", "running", "waiting", "stopping", "finished"};
-static const char *const worker_roles[] = {"launcher", "task"};
+static const char *const worker_roles[] = {"launcher", "task", "publisher"};
 static const char *const checkpoint_reasons[] = {"caught up", "interval", "full", "stop", "careful"};
+
+/* of the widest view, and more */
+#define ROW_COLUMNS 64
 
 typedef struct Row
 {
 	ReturnSetInfo *rsinfo;
-	Datum		values[40];
-	bool		isnull[40];
+	Datum		values[ROW_COLUMNS];
+	bool		isnull[ROW_COLUMNS];
 	int			n;
 } Row;
 
@@ -57,6 +60,7 @@ row_begin(Row *row, FunctionCallInfo fcinfo)
 static void
 put(Row *row, Datum value)
 {
+	Assert(row->n < ROW_COLUMNS);
 	row->values[row->n] = value;
 	row->isnull[row->n++] = false;
 }
@@ -200,9 +204,9 @@ compare_int32(const void *a, const void *b)
 }
 
 static void
-put_latency(Row *row, const PipelineSlot *slot)
+put_latency(Row *row, int64 count, const int32 *latency_us)
 {
-	int			n = (int) Min(slot->latency_count, SHMEM_LATENCIES);
+	int			n = (int) Min(count, SHMEM_LATENCIES);
 	int32		sorted[SHMEM_LATENCIES];
 
 	if (n == 0)
@@ -211,10 +215,38 @@ put_latency(Row *row, const PipelineSlot *slot)
 		put_null(row);
 		return;
 	}
-	memcpy(sorted, slot->latency_us, sizeof(int32) * n);
+	memcpy(sorted, latency_us, sizeof(int32) * n);
 	qsort(sorted, n, sizeof(int32), compare_int32);
 	put_interval_us(row, sorted[n / 2]);
 	put_interval_us(row, sorted[Min(n - 1, n * 99 / 100)]);
+}
+
+/* Messages to topics: of a pipeline that has never had a publisher nulls. */
+#define OUTBOX_COLUMNS 9
+
+static void
+put_outbox(Row *row, PipelineSlot *slot, TimestampTz now)
+{
+	int			i;
+
+	if (!slot->publishes)
+	{
+		for (i = 0; i < OUTBOX_COLUMNS; i++)
+			put_null(row);
+		return;
+	}
+	/* the publisher may be ahead of a task that has just committed */
+	put(row, Int64GetDatum(Max((int64) (pg_atomic_read_u64(&slot->outbox_rows) - pg_atomic_read_u64(&slot->published_rows)), 0)));
+	put(row, Int64GetDatum(Max((int64) (pg_atomic_read_u64(&slot->outbox_bytes) - pg_atomic_read_u64(&slot->published_bytes)), 0)));
+	if (slot->outbox_oldest == DT_NOEND)
+		put_null(row);
+	else
+		put_interval_us(row, Max(now - slot->outbox_oldest, 0));
+	put(row, Int64GetDatum(slot->published_total));
+	put_latency(row, slot->publish_latency_count, slot->publish_latency_us);
+	put(row, Int64GetDatum(slot->publish_transactions));
+	put(row, Int64GetDatum(slot->publish_retries));
+	put(row, Int64GetDatum(slot->publish_fencings));
 }
 
 static void
@@ -384,7 +416,7 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 			put(&row, Int64GetDatum(slot->checkpoint_count > 0 ?
 									slot->checkpoint[(slot->checkpoint_count - 1) % SHMEM_CHECKPOINTS].epoch : 0));
 			put(&row, Int64GetDatum((int64) pg_atomic_read_u64(&slot->checkpoints)));
-			put_latency(&row, slot);
+			put_latency(&row, slot->latency_count, slot->latency_us);
 			put(&row, Int32GetDatum(slot->launcher_slot >= 0 ? slot->ntasks : 0));
 			put(&row, Int64GetDatum(slot->restarts));
 			put_text(&row, slot->last_error.message);
@@ -408,6 +440,7 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 			put(&row, Int64GetDatum(slot->late_rows));
 			put(&row, Int64GetDatum(slot->state_bytes));
 			put(&row, Int64GetDatum(slot->segment_bytes));
+			put_outbox(&row, slot, now);
 		}
 		else
 		{
@@ -431,7 +464,7 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 				put_null(&row);
 				put_null(&row);
 			}
-			for (i = 0; i < 4; i++)
+			for (i = 0; i < 4 + OUTBOX_COLUMNS; i++)
 				put_null(&row);
 		}
 		row_done(&row);

@@ -227,6 +227,8 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 	Wait		wait;
 	int64		serial = 0;
 	uint64		generation = 0;
+	bool		written = false;
+	uint64		to_send = 0;
 
 	begin_wait(fcinfo, &wait);
 	for (;;)
@@ -234,6 +236,7 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 		PipelineRow *row = look(&wait);
 		char		state[SHMEM_MESSAGE_LEN + 32];
 		int			slot;
+		bool		caught_up;
 
 		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 		slot = pipeline_slot_find_locked(MyDatabaseId, wait.name);
@@ -254,8 +257,17 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 		}
 		LWLockRelease(shmem->lock);
 
-		if (serial != 0 && slot >= 0 && reached(slot, serial) &&
-			shmem->pipelines[slot].retry_done >= row->retry_until)
+		caught_up = serial != 0 && slot >= 0 && reached(slot, serial) &&
+			shmem->pipelines[slot].retry_done >= row->retry_until;
+		/* what it had written by then has to be sent, too */
+		if (caught_up && !written)
+		{
+			written = true;
+			to_send = pg_atomic_read_u64(&shmem->pipelines[slot].outbox_rows);
+		}
+		else if (!caught_up)
+			written = false;
+		if (written && pg_atomic_read_u64(&shmem->pipelines[slot].published_rows) >= to_send)
 			break;
 		if (!row->active)
 		{

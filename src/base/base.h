@@ -28,6 +28,7 @@ extern int	streamproc_connect_timeout; /* ms */
 extern int	streamproc_queue_size;	/* kB, of a task, over all partitions */
 extern int	streamproc_restart_backoff_max; /* ms */
 extern int	streamproc_state_memory;	/* kB, of a pipeline */
+extern int	streamproc_outbox_size; /* kB, of a pipeline */
 extern char *streamproc_fault_points;
 extern char *streamproc_allowed_brokers;	/* a list for host_list_parse() */
 

@@ -30,6 +30,7 @@ int			streamproc_connect_timeout = 10000;
 int			streamproc_queue_size = 2048;
 int			streamproc_restart_backoff_max = 30000;
 int			streamproc_state_memory = 256 * 1024;
+int			streamproc_outbox_size = 256 * 1024;
 char	   *streamproc_fault_points = NULL;
 char	   *streamproc_allowed_brokers = NULL;
 
@@ -109,6 +110,11 @@ guc_define(void)
 							"A pipeline that needs more stops.",
 							&streamproc_state_memory,
 							256 * 1024, 1024, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("streamproc.outbox_size",
+							"How much of a pipeline may wait to be sent to topics.",
+							"Beyond it the pipeline takes no input until something was sent.",
+							&streamproc_outbox_size,
+							256 * 1024, 64, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable("streamproc.fault_points",
 							   "Places where a test makes a process fail: point=action[@n[-m]][:p], separated by commas.",
 							   "Actions are error, retry, fatal, kill and wait; @n-m acts from the n-th to the m-th hit, :p with probability p percent.",

@@ -18,6 +18,7 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "nodes/pg_list.h"
 #include "shmem/shmem.h"
 #include "storage/itemptr.h"
@@ -79,6 +80,7 @@ typedef struct PipelineRow
 	int64		max_skew;		/* us; 0: NULL, the default */
 	bool		give_all;		/* the next epoch gives out all groups that are alive */
 	char	   *state_signature;	/* what the saved state was made by; NULL: none */
+	bool		at_least_once;	/* delivery: messages are sent without Kafka's transactions */
 
 	ItemPointerData tid;
 	Oid			procedure;		/* InvalidOid: has none (being dropped, or damaged) */
@@ -88,6 +90,8 @@ typedef struct PipelineRow
 /* in relation.c: of the extension; throw 55000 where it is not there, or has other columns */
 extern Oid	catalog_relation(const char *name);
 extern Relation catalog_open(const char *name, int natts, LOCKMODE lockmode);
+/* with their index entries; each tuple is freed */
+extern void catalog_insert_many(Relation rel, HeapTuple *tuples, int n);
 
 /* in pipeline.c */
 extern bool catalog_installed(void);
@@ -292,6 +296,72 @@ extern void catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegment
 extern int	catalog_segment_pages_reuse(const SegmentPages *pages, int most);
 /* all; their number */
 extern int64 catalog_segments_delete(const char *pipeline);
+
+/* ---- messages that are to be sent (outbox.c) ---- */
+
+/* Messages of a stream of the outbox; what is in it is the business of others. */
+typedef struct OutboxSegment
+{
+	int32		stream;
+	int64		number;			/* within the stream, from 1 on, without a gap */
+	int32		nmessages;
+	TimestampTz written;
+	bool		ends_commit;	/* the last one of its transaction */
+	const char *data;			/* NULL where it was not asked for */
+	Size		len;
+} OutboxSegment;
+
+/* What waits in an outbox. */
+typedef struct OutboxTotals
+{
+	int64		messages;
+	int64		bytes;
+	TimestampTz oldest;			/* DT_NOEND: nothing */
+	int64		first[SHMEM_MAX_TASKS]; /* by stream; 0: nothing */
+	int64		last[SHMEM_MAX_TASKS];
+} OutboxTotals;
+
+extern void catalog_outbox_insert(const char *pipeline, const OutboxSegment *segments, int n);
+/*
+ * List of OutboxSegment behind "after", in the current memory context: whole
+ * transactions, until they have "most" bytes, or a piece of one that has 16
+ * times as many.  Throws XX001 where one is missing.
+ */
+extern List *catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most);
+extern void catalog_outbox_look(const char *pipeline, OutboxTotals *totals);
+/* number of messages in segments after+1..until */
+extern int64 catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 until);
+/* deletes segments after+1..until; adds up what they were */
+extern void catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes);
+/* the last segment that was ever written, sent or not; 0: none */
+extern int64 catalog_outbox_last(const char *pipeline, int stream);
+/* everything of a pipeline */
+extern void catalog_outbox_drop(const char *pipeline);
+
+/*
+ * What PostgreSQL knows of what was sent: Kafka may know more.  Changed by the
+ * publisher, whose id is "writer", and by whoever decides for it; both lock it first.
+ */
+typedef struct PublisherRow
+{
+	char		pipeline[NAMEDATALEN];
+	int64		published;		/* messages */
+	int			nsegments;
+	int64		segments[SHMEM_MAX_TASKS];	/* by stream, the last one sent */
+	int			streams;		/* that the tasks of the last run write */
+	pg_uuid_t	writer;			/* of the publisher; all zero: there was none */
+	pg_uuid_t	previous_writer;
+	char	   *cluster_id;		/* NULL: none yet */
+	char	   *reconcile;		/* what somebody has decided for the next start; NULL: nothing */
+	ItemPointerData tid;
+} PublisherRow;
+
+/* NULL: there is none */
+extern PublisherRow *catalog_publisher_get(const char *pipeline);
+extern PublisherRow *catalog_publisher_lock(const char *pipeline);
+extern void catalog_publisher_insert(const PublisherRow *row);
+/* of a row that is locked */
+extern void catalog_publisher_update(PublisherRow *row);
 
 /* ---- losses of data (data_loss.c) ---- */
 

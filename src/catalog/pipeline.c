@@ -70,9 +70,10 @@ enum PipelineColumn
 	COL_STATE_MEMORY,
 	COL_MAX_SKEW,
 	COL_STATE_SIGNATURE,
-	COL_GIVE_ALL
+	COL_GIVE_ALL,
+	COL_DELIVERY
 };
-#define PIPELINE_NATTS COL_GIVE_ALL
+#define PIPELINE_NATTS COL_DELIVERY
 
 static bool changed_in_transaction = false;
 static Oid	other_changed = InvalidOid; /* see catalog_mark_database() */
@@ -295,6 +296,7 @@ pipeline_from_tuple(Relation rel, HeapTuple tuple)
 	row->max_skew = isnull[COL_MAX_SKEW - 1] ? 0 : DatumGetIntervalP(values[COL_MAX_SKEW - 1])->time;
 	row->give_all = DatumGetBool(values[COL_GIVE_ALL - 1]);
 	row->state_signature = text_or_null(values, isnull, COL_STATE_SIGNATURE);
+	row->at_least_once = strcmp(text_or_null(values, isnull, COL_DELIVERY), "at_least_once") == 0;
 
 	row->tid = tuple->t_self;
 	row->procedure = catalog_procedure(row->name, &row->owner);
@@ -371,6 +373,7 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	put_interval(values, COL_MAX_SKEW, row->max_skew);
 	put_text(values, isnull, COL_STATE_SIGNATURE, row->state_signature);
 	values[COL_GIVE_ALL - 1] = BoolGetDatum(row->give_all);
+	put_text(values, isnull, COL_DELIVERY, row->at_least_once ? "at_least_once" : "exactly_once");
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 
@@ -468,6 +471,7 @@ catalog_pipeline_delete(const char *name)
 	Relation	rel;
 	int64		letters;
 	int64		late_rows;
+	OutboxTotals waiting;
 
 	catalog_pipeline_lock(name);
 	row = catalog_pipeline_get(name, true);
@@ -485,6 +489,11 @@ catalog_pipeline_delete(const char *name)
 	(void) catalog_segments_delete(name);
 	(void) catalog_positions_delete(name);
 	(void) catalog_segments_delete(name);
+	catalog_outbox_look(name, &waiting);
+	if (waiting.messages > 0)
+		ereport(NOTICE,
+				(errmsg("pipeline \"%s\" is dropped with " INT64_FORMAT " messages that were not sent yet", name, waiting.messages)));
+	catalog_outbox_drop(name);
 	letters = catalog_dead_letters_delete(name, DT_NOEND);
 	if (letters > 0)
 		ereport(NOTICE,

@@ -1,15 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * relation.c
- *	  The tables and sequences of the extension, by name.
+ *	  The tables and sequences of the extension, by name; inserting many rows.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
+#include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/catalog.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "executor/tuptable.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -38,4 +43,32 @@ catalog_open(const char *name, int natts, LOCKMODE lockmode)
 				 errmsg("library and SQL objects of streamproc are of different versions"),
 				 errhint("Run ALTER EXTENSION streamproc UPDATE.")));
 	return rel;
+}
+
+void
+catalog_insert_many(Relation rel, HeapTuple *tuples, int n)
+{
+	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * n);
+	int			nslots = 0;
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		/* the insert of many loses the place of a row that goes into the toast table: its index entry would point nowhere */
+		if (tuples[i]->t_len > RelationGetToastTupleTarget(rel, TOAST_TUPLE_TARGET))
+		{
+			CatalogTupleInsertWithInfo(rel, tuples[i], indexes);
+			heap_freetuple(tuples[i]);
+			continue;
+		}
+		slots[nslots] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tuples[i], slots[nslots++], true);
+	}
+	if (nslots > 0)
+		CatalogTuplesMultiInsertWithInfo(rel, slots, nslots, indexes);
+	for (i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	CatalogCloseIndexes(indexes);
+	pfree(slots);
 }

@@ -15,15 +15,12 @@
 #include "access/detoast.h"
 #include "access/genam.h"
 #include "access/heapam.h"
-#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
-#include "catalog/indexing.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/freespace.h"
@@ -88,30 +85,12 @@ catalog_segments_insert(const char *pipeline, const SegmentRow *segments, int n)
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc segments", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	Relation	rel = catalog_open("state_segment", SEGMENT_NATTS, RowExclusiveLock);
-	CatalogIndexState indexes = CatalogOpenIndexes(rel);
-	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * n);
-	int			nslots = 0;
+	HeapTuple  *tuples = palloc(sizeof(HeapTuple) * n);
 	int			i;
 
 	for (i = 0; i < n; i++)
-	{
-		HeapTuple	tuple = segment_to_tuple(rel, pipeline, &segments[i]);
-
-		/* the insert of many loses the place of a row that goes into the toast table: its index entry would point nowhere */
-		if (tuple->t_len > RelationGetToastTupleTarget(rel, TOAST_TUPLE_TARGET))
-		{
-			CatalogTupleInsertWithInfo(rel, tuple, indexes);
-			heap_freetuple(tuple);
-			continue;
-		}
-		slots[nslots] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-		ExecStoreHeapTuple(tuple, slots[nslots++], false);
-	}
-	if (nslots > 0)
-		CatalogTuplesMultiInsertWithInfo(rel, slots, nslots, indexes);
-	for (i = 0; i < nslots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-	CatalogCloseIndexes(indexes);
+		tuples[i] = segment_to_tuple(rel, pipeline, &segments[i]);
+	catalog_insert_many(rel, tuples, n);
 	table_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);

@@ -12,6 +12,7 @@
 
 #include "catalog/catalog.h"
 #include "checkpoint/barrier.h"
+#include "stream/stream.h"
 
 /* in commit.c */
 extern void checkpoint_begin(void);
@@ -44,5 +45,30 @@ extern int	checkpoint_subs(void);
  * it was.
  */
 extern void checkpoint_commit_position(PositionRow *row, const int64 *was);
+
+/* ---- outbox.c ---- */
+
+/* A stream of segments of the outbox, as the process that writes it sees it. */
+typedef struct Outbox
+{
+	char		pipeline[NAMEDATALEN];
+	int			stream;
+	int			slot;			/* of the pipeline */
+	int64		last;			/* number of the last segment written */
+	int64		committed;		/* ... as of the last commit */
+	int64		rows;			/* of the open transaction */
+	int64		bytes;
+} Outbox;
+
+extern void outbox_open(Outbox *outbox, const char *pipeline, int stream, int slot);
+/* between batches: writes, where much has been collected */
+extern void outbox_spill(Outbox *outbox, StreamOutbox *messages);
+/* before the commit: writes all */
+extern void outbox_finish(Outbox *outbox, StreamOutbox *messages);
+/* after it: the publisher is told; cannot throw */
+extern void outbox_committed(Outbox *outbox);
+extern void outbox_aborted(Outbox *outbox);
+/* does so much wait to be sent that no more may be written? */
+extern bool outbox_full(int slot);
 
 #endif							/* STREAMPROC_CHECKPOINT_H */

@@ -78,6 +78,8 @@ typedef enum KafkaFailure
 	KAFKA_LOGIN_FAILED,			/* a broker refused our credentials or we its certificate */
 	KAFKA_NOT_ALLOWED,			/* streamproc.allowed_brokers forbids a broker */
 	KAFKA_NO_TOPIC,				/* the cluster has no such topic */
+	KAFKA_FENCED,				/* another producer of the same id has taken over, or the time of a transaction was over */
+	KAFKA_REFUSED,				/* the message itself: it would be refused again */
 	KAFKA_FAILED				/* anything else, see the message */
 } KafkaFailure;
 
@@ -235,6 +237,36 @@ extern void kafka_producer_send(KafkaProducer *producer, int32 partition,
 /* waits for every delivery report; throws if any failed */
 extern void kafka_producer_flush(KafkaProducer *producer);
 extern void kafka_producer_close(KafkaProducer *producer);
+
+/* ---- publisher (publish.c): messages and the position reached, in one Kafka transaction ---- */
+
+typedef struct KafkaPublisher KafkaPublisher;
+
+/*
+ * transactional_id NULL: without transactions, an idempotent producer.  Belongs
+ * to the current memory context.  After any failure of one of the following the
+ * only thing left to do is to close it: nobody knows what has become of the
+ * open transaction until the next one has asked for the position.
+ */
+extern KafkaPublisher *kafka_publisher_open(KafkaConf *conf, const char *transactional_id);
+extern void kafka_publisher_close(KafkaPublisher *publisher);
+/* Ends the transactions of all others of this id; before anything else where there are transactions. */
+extern bool kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err);
+/* makes a topic of one partition, unless it is there */
+extern bool kafka_publisher_make_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
+/* what was committed last: *offset -1 where nothing is known; *metadata is palloc'd */
+extern bool kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const char *group, int timeout_ms,
+									 int64 *offset, char **metadata, KafkaError *err);
+/* number of a topic for kafka_publisher_send(), -1: it cannot be used now */
+extern int	kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
+extern bool kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err);
+/* as kafka_producer_send() */
+extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int32 partition,
+								 const char *key, Size key_len, const char *value, Size value_len,
+								 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err);
+/* Waits until all is delivered; with transactions: commits it, and this position. */
+extern bool kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
+								   const char *metadata, int timeout_ms, KafkaError *err);
 
 /* what to do about KAFKA_NOT_ALLOWED */
 #define KAFKA_NOT_ALLOWED_HINT "A superuser can add it to the setting streamproc.allowed_brokers and reload the configuration."

@@ -60,6 +60,11 @@ typedef struct KafkaHandle
 	bool		log_new;
 	char		log_line[384];	/* last line of the library's log */
 
+	/* of a publisher: messages that were not delivered, and why the first one was not */
+	uint64		undelivered;
+	KafkaFailure delivery_failure;
+	char		delivery_error[256];
+
 	/* called for each statistics event; NULL: none */
 	void		(*stats) (void *arg, const char *json, size_t len);
 	void	   *stats_arg;
@@ -130,6 +135,41 @@ extern void kafka_handle_log(KafkaHandle *handle);
 
 /* Starts a detached thread with all signals blocked; false: errno. */
 extern bool kafka_thread_start(void *(*main) (void *), void *arg);
+
+/* ---- call.c: a call of the library that blocks ---- */
+
+/* Begins a struct of its arguments and results, which are malloc'd. */
+typedef struct KafkaCall
+{
+	pg_atomic_uint32 owners;
+	pg_atomic_uint32 done;
+	KafkaHandle *handle;		/* a reference */
+	void		(*run) (struct KafkaCall *call);	/* on the helper thread: no PostgreSQL */
+	void		(*free) (struct KafkaCall *call);	/* what hangs on the struct; on either thread */
+	int64		deadline_us;	/* monotonic */
+	bool		serves;			/* it serves the handle's events itself */
+
+	KafkaFailure failure;
+	char		message[512];
+} KafkaCall;
+
+extern KafkaCall *kafka_call_create(size_t size, KafkaHandle *handle, void (*run) (KafkaCall *call),
+									void (*release) (KafkaCall *call), int timeout_ms);
+extern bool kafka_call_make(KafkaCall *call, KafkaError *err);
+extern void kafka_call_leave(KafkaCall *call);
+extern void kafka_out_of_memory(void) pg_attribute_noreturn();
+
+/* on the helper thread */
+extern int	kafka_call_remaining_ms(KafkaCall *call);
+extern void kafka_call_fail(KafkaCall *call, KafkaFailure failure, const char *text);
+extern void kafka_call_pause(void);
+
+/* in producer.c */
+
+/* Hands a message to the library, which keeps a copy; "opaque" comes with the delivery report. */
+extern rd_kafka_resp_err_t kafka_produce(KafkaHandle *handle, rd_kafka_topic_t *topic, void *opaque, int32 partition,
+										 const char *key, Size key_len, const char *value, Size value_len,
+										 int64 timestamp_ms, const KafkaHeader *headers, int nheaders);
 
 /* in metadata.c */
 

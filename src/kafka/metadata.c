@@ -3,45 +3,19 @@
  * metadata.c
  *	  Questions to the cluster: partitions, offsets, the cluster's id.
  *
- * librdkafka's calls for these block until their time-out.  A question is
- * therefore asked on a helper thread, while the PostgreSQL thread waits on its
- * latch and the handle's pipe, serves the handle's events, and may give the
- * question up: because of an interrupt, the time-out, or because every broker
- * is down, which the library reports long before its time-out is over.
- *
- * Threads: a Question has two owners, asker and helper.  The helper writes the
- * result, sets "done" (with a barrier), writes into the pipe; before that the
- * asker reads nothing but "done".  Whoever leaves last frees it.  The helper
- * holds a reference to the handle and touches nothing of PostgreSQL but atomics.
+ * librdkafka's calls for these block until their time-out, so they are made on
+ * a helper thread (call.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/base.h"
 #include "kafka/kafka_int.h"
-#include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/ipc.h"
-#include "storage/latch.h"
 #include "utils/memutils.h"
-
-/*
- * All brokers are "down" for a moment when the first of a host's addresses
- * refuses (localhost: ::1, then 127.0.0.1), so wait for some more attempts.
- */
-#define DOWN_GRACE_US		700000
-
-/* A broker is not allowed: another one may still answer. */
-#define REFUSED_GRACE_US	1000000
-
-/* Questions given up whose helper still hangs in the library. */
-#define MAX_HANGING			4
 
 /* special "timestamps" of Kafka's ListOffsets request */
 #define LIST_LATEST			RD_KAFKA_OFFSET_END
@@ -56,20 +30,14 @@ typedef enum QuestionKind
 
 typedef struct Question
 {
-	pg_atomic_uint32 owners;
-	pg_atomic_uint32 done;
-	KafkaHandle *handle;		/* a reference */
+	KafkaCall	call;
 	QuestionKind kind;
-	int64		deadline_us;	/* monotonic */
-
 	char	   *topic;
 	int			n;				/* partitions asked for, 0: all of 0 .. n - 1 known */
 	int32	   *partitions;
 	int64		time;			/* milliseconds or LIST_LATEST, LIST_EARLIEST */
 
-	/* the answer */
-	KafkaFailure failure;
-	char		message[512];
+	/* the answer, unless the call has failed */
 	int			npartitions;
 	char	   *cluster_id;
 	int64	   *offsets;
@@ -82,21 +50,6 @@ struct KafkaClient
 };
 
 /* ---- helper thread ---- */
-
-static int
-question_remaining_ms(Question *question)
-{
-	int64		left = question->deadline_us - monotonic_us();
-
-	return left <= 0 ? 0 : (int) (left / 1000) + 1;
-}
-
-static void
-question_fail(Question *question, KafkaFailure failure, const char *text)
-{
-	question->failure = failure;
-	snprintf(question->message, sizeof(question->message), "%s", text);
-}
 
 /* A failure of a whole request: no answer, or a refusal? */
 static void
@@ -112,14 +65,14 @@ question_fail_error(Question *question, rd_kafka_resp_err_t err)
 		case RD_KAFKA_RESP_ERR__SSL:
 		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-			question_fail(question, KAFKA_UNREACHABLE, rd_kafka_err2str(err));
+			kafka_call_fail(&question->call, KAFKA_UNREACHABLE, rd_kafka_err2str(err));
 			break;
 		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
 		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-			question_fail(question, KAFKA_NO_TOPIC, rd_kafka_err2str(err));
+			kafka_call_fail(&question->call, KAFKA_NO_TOPIC, rd_kafka_err2str(err));
 			break;
 		default:
-			question_fail(question, KAFKA_FAILED, rd_kafka_err2str(err));
+			kafka_call_fail(&question->call, KAFKA_FAILED, rd_kafka_err2str(err));
 			break;
 	}
 }
@@ -147,15 +100,6 @@ is_transient(rd_kafka_resp_err_t err)
 	}
 }
 
-/* Between two attempts of a question, on the helper thread: 20 ms. */
-static void
-helper_pause(void)
-{
-	struct timespec pause = {0, 20 * 1000000L};
-
-	nanosleep(&pause, NULL);
-}
-
 /*
  * Is the topic there, and how many partitions has it?  Sets npartitions or a
  * failure.
@@ -163,7 +107,7 @@ helper_pause(void)
 static void
 answer_partitions(Question *question)
 {
-	rd_kafka_topic_t *topic = rd_kafka_topic_new(question->handle->rk, question->topic, NULL);
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(question->call.handle->rk, question->topic, NULL);
 
 	if (topic == NULL)
 	{
@@ -174,9 +118,9 @@ answer_partitions(Question *question)
 	{
 		const struct rd_kafka_metadata *metadata = NULL;
 		rd_kafka_resp_err_t err;
-		int			remaining = question_remaining_ms(question);
+		int			remaining = kafka_call_remaining_ms(&question->call);
 
-		err = rd_kafka_metadata(question->handle->rk, 0, topic, &metadata, remaining);
+		err = rd_kafka_metadata(question->call.handle->rk, 0, topic, &metadata, remaining);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt != 1)
 			err = RD_KAFKA_RESP_ERR__BAD_MSG;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -190,12 +134,12 @@ answer_partitions(Question *question)
 			break;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;	/* being made or deleted */
-		if (!is_transient(err) || question_remaining_ms(question) == 0)
+		if (!is_transient(err) || kafka_call_remaining_ms(&question->call) == 0)
 		{
 			question_fail_error(question, err);
 			break;
 		}
-		helper_pause();
+		kafka_call_pause();
 	}
 	rd_kafka_topic_destroy(topic);
 }
@@ -216,17 +160,17 @@ list_offsets(Question *question, rd_kafka_topic_partition_list_t *list, const in
 			list->elems[i].offset = times[i];
 			list->elems[i].err = RD_KAFKA_RESP_ERR_NO_ERROR;
 		}
-		err = rd_kafka_offsets_for_times(question->handle->rk, list, question_remaining_ms(question));
+		err = rd_kafka_offsets_for_times(question->call.handle->rk, list, kafka_call_remaining_ms(&question->call));
 		for (int i = 0; i < list->cnt && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
 			err = list->elems[i].err;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return true;
-		if (!is_transient(err) || question_remaining_ms(question) == 0)
+		if (!is_transient(err) || kafka_call_remaining_ms(&question->call) == 0)
 		{
 			question_fail_error(question, err);
 			return false;
 		}
-		helper_pause();
+		kafka_call_pause();
 	}
 }
 
@@ -241,20 +185,20 @@ answer_offsets(Question *question)
 	if (times == NULL || question->offsets == NULL)
 	{
 		free(times);
-		question_fail(question, KAFKA_FAILED, "out of memory");
+		kafka_call_fail(&question->call, KAFKA_FAILED, "out of memory");
 		return;
 	}
 
 	/* a missing topic would be asked for again and again until the time-out */
 	answer_partitions(question);
-	for (int i = 0; i < question->n && question->failure == KAFKA_OK; i++)
+	for (int i = 0; i < question->n && question->call.failure == KAFKA_OK; i++)
 		if (question->partitions[i] < 0 || question->partitions[i] >= question->npartitions)
 		{
-			question_fail(question, KAFKA_NO_TOPIC, "");
-			snprintf(question->message, sizeof(question->message),
+			kafka_call_fail(&question->call, KAFKA_NO_TOPIC, "");
+			snprintf(question->call.message, sizeof(question->call.message),
 					 "partition %d does not exist, the topic has %d", (int) question->partitions[i], question->npartitions);
 		}
-	if (question->failure != KAFKA_OK)
+	if (question->call.failure != KAFKA_OK)
 	{
 		free(times);
 		return;
@@ -289,23 +233,27 @@ answer_offsets(Question *question)
 }
 
 static void
-question_leave(Question *question)
+question_free(KafkaCall *call)
 {
-	if (pg_atomic_fetch_sub_u32(&question->owners, 1) != 1)
-		return;
+	Question   *question = (Question *) call;
+
 	free(question->topic);
 	free(question->partitions);
 	free(question->offsets);
 	if (question->cluster_id)
 		rd_kafka_mem_free(NULL, question->cluster_id);
-	free(question);
 }
 
-static void *
-helper_main(void *arg)
+static void
+question_leave(Question *question)
 {
-	Question   *question = arg;
-	KafkaHandle *handle = question->handle;
+	kafka_call_leave(&question->call);
+}
+
+static void
+question_run(KafkaCall *call)
+{
+	Question   *question = (Question *) call;
 
 	switch (question->kind)
 	{
@@ -316,20 +264,11 @@ helper_main(void *arg)
 			answer_offsets(question);
 			break;
 		case ASK_CLUSTER_ID:
-			question->cluster_id = rd_kafka_clusterid(handle->rk, question_remaining_ms(question));
+			question->cluster_id = rd_kafka_clusterid(call->handle->rk, kafka_call_remaining_ms(call));
 			if (question->cluster_id == NULL)
-				question_fail(question, KAFKA_UNREACHABLE, rd_kafka_err2str(RD_KAFKA_RESP_ERR__TIMED_OUT));
+				kafka_call_fail(call, KAFKA_UNREACHABLE, rd_kafka_err2str(RD_KAFKA_RESP_ERR__TIMED_OUT));
 			break;
 	}
-	pg_write_barrier();
-	pg_atomic_write_u32(&question->done, 1);
-
-	/* a full pipe wakes as well */
-	if (write(handle->write_fd, "q", 1) < 0)
-		Assert(errno == EAGAIN);
-	question_leave(question);
-	kafka_handle_release_thread(handle);
-	return NULL;
 }
 
 /* ---- the asking side ---- */
@@ -338,79 +277,23 @@ static Question *
 question_create(KafkaHandle *handle, QuestionKind kind, const char *topic,
 				const int32 *partitions, int n, int64 time, int timeout_ms)
 {
-	Question   *question = calloc(1, sizeof(Question));
-	bool		complete;
+	Question   *question = (Question *) kafka_call_create(sizeof(Question), handle, question_run, question_free, timeout_ms);
 
-	if (question != NULL)
+	question->kind = kind;
+	question->time = time;
+	question->n = n;
+	if (topic)
+		question->topic = strdup(topic);
+	if (n > 0)
+		question->partitions = calloc(n, sizeof(int32));
+	if ((topic != NULL && question->topic == NULL) || (n > 0 && question->partitions == NULL))
 	{
-		pg_atomic_init_u32(&question->owners, 1);
-		pg_atomic_init_u32(&question->done, 0);
-		question->handle = handle;
-		question->kind = kind;
-		question->deadline_us = monotonic_us() + (int64) timeout_ms * 1000;
-		question->time = time;
-		question->n = n;
-		if (topic)
-			question->topic = strdup(topic);
-		if (n > 0)
-			question->partitions = calloc(n, sizeof(int32));
-	}
-	complete = question != NULL && (topic == NULL || question->topic != NULL) &&
-		(n == 0 || question->partitions != NULL);
-	if (!complete)
-	{
-		if (question)
-			question_leave(question);
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		question_leave(question);
+		kafka_out_of_memory();
 	}
 	for (int i = 0; i < n; i++)
 		question->partitions[i] = partitions ? partitions[i] : i;
 	return question;
-}
-
-/*
- * Waits for the answer.  False: given up, "failure" and "message" of err say
- * why.  Throws on interrupts.
- */
-static bool
-question_wait(Question *question, KafkaError *err)
-{
-	KafkaHandle *handle = question->handle;
-	int64		refused_since = 0;
-
-	for (;;)
-	{
-		int64		now;
-		int64		until = question->deadline_us;
-
-		kafka_handle_drain(handle);
-		rd_kafka_poll(handle->rk, 0);
-		kafka_handle_log(handle);
-		if (pg_atomic_read_u32(&question->done))
-		{
-			pg_read_barrier();
-			return true;
-		}
-		now = monotonic_us();
-		if (handle->down_since_us != 0)
-			until = Min(until, handle->down_since_us + DOWN_GRACE_US);
-		if (refused_since == 0 && kafka_handle_refused(handle))
-			refused_since = now;
-		if (refused_since != 0)
-			until = Min(until, refused_since + REFUSED_GRACE_US);
-		if (now >= until)
-		{
-			kafka_handle_explain(handle, "no broker answered in time", err);
-			return false;
-		}
-		(void) WaitLatchOrSocket(MyLatch,
-								 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-								 handle->read_fd, (until - now) / 1000 + 1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
 }
 
 /*
@@ -420,56 +303,7 @@ question_wait(Question *question, KafkaError *err)
 static bool
 question_ask(Question *question, KafkaError *err)
 {
-	KafkaHandle *handle = question->handle;
-	volatile bool answered = false;
-
-	err->failure = KAFKA_OK;
-	err->message[0] = '\0';
-	if (pg_atomic_read_u32(&handle->refs) > MAX_HANGING)
-	{
-		kafka_handle_explain(handle, "earlier questions are not answered yet", err);
-		return false;
-	}
-
-	/* an old outage is no reason to give up before the first attempt */
-	if (handle->down_since_us != 0)
-		handle->down_since_us = monotonic_us();
-
-	kafka_handle_retain(handle);
-	pg_atomic_fetch_add_u32(&question->owners, 1);
-	if (!kafka_thread_start(helper_main, question))
-	{
-		pg_atomic_fetch_sub_u32(&question->owners, 1);
-		pg_atomic_fetch_sub_u32(&handle->refs, 1);
-		err->failure = KAFKA_FAILED;
-		snprintf(err->message, sizeof(err->message), "could not start a thread");
-		return false;
-	}
-
-	PG_TRY();
-	{
-		answered = question_wait(question, err);
-	}
-	PG_CATCH();
-	{
-		question_leave(question);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	if (!answered)
-		return false;
-	err->failure = question->failure;
-	if (question->failure == KAFKA_UNREACHABLE)
-		kafka_handle_explain(handle, "no broker answered in time", err);
-	else
-		snprintf(err->message, sizeof(err->message), "%s", question->message);
-	if (question->failure == KAFKA_OK)
-	{
-		handle->down_since_us = 0;
-		handle->reason[0] = '\0';
-	}
-	return question->failure == KAFKA_OK;
+	return kafka_call_make(&question->call, err);
 }
 
 int

@@ -177,28 +177,25 @@ kafka_producer_open(KafkaConf *conf, const char *topic, int timeout_ms)
 	return producer;
 }
 
-/*
- * A message of which the library keeps a copy.  "headers" become the
- * library's when it takes the message, and stay ours when it does not.
- */
-static rd_kafka_resp_err_t
-produce(KafkaProducer *producer, int32 partition,
-		const char *key, Size key_len, const char *value, Size value_len,
-		int64 timestamp_ms, rd_kafka_headers_t *headers)
+rd_kafka_resp_err_t
+kafka_produce(KafkaHandle *handle, rd_kafka_topic_t *topic, void *opaque, int32 partition,
+			  const char *key, Size key_len, const char *value, Size value_len,
+			  int64 timestamp_ms, const KafkaHeader *headers, int nheaders)
 {
 	rd_kafka_vu_t vus[8];
 	int			n = 0;
+	rd_kafka_headers_t *list = NULL;
 	rd_kafka_error_t *error;
-	rd_kafka_resp_err_t err;
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
 	vus[n].vtype = RD_KAFKA_VTYPE_RKT;
-	vus[n++].u.rkt = producer->topic;
+	vus[n++].u.rkt = topic;
 	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
 	vus[n++].u.i32 = partition < 0 ? RD_KAFKA_PARTITION_UA : partition;
 	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
 	vus[n++].u.i = RD_KAFKA_MSG_F_COPY;
 	vus[n].vtype = RD_KAFKA_VTYPE_OPAQUE;
-	vus[n++].u.ptr = producer;
+	vus[n++].u.ptr = opaque;
 	vus[n].vtype = RD_KAFKA_VTYPE_KEY;
 	vus[n].u.mem.ptr = unconstify(char *, key);
 	vus[n++].u.mem.size = key ? key_len : 0;
@@ -210,16 +207,26 @@ produce(KafkaProducer *producer, int32 partition,
 		vus[n].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
 		vus[n++].u.i64 = timestamp_ms;
 	}
-	if (headers != NULL)
+	if (nheaders > 0)
 	{
+		list = rd_kafka_headers_new(nheaders);
+		for (int i = 0; i < nheaders && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+			err = rd_kafka_header_add(list, headers[i].name, -1,
+									  headers[i].value, headers[i].value ? headers[i].value_len : 0);
 		vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
-		vus[n++].u.headers = headers;
+		vus[n++].u.headers = list;
 	}
-	error = rd_kafka_produceva(producer->handle->rk, vus, n);
-	if (error == NULL)
-		return RD_KAFKA_RESP_ERR_NO_ERROR;
-	err = rd_kafka_error_code(error);
-	rd_kafka_error_destroy(error);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		error = rd_kafka_produceva(handle->rk, vus, n);
+		if (error == NULL)
+			return RD_KAFKA_RESP_ERR_NO_ERROR;
+		err = rd_kafka_error_code(error);
+		rd_kafka_error_destroy(error);
+	}
+	/* they become the library's only when it takes the message */
+	if (list != NULL)
+		rd_kafka_headers_destroy(list);
 	return err;
 }
 
@@ -232,23 +239,13 @@ kafka_producer_send(KafkaProducer *producer, int32 partition,
 {
 	for (;;)
 	{
-		rd_kafka_headers_t *list = NULL;
-		rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+		rd_kafka_resp_err_t err;
 
 		producer_check(producer);
-		if (nheaders > 0)
-		{
-			list = rd_kafka_headers_new(nheaders);
-			for (int i = 0; i < nheaders && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-				err = rd_kafka_header_add(list, headers[i].name, -1,
-										  headers[i].value, headers[i].value ? headers[i].value_len : 0);
-		}
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			err = produce(producer, partition, key, key_len, value, value_len, timestamp_ms, list);
+		err = kafka_produce(producer->handle, producer->topic, producer, partition, key, key_len,
+							value, value_len, timestamp_ms, headers, nheaders);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			break;
-		if (list)
-			rd_kafka_headers_destroy(list);
 		if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_ERROR),

@@ -448,6 +448,25 @@ check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
 	}
 }
 
+/* All topics that a pipeline writes belong to one cluster: one publisher sends to it, in one transaction. */
+static void
+check_topic_sink(Oid relid, int location, CheckContext *cxt)
+{
+	StreamSource *sink = stream_source_load(relid);
+	int			i;
+
+	if (OidIsValid(cxt->info->sink_server) && cxt->info->sink_server != sink->serverid)
+		legality_refuse(cxt, location, "Make one pipeline for each server.",
+			   "writing into topics of two servers, \"%s\" and \"%s\", is not supported",
+			   stream_server_name(cxt->info->sink_server), stream_server_name(sink->serverid));
+	cxt->info->sink_server = sink->serverid;
+	for (i = 0; i < sink->natts; i++)
+		if (sink->columns[i].kind == STREAM_COL_PAYLOAD || sink->columns[i].kind == STREAM_COL_KEY)
+			return;
+	legality_refuse(cxt, location, "Add a column for the value or the key of its messages.",
+		   "foreign table \"%s\" has nothing that could be written", sink->name);
+}
+
 /* "named" is the relation that the text names: the same, or the partitioned table above it. */
 static void
 check_sink(Oid relid, Oid named, CheckContext *cxt)
@@ -463,8 +482,10 @@ check_sink(Oid relid, Oid named, CheckContext *cxt)
 			break;
 		case RELKIND_FOREIGN_TABLE:
 			if (stream_is_source(relid))
-				legality_refuse(cxt, location, "Insert into a table.",
-					   "writing into topic \"%s\" from a pipeline is not supported", name);
+			{
+				check_topic_sink(relid, location, cxt);
+				break;
+			}
 			legality_refuse(cxt, location, "Insert into a local table: results and positions are committed together.",
 				   "foreign table \"%s\" cannot be the target of a pipeline", name);
 		case RELKIND_VIEW:
@@ -808,10 +829,40 @@ check_kinds(List *queries, List *infos, CheckContext *cxt)
 	}
 }
 
+/* A message that makes another one of the same topic makes messages without end. */
+static void
+check_loops(List *infos, const char *text, CheckContext *cxt)
+{
+	ListCell   *lc,
+			   *lk,
+			   *ls,
+			   *li;
+
+	foreach(lc, infos)
+		foreach(lk, ((StatementInfo *) lfirst(lc))->sinks)
+	{
+		StreamSource *sink;
+
+		if (!legality_is_topic(lfirst_oid(lk)))
+			continue;
+		sink = stream_source_load(lfirst_oid(lk));
+		foreach(li, infos)
+			foreach(ls, ((StatementInfo *) lfirst(li))->sources)
+		{
+			StreamSource *source = stream_source_load(lfirst_oid(ls));
+
+			if (source->serverid == sink->serverid && strcmp(source->topic, sink->topic) == 0)
+				legality_refuse(cxt, text_relation_location(text, sink->relid, false), "Write into another topic.",
+					   "topic \"%s\" is both read and written by the pipeline", sink->topic);
+		}
+	}
+}
+
 List *
 plan_check(List *queries, const char *text, Oid *server)
 {
 	List	   *infos = NIL;
+	Oid			sink_server = InvalidOid;
 	CheckContext cxt = {0};
 	ListCell   *lc,
 			   *li;
@@ -843,10 +894,17 @@ plan_check(List *queries, const char *text, Oid *server)
 						 set_position(&cxt, text_relation_location(text, source->relid, true))));
 			*server = source->serverid;
 		}
+		if (OidIsValid(info->sink_server) && OidIsValid(sink_server) && info->sink_server != sink_server)
+			legality_refuse(&cxt, text_relation_location(text, info->sink, false), "Make one pipeline for each server.",
+				   "writing into topics of two servers, \"%s\" and \"%s\", is not supported",
+				   stream_server_name(sink_server), stream_server_name(info->sink_server));
+		if (OidIsValid(info->sink_server))
+			sink_server = info->sink_server;
 		infos = lappend(infos, info);
 		cxt.sinks = list_concat_unique_oid(cxt.sinks, info->sinks);
 	}
 	check_kinds(queries, infos, &cxt);
+	check_loops(infos, text, &cxt);
 	/* what the statements read besides: none may read what one of them writes */
 	forboth(lc, queries, li, infos)
 	{

@@ -37,6 +37,7 @@ typedef struct StatementInfo
 	Oid			sink;			/* relation of the top INSERT */
 	List	   *sinks;			/* OIDs of every relation inserted into */
 	List	   *sources;		/* OIDs of the topics' foreign tables */
+	Oid			sink_server;	/* of topics inserted into; InvalidOid: there are none */
 	bool		has_on_conflict;	/* anywhere */
 	bool		nested_on_conflict; /* in a WITH */
 	bool		deterministic;	/* no volatile function over the rows */
@@ -135,6 +136,8 @@ typedef struct Program
 	List	   *functions;		/* hash values of functions of which the same is true; the plans know more */
 	List	   *lock_relids;	/* every relation of the plans with its lock mode */
 	List	   *lock_modes;
+	Oid			sink_server;	/* of topics that are written; InvalidOid: there are none */
+	StreamOutbox *outbox;		/* takes their messages; NULL: there are none */
 	uint64		rows_out;		/* since the last program_reset() */
 	int			running;		/* number of the statement that runs or ran last, 0: none */
 	int64		upsert_most;	/* most rows of one key in the last flush */
@@ -194,8 +197,15 @@ extern int	program_checked_message(Program *program);
 extern Size program_held_bytes(Program *program);
 /* After commit or abort: forgets rows held back. */
 extern void program_reset(Program *program);
-/* After the abort of a subtransaction: the same, but for the count of those before it. */
-extern void program_forget(Program *program, uint64 rows_out);
+/* What stands in the open transaction before a subtransaction; after its abort the rest is forgotten. */
+typedef struct ProgramMark
+{
+	uint64		rows_out;
+	StreamOutboxMark outbox;
+} ProgramMark;
+
+extern ProgramMark program_mark(const Program *program);
+extern void program_forget(Program *program, ProgramMark mark);
 extern const char *statement_mode_name(StatementMode mode);
 extern void program_check_rights(Program *program);
 extern char *program_explain(Statement *statement);

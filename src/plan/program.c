@@ -411,8 +411,16 @@ program_make(List *queries, bool trust_owners)
 			if (((StatementInfo *) lfirst(li))->lookups)
 				program->max_rows = PROGRAM_ROWS_LOOKUP;
 		foreach(li, infos)
-			if (((StatementInfo *) lfirst(li))->grouped)
+		{
+			StatementInfo *info = lfirst(li);
+
+			if (info->grouped)
 				program->is_keyed = true;
+			if (OidIsValid(info->sink_server))
+				program->sink_server = info->sink_server;
+		}
+		if (OidIsValid(program->sink_server))
+			program->outbox = stream_outbox_create(cxt);
 		forboth(lq, queries, li, infos)
 			make_statement(program, lfirst_node(Query, lq), lfirst(li), ++number);
 	}
@@ -471,6 +479,22 @@ program_free(Program *program)
 	MemoryContextDelete(program->cxt);
 }
 
+/*
+ * SELECT on a foreign table is enough to read it once.  A pipeline uses
+ * the server on and on, as one who makes foreign tables there.
+ */
+static void
+check_server_rights(Oid server)
+{
+	if (pg_foreign_server_aclcheck(server, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for foreign server %s", stream_server_name(server)),
+				 errhint("GRANT USAGE ON FOREIGN SERVER %s TO %s.",
+						 quote_identifier(stream_server_name(server)),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
 /* May the current user do what the statements do?  Throws 42501 if not. */
 void
 program_check_rights(Program *program)
@@ -479,17 +503,9 @@ program_check_rights(Program *program)
 
 	foreach(lc, program->statements)
 		(void) ExecCheckRTPerms(((Statement *) lfirst(lc))->plan[0]->rtable, true);
-	/*
-	 * SELECT on a foreign table is enough to read it once.  A pipeline uses
-	 * the server on and on, as one who makes foreign tables there.
-	 */
-	if (pg_foreign_server_aclcheck(program->server, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for foreign server %s", stream_server_name(program->server)),
-				 errhint("GRANT USAGE ON FOREIGN SERVER %s TO %s.",
-						 quote_identifier(stream_server_name(program->server)),
-						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+	check_server_rights(program->server);
+	if (OidIsValid(program->sink_server))
+		check_server_rights(program->sink_server);
 }
 
 bool
@@ -820,20 +836,32 @@ program_reset(Program *program)
 {
 	int			i;
 
-	program_forget(program, 0);
+	program_forget(program, (ProgramMark) {0});
 	for (i = 0; i < program->nkeyed; i++)
 		rows_reset(program->keyed[i].rows);
 }
 
+ProgramMark
+program_mark(const Program *program)
+{
+	ProgramMark mark = {program->rows_out};
+
+	if (program->outbox != NULL)
+		mark.outbox = stream_outbox_mark(program->outbox);
+	return mark;
+}
+
 void
-program_forget(Program *program, uint64 rows_out)
+program_forget(Program *program, ProgramMark mark)
 {
 	ListCell   *lc;
 	int			i;
 
 	for (i = 0; i < program->nkeyed; i++)
 		rows_forget(program->keyed[i].rows);
-	program->rows_out = rows_out;
+	program->rows_out = mark.rows_out;
+	if (program->outbox != NULL)
+		stream_outbox_cut(program->outbox, mark.outbox);
 	program->unchecked = 0;
 	foreach(lc, program->statements)
 	{

@@ -73,6 +73,11 @@ shmem_startup(void)
 			pg_atomic_init_u64(&slot->rows_out, 0);
 			pg_atomic_init_u64(&slot->bytes_in, 0);
 			pg_atomic_init_u64(&slot->checkpoints, 0);
+			slot->publisher_slot = -1;
+			pg_atomic_init_u64(&slot->outbox_rows, 0);
+			pg_atomic_init_u64(&slot->outbox_bytes, 0);
+			pg_atomic_init_u64(&slot->published_rows, 0);
+			pg_atomic_init_u64(&slot->published_bytes, 0);
 			ConditionVariableInit(&slot->changed);
 		}
 		for (i = 0; i < shmem->nworkers; i++)

@@ -54,7 +54,8 @@ typedef enum PipelineState
 typedef enum WorkerRole
 {
 	WORKER_LAUNCHER,
-	WORKER_TASK
+	WORKER_TASK,
+	WORKER_PUBLISHER
 } WorkerRole;
 
 typedef enum WorkerState
@@ -178,6 +179,26 @@ typedef struct PipelineSlot
 	pg_atomic_uint64 bytes_in;
 	pg_atomic_uint64 checkpoints;
 
+	/*
+	 * Pipelines with topics as sinks.  Written: by commits of tasks or
+	 * launcher, and by what was there at the start; published: deleted from the
+	 * outbox, by the publisher, which is behind Kafka for a moment.
+	 */
+	int			publisher_slot; /* worker slot, -1: none */
+	bool		publishes;		/* it has, or had, a publisher */
+	bool		publisher_ready;	/* it has compared the broker's position with the outbox */
+	pg_atomic_uint64 outbox_rows;
+	pg_atomic_uint64 outbox_bytes;
+	pg_atomic_uint64 published_rows;
+	pg_atomic_uint64 published_bytes;
+	int64		published_total;	/* since the pipeline was created */
+	TimestampTz outbox_oldest;	/* when the oldest message that waits was written; DT_NOEND: none */
+	int64		publish_transactions;
+	int64		publish_retries;
+	int64		publish_fencings;
+	int64		publish_latency_count;
+	int32		publish_latency_us[SHMEM_LATENCIES];	/* commit of the oldest message to commit in Kafka */
+
 	/* the state of keyed operators, of this generation's launcher; 0: none */
 	uint32		state_handle;	/* dsa_handle */
 	uint64		state_root;		/* dsa_pointer */
@@ -281,6 +302,7 @@ extern void worker_set_waiting(const Reason *reason);
 extern void worker_slot_wake(int slot);
 extern void pipeline_wake_launcher_locked(int pipeline);
 extern void pipeline_wake_tasks_locked(int pipeline);
+extern void pipeline_wake_publisher(int pipeline);
 extern int	pipeline_workers_locked(int pipeline, WorkerRole role, int except);
 /* this process's own slot, or -1 */
 extern int	my_worker_slot;

@@ -83,6 +83,16 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->checkpoint_count = 0;
 		memset(slot->checkpoint, 0, sizeof(slot->checkpoint));
 		slot->latency_count = 0;
+		slot->publisher_slot = -1;
+		slot->publisher_ready = slot->publishes = false;
+		pg_atomic_write_u64(&slot->outbox_rows, 0);
+		pg_atomic_write_u64(&slot->outbox_bytes, 0);
+		pg_atomic_write_u64(&slot->published_rows, 0);
+		pg_atomic_write_u64(&slot->published_bytes, 0);
+		slot->published_total = 0;
+		slot->outbox_oldest = DT_NOEND;
+		slot->publish_transactions = slot->publish_retries = slot->publish_fencings = 0;
+		slot->publish_latency_count = 0;
 		pg_atomic_write_u64(&slot->rows_in, 0);
 		pg_atomic_write_u64(&slot->rows_out, 0);
 		pg_atomic_write_u64(&slot->bytes_in, 0);
@@ -215,6 +225,11 @@ worker_slot_free_locked(int slot)
 	{
 		p->launcher_slot = -1;
 		p->launcher_pid = 0;
+	}
+	if (w->role == WORKER_PUBLISHER && p->publisher_slot == slot)
+	{
+		p->publisher_slot = -1;
+		p->publisher_ready = false;
 	}
 	w->in_use = false;
 	w->latch = NULL;
@@ -363,7 +378,23 @@ pipeline_wake_tasks_locked(int pipeline)
 	}
 }
 
-/* Workers of a pipeline in a role that hold a slot, but for the slot "except". */
+/* Something was committed that is to be sent. */
+void
+pipeline_wake_publisher(int pipeline)
+{
+	int			publisher;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	publisher = shmem->pipelines[pipeline].publisher_slot;
+	if (publisher >= 0 && shmem->workers[publisher].latch != NULL)
+		SetLatch(shmem->workers[publisher].latch);
+	LWLockRelease(shmem->lock);
+}
+
+/*
+ * Workers of a pipeline that hold a slot, but for the slot "except":
+ * WORKER_LAUNCHER, or WORKER_TASK for all that a launcher starts.
+ */
 int
 pipeline_workers_locked(int pipeline, WorkerRole role, int except)
 {
@@ -372,7 +403,7 @@ pipeline_workers_locked(int pipeline, WorkerRole role, int except)
 
 	for (i = 0; i < shmem->nworkers; i++)
 		if (i != except && shmem->workers[i].in_use && shmem->workers[i].pipeline == pipeline &&
-			shmem->workers[i].role == role)
+			(shmem->workers[i].role == WORKER_LAUNCHER) == (role == WORKER_LAUNCHER))
 			n++;
 	return n;
 }

@@ -10,6 +10,9 @@
  * The connection is opened for the first row and lives in a memory context
  * below the executor's, which closes it when the statement fails.
  *
+ * In a worker of a pipeline nothing is sent: messages are put into its outbox
+ * (outbox.c), and the publisher sends them when they are committed.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -73,12 +76,13 @@ produce_begin(EState *estate, ResultRelInfo *rinfo)
 	CodecColumn *columns;
 	int			n;
 
-	if (stream_feeds != NULL)
+	if (stream_outbox_only && stream_outbox == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot insert into foreign table \"%s\" from a pipeline",
+				 errmsg("cannot insert into foreign table \"%s\" from a pipeline that has no topic as a target",
 						RelationGetRelationName(rinfo->ri_RelationDesc)),
-				 errdetail("A message that is sent directly would be sent again after a failure.")));
+				 errdetail("A message that is sent directly would be sent again after a failure."),
+				 errhint("Make the foreign table a target of one of the pipeline's statements.")));
 
 	/* a partition reached by routing has no range table entry of its own */
 	if (range->ri_RangeTableIndex == 0 && range->ri_RootResultRelInfo != NULL)
@@ -396,33 +400,36 @@ stream_exec_insert(EState *estate, ResultRelInfo *rinfo, TupleTableSlot *slot, T
 {
 	Produce    *produce = rinfo->ri_FdwState;
 	MemoryContext old;
+	StreamMessage message = {0};
 	KafkaHeader *headers;
-	const char *key;
-	const char *value;
-	Size		key_len;
-	int			nheaders;
 
 	slot_getallattrs(slot);
 	check_row(produce, slot);
-	if (produce->producer == NULL)
+	if (stream_outbox == NULL && produce->producer == NULL)
 		produce_open(produce);
 
 	MemoryContextReset(produce->row_cxt);
 	old = MemoryContextSwitchTo(produce->row_cxt);
-	key = row_key(produce, slot, &key_len);
-	nheaders = row_headers(produce, slot, &headers);
+	message.topic = produce->source->topic;
+	message.key = row_key(produce, slot, &message.key_len);
+	message.nheaders = row_headers(produce, slot, &headers);
+	message.headers = headers;
+	message.partition = row_partition(produce, slot);
+	message.timestamp_ms = row_timestamp(produce, slot);
 	resetStringInfo(&produce->value);
 
 	/* no payload, or raw's only column null: a message without a value */
-	value = NULL;
 	if (produce->encoder && !(produce->raw >= 0 && slot->tts_isnull[produce->raw]))
 	{
 		codec_encode(produce->encoder, slot->tts_values, slot->tts_isnull, &produce->value);
-		value = produce->value.data;
+		message.value = produce->value.data;
+		message.value_len = produce->value.len;
 	}
-	kafka_producer_send(produce->producer, row_partition(produce, slot), key, key_len,
-						value, value ? produce->value.len : 0,
-						row_timestamp(produce, slot), headers, nheaders);
+	if (stream_outbox != NULL)
+		stream_outbox_put(stream_outbox, &message);
+	else
+		kafka_producer_send(produce->producer, message.partition, message.key, message.key_len,
+							message.value, message.value_len, message.timestamp_ms, headers, message.nheaders);
 	MemoryContextSwitchTo(old);
 	return slot;
 }

@@ -145,4 +145,60 @@ extern int	stream_plan_feed_rows;
 /* is this ForeignScan plan node a feed scan?  which attnums does it need? */
 extern bool stream_scan_is_feed(struct ForeignScan *scan, Oid *relid, Bitmapset **needed);
 
+/* ---- messages that wait for a commit (outbox.c) ---- */
+
+/* What an INSERT into a topic sends. */
+typedef struct StreamMessage
+{
+	const char *topic;
+	int32		partition;		/* -1: by the key */
+	const char *key;			/* NULL: none */
+	Size		key_len;
+	const char *value;			/* NULL: a tombstone */
+	Size		value_len;
+	int64		timestamp_ms;	/* 0: when it is sent */
+	const KafkaHeader *headers;
+	int			nheaders;
+} StreamMessage;
+
+typedef struct StreamOutbox StreamOutbox;
+
+typedef struct StreamOutboxMark
+{
+	Size		len;
+	int64		nmessages;
+} StreamOutboxMark;
+
+/* Where INSERTs of this process put their messages; NULL: they are sent. */
+extern StreamOutbox *stream_outbox;
+/* in a worker: nothing is sent, without an outbox an INSERT is refused */
+extern bool stream_outbox_only;
+
+extern StreamOutbox *stream_outbox_create(MemoryContext cxt);
+extern void stream_outbox_put(StreamOutbox *outbox, const StreamMessage *message);
+extern Size stream_outbox_bytes(const StreamOutbox *outbox);
+/* what was put since the mark is forgotten; nothing was packed meanwhile */
+extern StreamOutboxMark stream_outbox_mark(const StreamOutbox *outbox);
+extern void stream_outbox_cut(StreamOutbox *outbox, StreamOutboxMark mark);
+/*
+ * Takes messages out, as segments of about segment_bytes (a larger message
+ * makes a larger one).  Not all: what does not fill a segment stays, and at
+ * least one message.  "last": nothing is left.
+ */
+extern void stream_outbox_pack(StreamOutbox *outbox, Size segment_bytes, bool all,
+							   void (*each) (const char *data, Size len, int nmessages, bool last, void *arg), void *arg);
+
+/* The messages of a segment, whose bytes they point into. */
+typedef struct StreamOutboxReader
+{
+	const char *at;
+	const char *end;
+	int			ntopics;
+	char	   *topics[255];
+} StreamOutboxReader;
+
+/* throw where the bytes are no segment */
+extern void stream_outbox_read(StreamOutboxReader *reader, const char *data, Size len);
+extern bool stream_outbox_next(StreamOutboxReader *reader, StreamMessage *message);
+
 #endif							/* STREAMPROC_STREAM_H */

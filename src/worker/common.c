@@ -112,6 +112,8 @@ worker_begin(Datum arg, WorkerRole role)
 	int			task;
 
 	guc_worker_signals();
+	/* what a trigger sends at once would be sent again after a failure */
+	stream_outbox_only = true;
 
 	/* not ours: the pipeline has gone on without us */
 	if (worker_slot_attach(arg, role) < 0)
@@ -130,6 +132,8 @@ worker_begin(Datum arg, WorkerRole role)
 	connect_as(database, owner, role);
 	if (role == WORKER_LAUNCHER)
 		snprintf(title, sizeof(title), "streamproc launcher of %s", name);
+	else if (role == WORKER_PUBLISHER)
+		snprintf(title, sizeof(title), "streamproc publisher of %s", name);
 	else
 		snprintf(title, sizeof(title), "streamproc task %d of %s", task, name);
 	SetConfigOption("application_name", title, PGC_USERSET, PGC_S_SESSION);

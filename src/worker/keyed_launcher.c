@@ -247,6 +247,8 @@ write_epoch(Epoch *epoch)
 	program_fire(my_launcher->program);
 	program_finish(my_launcher->program);
 	operator_fire_sets = NULL;
+	if (my_launcher->program->outbox != NULL)
+		outbox_finish(&my_launcher->outbox, my_launcher->program->outbox);
 	keyed_output_letters(epoch);
 	epoch->rows_out = my_launcher->program->rows_out;
 	epoch->output_us = monotonic_us() - begun;
@@ -268,6 +270,7 @@ write_epoch(Epoch *epoch)
 	if (epoch->give_all)
 		all_given();
 	checkpoint_commit_position(my_keyed->position, my_keyed->was);
+	outbox_committed(&my_launcher->outbox);
 }
 
 static void
@@ -732,6 +735,9 @@ keyed_launcher_step(void)
 	TimestampTz watermark;
 
 	if (state_abandoned(my_keyed->area) || my_keyed->finished || !all_attached())
+		return KEYED_QUIET_MS;
+	/* tasks take some more input, then they wait for the next commit */
+	if (my_launcher->program->outbox != NULL && outbox_full(my_launcher->pipeline))
 		return KEYED_QUIET_MS;
 	if (!has_begun(&since, &behind))
 	{

@@ -63,7 +63,7 @@ lock_program(Epoch *epoch)
 		fresh = program_load(row->procedure, row->trust_owners);
 		program_check_rights(fresh);
 		PopActiveSnapshot();
-		if (fresh->nkeyed != my_launcher->program->nkeyed || strcmp(was, program_signature(fresh)) != 0)
+		if (fresh->nkeyed != my_launcher->program->nkeyed || fresh->sink_server != my_launcher->program->sink_server || strcmp(was, program_signature(fresh)) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("pipeline \"%s\" was changed while an epoch was committed", my_launcher->row->name)));
@@ -84,6 +84,7 @@ keyed_output_begin(Epoch *epoch)
 	checkpoint_begin();
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION);
 	lock_program(epoch);
+	stream_outbox = my_launcher->program->outbox;
 }
 
 /* ---- whose fault is it? ---- */

@@ -16,6 +16,8 @@
  *	  settle	positions of all partitions are written, one row per task, with
  *				this launcher's generation: from here on nobody of an older
  *				generation can commit.  Nothing has been read yet
+ *	  publish	where there are topics as sinks: the publisher starts, and compares what
+ *				was sent with the outbox
  *	  start		all tasks, or none
  *	  watch		restart tasks with back-off, find new partitions, answer
  *				wait_until_caught_up(), stop
@@ -123,14 +125,17 @@ start_anew(void)
 }
 
 /* Leaves when the pipeline was stopped, dropped or changed, or what it reads. */
-static void
-check_wanted(void)
+void
+launcher_check_wanted(void)
 {
 	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
 
 	worker_check();
 	if (!slot->wanted || slot->dropped || slot->version != my_launcher->version || worker_clock_set_back() || objects_changed())
+	{
+		launcher_stop_publisher();
 		start_anew();
+	}
 }
 
 static void
@@ -141,7 +146,7 @@ wait_for_reason(const Reason *reason)
 	/* who waits for something else is in nobody's way */
 	shmem->pipelines[my_launcher->pipeline].starved = false;
 	worker_wait(RETRY_MS);
-	check_wanted();
+	launcher_check_wanted();
 }
 
 void
@@ -207,6 +212,7 @@ load(void)
 
 	old = MemoryContextSwitchTo(my_launcher->cxt);
 	my_launcher->server = program->server;
+	my_launcher->sink_server = program->sink_server;
 	my_launcher->needs_one_task = program->needs_one_task;
 	my_launcher->topics = NIL;
 	my_launcher->sources = NIL;
@@ -332,7 +338,7 @@ ask_cluster(void)
 		bool		complete = true;
 		MemoryContext old_cxt;
 
-		check_wanted();
+		launcher_check_wanted();
 		open_client();
 		old_cxt = MemoryContextSwitchTo(my_launcher->cxt);
 		my_launcher->cluster_id = kafka_client_cluster_id(my_launcher->client, timeout, &err);
@@ -533,6 +539,7 @@ give_up_run(void)
 	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
 
 	launcher_stop_tasks(true);
+	launcher_stop_publisher();
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	if (slot->wanted && slot->state != PIPELINE_FAILED)
 		pipeline_set_state_locked(slot, PIPELINE_STARTING, NULL);
@@ -561,6 +568,7 @@ watch(void)
 			if (my_launcher->keyed != NULL)
 				keyed_launcher_stop();
 			launcher_stop_tasks(false);
+			launcher_stop_publisher();
 			launcher_leave();
 		}
 		if (my_launcher->keyed != NULL)
@@ -569,10 +577,12 @@ watch(void)
 			if (timeout < 0)
 				continue;
 		}
-		if (my_launcher->keyed != NULL ? keyed_launcher_finished() : launcher_watch_tasks())
+		launcher_watch_publisher();
+		if ((my_launcher->keyed != NULL ? keyed_launcher_finished() : launcher_watch_tasks()) && launcher_all_sent())
 		{
 			if (my_launcher->keyed != NULL)
 				launcher_stop_tasks(false);
+			launcher_stop_publisher();
 			worker_finish_pipeline(my_launcher->row->drain ? "drained" : "finished");
 			launcher_leave();
 		}
@@ -581,6 +591,7 @@ watch(void)
 			if (my_launcher->keyed != NULL)
 				keyed_launcher_stop();
 			launcher_stop_tasks(true);
+			launcher_stop_publisher();
 			launcher_leave();
 		}
 		launcher_show_state();
@@ -599,6 +610,7 @@ watch(void)
 				if (my_launcher->keyed != NULL)
 					keyed_launcher_stop();
 				launcher_stop_tasks(true);
+				launcher_stop_publisher();
 				launcher_leave();
 			}
 			my_launcher->next_metadata_us = monotonic_us() + (int64) streamproc_metadata_interval * 1000;
@@ -607,6 +619,17 @@ watch(void)
 						 timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
+}
+
+/* Of a keyed pipeline: its messages are written by the launcher. */
+static void
+open_outbox(void)
+{
+	checkpoint_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	outbox_open(&my_launcher->outbox, my_launcher->row->name, 0, my_launcher->pipeline);
+	PopActiveSnapshot();
+	checkpoint_commit();
 }
 
 void
@@ -644,8 +667,13 @@ streamproc_launcher_main(Datum arg)
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	shmem->pipelines[my_launcher->pipeline].ntasks = my_launcher->ntasks;
 	LWLockRelease(shmem->lock);
+	launcher_start_publisher();
 	if (my_launcher->program != NULL)
+	{
 		keyed_launcher_prepare(my_launcher->ntasks);
+		if (my_launcher->program->outbox != NULL)
+			open_outbox();
+	}
 	launcher_start_tasks();
 	FAULT_POINT("launcher-started");
 	watch();

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "postmaster/bgworker.h"
+#include "checkpoint/checkpoint.h"
 #include "worker/worker.h"
 
 /* A lock on a table is waited for in pieces, so that the launcher sees a stop. */
@@ -52,6 +53,9 @@ typedef struct Launcher
 	int64		next_objects_us;	/* see objects_changed() */
 	struct KeyedLauncher *keyed;	/* of a keyed pipeline, else NULL */
 	Program    *program;		/* of a keyed pipeline: it runs the statements */
+	Oid			sink_server;	/* of topics that are written; InvalidOid: there are none */
+	TaskHandle	publisher;
+	Outbox		outbox;			/* of a keyed pipeline */
 } Launcher;
 
 extern Launcher *my_launcher;
@@ -72,7 +76,17 @@ extern void launcher_show_state(void);
 /* has each task its partitions in the shared slots? */
 extern bool launcher_tasks_ready(void);
 
+/* the publisher, where there are topics as sinks: starts it, and waits until tasks may start */
+extern void launcher_start_publisher(void);
+extern void launcher_watch_publisher(void);
+extern void launcher_stop_publisher(void);
+/* is all that was written sent? */
+extern bool launcher_all_sent(void);
+
 /* ---- launcher.c ---- */
+
+/* leaves when the pipeline was stopped, dropped or changed, or what it reads */
+extern void launcher_check_wanted(void);
 
 /* something that passes: shown as "waiting" for a moment; leaves where the pipeline is not wanted any more */
 extern void launcher_wait_for(const char *sqlstate, const char *message, const char *hint);

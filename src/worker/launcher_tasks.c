@@ -39,7 +39,7 @@ launcher_clear_workers(void)
 		{
 			WorkerSlot *w = &shmem->workers[i];
 
-			if (!w->in_use || w->pipeline != my_launcher->pipeline || w->role != WORKER_TASK)
+			if (!w->in_use || w->pipeline != my_launcher->pipeline || w->role == WORKER_LAUNCHER)
 				continue;
 			left++;
 			w->stop = true;
@@ -62,17 +62,23 @@ launcher_clear_workers(void)
 
 /* ---- start ---- */
 
+/* Starts a task, or the publisher. */
 static bool
-start_task(int task)
+start_worker(TaskHandle *t, WorkerRole role, int task)
 {
-	TaskHandle *t = &my_launcher->tasks[task];
+	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
 	BackgroundWorker worker;
 	int			w;
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	w = worker_slot_claim_locked(my_launcher->pipeline, WORKER_TASK, task);
+	w = worker_slot_claim_locked(my_launcher->pipeline, role, task);
 	if (w >= 0)
 		t->generation = shmem->workers[w].generation;
+	if (w >= 0 && role == WORKER_PUBLISHER)
+	{
+		slot->publisher_slot = w;
+		slot->publisher_ready = false;
+	}
 	LWLockRelease(shmem->lock);
 	if (w < 0)
 		return false;
@@ -82,9 +88,18 @@ start_task(int task)
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "streamproc", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "streamproc_task_main", BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "streamproc task %d of %s", task, my_launcher->row->name);
-	strlcpy(worker.bgw_type, "streamproc task", BGW_MAXLEN);
+	if (role == WORKER_PUBLISHER)
+	{
+		strlcpy(worker.bgw_function_name, "streamproc_publisher_main", BGW_MAXLEN);
+		snprintf(worker.bgw_name, BGW_MAXLEN, "streamproc publisher of %s", my_launcher->row->name);
+		strlcpy(worker.bgw_type, "streamproc publisher", BGW_MAXLEN);
+	}
+	else
+	{
+		strlcpy(worker.bgw_function_name, "streamproc_task_main", BGW_MAXLEN);
+		snprintf(worker.bgw_name, BGW_MAXLEN, "streamproc task %d of %s", task, my_launcher->row->name);
+		strlcpy(worker.bgw_type, "streamproc task", BGW_MAXLEN);
+	}
 	worker.bgw_main_arg = worker_slot_arg(w);
 	worker.bgw_notify_pid = MyProcPid;
 	t->slot = w;
@@ -98,6 +113,155 @@ start_task(int task)
 	t->handle = NULL;
 	return false;
 }
+
+static bool
+start_task(int task)
+{
+	return start_worker(&my_launcher->tasks[task], WORKER_TASK, task);
+}
+
+/* Not enough workers: the launcher leaves, too. */
+static void
+leave_starved(void)
+{
+	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
+	Reason		reason;
+
+	launcher_stop_tasks(false);
+	launcher_stop_publisher();
+	reason_set(&reason, "53400", "not enough free background workers for the tasks", NULL,
+			   "Raise max_worker_processes (and streamproc.max_workers) and restart the server, or lower the pipeline's parallelism.");
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	pipeline_set_state_locked(slot, PIPELINE_WAITING, &reason);
+	slot->starved = true;
+	slot->expected_exit = true;
+	LWLockRelease(shmem->lock);
+	proc_exit(0);
+}
+
+/* Looks whether the worker has ended, and frees what it held; true: it runs. */
+static bool
+reap(TaskHandle *t, bool stop, bool terminate)
+{
+	WorkerSlot *w = &shmem->workers[t->slot];
+	pid_t		pid;
+	BgwHandleStatus status;
+
+	if (t->handle == NULL)
+		return false;
+	status = GetBackgroundWorkerPid(t->handle, &pid);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	if (status == BGWH_STOPPED)
+	{
+		if (w->in_use && w->generation == t->generation)
+			worker_slot_free_locked(t->slot);
+		t->handle = NULL;
+	}
+	else
+	{
+		if (stop && w->in_use && w->generation == t->generation)
+		{
+			w->stop = true;
+			if (w->latch != NULL)
+				SetLatch(w->latch);
+		}
+		if (terminate && status == BGWH_STARTED)
+			kill(pid, SIGTERM);
+	}
+	LWLockRelease(shmem->lock);
+	return t->handle != NULL;
+}
+
+/* ---- the publisher ---- */
+
+static void
+watch_publisher(void)
+{
+	TaskHandle *t = &my_launcher->publisher;
+	bool		ran = t->handle != NULL;
+	int64		now = monotonic_us();
+
+	if (reap(t, false, false))
+		return;
+	if (ran)
+	{
+		if (now - t->started_us > 10 * 1000000)
+			t->failures = 0;
+		t->failures++;
+		t->next_start_us = now + worker_backoff_us(t->failures);
+		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+		shmem->pipelines[my_launcher->pipeline].restarts++;
+		LWLockRelease(shmem->lock);
+	}
+	if (now >= t->next_start_us && !start_worker(t, WORKER_PUBLISHER, -1))
+		t->next_start_us = now + 1000000;
+}
+
+void
+launcher_watch_publisher(void)
+{
+	if (OidIsValid(my_launcher->sink_server))
+		watch_publisher();
+}
+
+/*
+ * Starts it and waits until it has compared what Kafka has with the outbox:
+ * what tasks write would hide that commits were lost.
+ */
+void
+launcher_start_publisher(void)
+{
+	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
+
+	if (!OidIsValid(my_launcher->sink_server))
+		return;
+	if (!start_worker(&my_launcher->publisher, WORKER_PUBLISHER, -1))
+		leave_starved();
+	while (!slot->publisher_ready)
+	{
+		Reason		reason;
+
+		worker_set_state(WORKER_STARTING, "the publisher to compare what was sent with the outbox");
+		LWLockAcquire(shmem->lock, LW_SHARED);
+		memset(&reason, 0, sizeof(reason));
+		if (slot->publisher_slot >= 0 && shmem->workers[slot->publisher_slot].state == WORKER_WAITING)
+			reason = shmem->workers[slot->publisher_slot].reason;
+		LWLockRelease(shmem->lock);
+		if (reason.message[0] != '\0')
+			pipeline_set_state(my_launcher->pipeline, PIPELINE_WAITING, &reason);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		launcher_check_wanted();
+		watch_publisher();
+	}
+	worker_set_state(WORKER_STARTING, NULL);
+}
+
+/* It sends what waits, as long as streamproc.stop_timeout allows. */
+void
+launcher_stop_publisher(void)
+{
+	int64		begun = monotonic_us();
+
+	while (reap(&my_launcher->publisher, true, monotonic_us() - begun > (int64) streamproc_stop_timeout * 1000))
+	{
+		worker_set_state(WORKER_STOPPING, "the publisher to send what waits");
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100L, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+bool
+launcher_all_sent(void)
+{
+	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
+
+	return !OidIsValid(my_launcher->sink_server) ||
+		pg_atomic_read_u64(&slot->outbox_rows) == pg_atomic_read_u64(&slot->published_rows);
+}
+
+/* ---- stop ---- */
 
 /* Tells the tasks to commit and leave, and waits; late ones are terminated. */
 void
@@ -114,35 +278,8 @@ launcher_stop_tasks(bool restart)
 
 		for (i = 0; i < my_launcher->ntasks; i++)
 		{
-			TaskHandle *t = &my_launcher->tasks[i];
-			WorkerSlot *w;
-			pid_t		pid;
-			BgwHandleStatus status;
-
-			if (t->handle == NULL)
-				continue;
-			status = GetBackgroundWorkerPid(t->handle, &pid);
-			w = &shmem->workers[t->slot];
-			LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-			if (status == BGWH_STOPPED)
-			{
-				if (w->in_use && w->generation == t->generation)
-					worker_slot_free_locked(t->slot);
-				t->handle = NULL;
-			}
-			else
-			{
+			if (reap(&my_launcher->tasks[i], true, late && !terminated))
 				left++;
-				if (w->in_use && w->generation == t->generation)
-				{
-					w->stop = true;
-					if (w->latch != NULL)
-						SetLatch(w->latch);
-				}
-				if (late && !terminated && status == BGWH_STARTED)
-					kill(pid, SIGTERM);
-			}
-			LWLockRelease(shmem->lock);
 		}
 		if (left == 0)
 			return;
@@ -170,7 +307,6 @@ void
 launcher_start_tasks(void)
 {
 	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
-	Reason		reason;
 	int			i;
 
 	for (i = 0; i < my_launcher->ntasks; i++)
@@ -184,15 +320,7 @@ launcher_start_tasks(void)
 		slot->starved = false;
 		return;
 	}
-	launcher_stop_tasks(false);
-	reason_set(&reason, "53400", "not enough free background workers for the tasks", NULL,
-			   "Raise max_worker_processes (and streamproc.max_workers) and restart the server, or lower the pipeline's parallelism.");
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	pipeline_set_state_locked(slot, PIPELINE_WAITING, &reason);
-	slot->starved = true;
-	slot->expected_exit = true;
-	LWLockRelease(shmem->lock);
-	proc_exit(0);
+	leave_starved();
 }
 
 /* ---- watch ---- */

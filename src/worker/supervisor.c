@@ -464,7 +464,7 @@ end_orphans(int i, int64 now)
 	{
 		WorkerSlot *w = &shmem->workers[j];
 
-		if (!w->in_use || w->pipeline != i || w->role != WORKER_TASK)
+		if (!w->in_use || w->pipeline != i || w->role == WORKER_LAUNCHER)
 			continue;
 		w->stop = true;
 		if (w->latch != NULL)

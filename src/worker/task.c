@@ -147,6 +147,8 @@ load(void)
 	my_task->batch_limit = my_task->program->has_upsert ? TASK_UPSERT_KEY_ROWS * 2 : my_task->batch->max_rows;
 	if (my_task->keyed != NULL)
 		keyed_task_take_care();
+	else if (my_task->program->outbox != NULL)
+		outbox_open(&my_task->outbox, my_task->row->name, my_task->slot->task, my_task->pipeline_number);
 	MemoryContextSwitchTo(old);
 	checkpoint_commit();
 }
@@ -252,6 +254,8 @@ run_transaction(void)
 		to = batch_limit(batch, 0, batch->nmessages);
 		task_execute(0, to);
 		task_passed(0, to);
+		if (my_task->program->outbox != NULL)
+			outbox_spill(&my_task->outbox, my_task->program->outbox);
 		if (batch->limit_part >= 0)
 		{
 			reason = CHECKPOINT_STOP;
@@ -398,6 +402,25 @@ idle(void)
 	ResetLatch(MyLatch);
 }
 
+/* So much waits to be sent that no more is taken: nothing is open, no lock is held. */
+static void
+wait_for_publisher(void)
+{
+	Reason		reason;
+
+	if (my_task->program->outbox == NULL || my_task->keyed != NULL || !outbox_full(my_task->pipeline_number))
+		return;
+	reason_set(&reason, "53400", "as many messages as streamproc.outbox_size allows wait to be sent", NULL,
+			   "See what the publisher waits for in streamproc.stat_worker; the pipeline goes on by itself.");
+	while (outbox_full(my_task->pipeline_number) && !worker_stop_requested())
+	{
+		worker_set_waiting(&reason);
+		task_show_partitions(my_task, false);
+		worker_wait(20);
+	}
+	worker_set_state(WORKER_RUNNING, NULL);
+}
+
 /* After a commit: not again before min_commit_interval is over. */
 static void
 space_commits(void)
@@ -452,6 +475,7 @@ task_loop(void)
 			continue;
 		}
 		task_check_partitions();
+		wait_for_publisher();
 		if (!my_task->batch->full && my_task->keyed == NULL)
 			space_commits();
 		MemoryContextSwitchTo(my_task->transaction_cxt);

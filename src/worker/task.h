@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "checkpoint/checkpoint.h"
 #include "worker/worker.h"
 
 typedef struct Task
@@ -50,6 +51,7 @@ typedef struct Task
 	int64		last_ends_us;
 	int64		answering_since_us; /* brokers were mute before, 0: they are now */
 	struct KeyedTask *keyed;	/* of a keyed pipeline, else NULL */
+	Outbox		outbox;			/* where there are topics as sinks */
 } Task;
 
 extern Task *my_task;

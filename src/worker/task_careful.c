@@ -285,7 +285,7 @@ piece_failed(const ErrorData *edata, const StreamPlace *place, int statement)
 static ErrorData *
 try_piece(const Piece *piece, StreamPlace *place, int *statement)
 {
-	uint64		rows_out = my_task->program->rows_out;
+	ProgramMark mark = program_mark(my_task->program);
 	ErrorData  *volatile edata = NULL;
 	CheckpointSub sub;
 
@@ -310,7 +310,7 @@ try_piece(const Piece *piece, StreamPlace *place, int *statement)
 	}
 	PG_END_TRY();
 	if (edata != NULL)
-		program_forget(my_task->program, rows_out);
+		program_forget(my_task->program, mark);
 	return edata;
 }
 

@@ -71,6 +71,7 @@ task_begin(void)
 				bms_equal(fresh->sources[i].needed, my_task->program->sources[i].needed) &&
 				stream_source_same(stream_source_load(fresh->sources[i].relid), my_task->batch->sources[i].source);
 		if (!same || fresh->server != my_task->program->server ||
+			fresh->sink_server != my_task->program->sink_server ||
 			!kafka_conf_equal(stream_server_conf(fresh->server, GetUserId()), my_task->conf))
 		{
 			ereport(LOG,
@@ -88,6 +89,8 @@ task_begin(void)
 		my_task->check_misses = 0;
 		my_task->in_transaction = true;
 	}
+	/* the messages of a keyed pipeline are what the launcher gives out */
+	stream_outbox = my_task->keyed == NULL ? my_task->program->outbox : NULL;
 	if (my_task->keyed != NULL)
 		keyed_task_begin();
 }
@@ -200,6 +203,8 @@ task_commit(CheckpointReason reason)
 		my_task->batch_limit = Min(batch->max_rows, my_task->batch_limit * 2);
 	rows_out = my_task->program->rows_out;
 	begun = monotonic_us();
+	if (my_task->program->outbox != NULL)
+		outbox_finish(&my_task->outbox, my_task->program->outbox);
 	my_task->position->epoch++;
 	PG_TRY();
 	{
@@ -212,6 +217,7 @@ task_commit(CheckpointReason reason)
 	}
 	PG_END_TRY();
 	my_task->in_transaction = false;
+	outbox_committed(&my_task->outbox);
 	for (i = 0; i < batch->nparts; i++)
 	{
 		TaskPartition *tp = &batch->parts[i];
@@ -261,6 +267,7 @@ task_abort(void)
 	MemoryContextSwitchTo(my_task->cxt);
 	my_task->in_transaction = false;
 	program_reset(my_task->program);
+	outbox_aborted(&my_task->outbox);
 	if (my_task->keyed != NULL)
 		keyed_task_abort();
 	for (i = 0; i < my_task->batch->nparts; i++)

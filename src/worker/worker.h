@@ -37,6 +37,10 @@ extern PGDLLEXPORT void streamproc_launcher_main(Datum arg);
 /* in task.c */
 extern PGDLLEXPORT void streamproc_task_main(Datum arg);
 
+/* ---- publisher.c ---- */
+
+extern PGDLLEXPORT void streamproc_publisher_main(Datum arg);
+
 /* ---- common.c ---- */
 
 /*

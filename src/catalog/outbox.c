@@ -1,0 +1,459 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *	  Rows of streamproc.outbox, messages that are to be sent, and of
+ *	  streamproc.publisher_position, how far they are.
+ *
+ * Segments are written in the transaction that moves the position of the
+ * input, by the process that moves it: one stream of segments for each row of
+ * task_position, numbered without a gap.  They are deleted by the publisher,
+ * in the transaction that says that they were sent.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+enum OutboxColumn
+{
+	COL_PIPELINE = 1,
+	COL_SEGMENT,
+	COL_STREAM,
+	COL_MESSAGES,
+	COL_WRITTEN,
+	COL_ENDS_COMMIT,
+	COL_DATA
+};
+#define OUTBOX_NATTS COL_DATA
+
+enum PublisherColumn
+{
+	PUB_PIPELINE = 1,
+	PUB_PUBLISHED,
+	PUB_SEGMENTS,
+	PUB_STREAMS,
+	PUB_WRITER,
+	PUB_PREVIOUS_WRITER,
+	PUB_CLUSTER_ID,
+	PUB_RECONCILE
+};
+#define PUBLISHER_NATTS PUB_RECONCILE
+
+/* ---- segments ---- */
+
+static HeapTuple
+segment_to_tuple(Relation rel, const char *pipeline, const OutboxSegment *segment)
+{
+	Datum		values[OUTBOX_NATTS];
+	bool		isnull[OUTBOX_NATTS] = {0};
+	NameData	name;
+	bytea	   *data = palloc(VARHDRSZ + segment->len);
+
+	SET_VARSIZE(data, VARHDRSZ + segment->len);
+	memcpy(VARDATA(data), segment->data, segment->len);
+	namestrcpy(&name, pipeline);
+	values[COL_PIPELINE - 1] = NameGetDatum(&name);
+	values[COL_SEGMENT - 1] = Int64GetDatum(segment->number);
+	values[COL_STREAM - 1] = Int32GetDatum(segment->stream);
+	values[COL_MESSAGES - 1] = Int32GetDatum(segment->nmessages);
+	values[COL_WRITTEN - 1] = TimestampTzGetDatum(segment->written);
+	values[COL_ENDS_COMMIT - 1] = BoolGetDatum(segment->ends_commit);
+	values[COL_DATA - 1] = PointerGetDatum(data);
+	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
+}
+
+void
+catalog_outbox_insert(const char *pipeline, const OutboxSegment *segments, int n)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc outbox", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	Relation	rel = catalog_open("outbox", OUTBOX_NATTS, RowExclusiveLock);
+	HeapTuple  *tuples = palloc(sizeof(HeapTuple) * n);
+	int			i;
+
+	for (i = 0; i < n; i++)
+		tuples[i] = segment_to_tuple(rel, pipeline, &segments[i]);
+	catalog_insert_many(rel, tuples, n);
+	table_close(rel, NoLock);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}
+
+static void
+segment_from_tuple(OutboxSegment *segment, Relation rel, HeapTuple tuple, bool with_data)
+{
+	Datum		values[OUTBOX_NATTS];
+	bool		isnull[OUTBOX_NATTS];
+
+	heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
+	segment->stream = DatumGetInt32(values[COL_STREAM - 1]);
+	segment->number = DatumGetInt64(values[COL_SEGMENT - 1]);
+	segment->nmessages = DatumGetInt32(values[COL_MESSAGES - 1]);
+	segment->written = DatumGetTimestampTz(values[COL_WRITTEN - 1]);
+	segment->ends_commit = DatumGetBool(values[COL_ENDS_COMMIT - 1]);
+	segment->len = toast_raw_datum_size(values[COL_DATA - 1]) - VARHDRSZ;
+	segment->data = NULL;
+	if (with_data)
+		segment->data = VARDATA(DatumGetByteaPCopy(values[COL_DATA - 1]));
+}
+
+/* A walk over the segments of a stream behind one of them, or of all streams. */
+typedef struct OutboxScan
+{
+	Relation	rel;
+	Relation	index;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	NameData	name;
+	ScanKeyData keys[3];
+} OutboxScan;
+
+static void
+scan_begin(OutboxScan *scan, const char *pipeline, int stream, int64 after, LOCKMODE lockmode)
+{
+	scan->rel = catalog_open("outbox", OUTBOX_NATTS, lockmode);
+	scan->index = index_open(RelationGetPrimaryKeyIndex(scan->rel), AccessShareLock);
+	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	namestrcpy(&scan->name, pipeline);
+	ScanKeyInit(&scan->keys[0], COL_PIPELINE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&scan->name));
+	ScanKeyInit(&scan->keys[1], COL_STREAM, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(stream));
+	ScanKeyInit(&scan->keys[2], COL_SEGMENT, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, stream < 0 ? 1 : 3, scan->keys);
+}
+
+static HeapTuple
+scan_next(OutboxScan *scan)
+{
+	CHECK_FOR_INTERRUPTS();
+	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
+}
+
+static void
+scan_end(OutboxScan *scan)
+{
+	systable_endscan_ordered(scan->scan);
+	UnregisterSnapshot(scan->snapshot);
+	index_close(scan->index, AccessShareLock);
+	table_close(scan->rel, NoLock);
+}
+
+List *
+catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most)
+{
+	OutboxScan	scan;
+	HeapTuple	tuple;
+	List	   *segments = NIL;
+	Size		bytes = 0;
+	bool		whole = true;
+
+	scan_begin(&scan, pipeline, stream, after, AccessShareLock);
+	/* transactions that are large are not cut, but for those that are far too large */
+	while ((bytes < most || (!whole && bytes < most * 16)) && HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		OutboxSegment *segment = palloc(sizeof(OutboxSegment));
+
+		segment_from_tuple(segment, scan.rel, tuple, true);
+		if (segment->number != after + 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("segment " INT64_FORMAT " of stream %d of the outbox of pipeline \"%s\" is missing",
+							after + 1, stream, pipeline)));
+		after = segment->number;
+		bytes += segment->len;
+		whole = segment->ends_commit;
+		segments = lappend(segments, segment);
+	}
+	scan_end(&scan);
+	return segments;
+}
+
+void
+catalog_outbox_look(const char *pipeline, OutboxTotals *totals)
+{
+	OutboxScan	scan;
+	HeapTuple	tuple;
+
+	memset(totals, 0, sizeof(*totals));
+	totals->oldest = DT_NOEND;
+	scan_begin(&scan, pipeline, -1, 0, AccessShareLock);
+	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		OutboxSegment segment;
+
+		segment_from_tuple(&segment, scan.rel, tuple, false);
+		if (segment.stream < 0 || segment.stream >= SHMEM_MAX_TASKS)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the outbox of pipeline \"%s\" has a stream %d", pipeline, segment.stream)));
+		if (totals->first[segment.stream] == 0)
+			totals->first[segment.stream] = segment.number;
+		totals->last[segment.stream] = segment.number;
+		totals->messages += segment.nmessages;
+		totals->bytes += segment.len;
+		totals->oldest = Min(totals->oldest, segment.written);
+	}
+	scan_end(&scan);
+}
+
+int64
+catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 until)
+{
+	OutboxScan	scan;
+	HeapTuple	tuple;
+	int64		messages = 0;
+
+	scan_begin(&scan, pipeline, stream, after, AccessShareLock);
+	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		OutboxSegment segment;
+
+		segment_from_tuple(&segment, scan.rel, tuple, false);
+		if (segment.number > until)
+			break;
+		messages += segment.nmessages;
+	}
+	scan_end(&scan);
+	return messages;
+}
+
+void
+catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes)
+{
+	OutboxScan	scan;
+	HeapTuple	tuple;
+
+	scan_begin(&scan, pipeline, stream, after, RowExclusiveLock);
+	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		OutboxSegment segment;
+		TM_FailureData tmfd;
+
+		segment_from_tuple(&segment, scan.rel, tuple, false);
+		if (segment.number > until)
+			break;
+		if (heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
+			continue;
+		*messages += segment.nmessages;
+		*bytes += segment.len;
+	}
+	scan_end(&scan);
+}
+
+/* ---- the publisher's position ---- */
+
+static void
+put_uuid(Datum *values, bool *isnull, int col, const pg_uuid_t *uuid)
+{
+	static const pg_uuid_t none;
+
+	isnull[col - 1] = memcmp(uuid, &none, sizeof(none)) == 0;
+	values[col - 1] = UUIDPGetDatum(uuid);
+}
+
+static HeapTuple
+publisher_to_tuple(Relation rel, const PublisherRow *row)
+{
+	Datum		values[PUBLISHER_NATTS];
+	bool		isnull[PUBLISHER_NATTS] = {0};
+	Datum		segments[SHMEM_MAX_TASKS];
+	NameData	name;
+	int			i;
+
+	namestrcpy(&name, row->pipeline);
+	values[PUB_PIPELINE - 1] = NameGetDatum(&name);
+	values[PUB_PUBLISHED - 1] = Int64GetDatum(row->published);
+	for (i = 0; i < row->nsegments; i++)
+		segments[i] = Int64GetDatum(row->segments[i]);
+	values[PUB_SEGMENTS - 1] = PointerGetDatum(construct_array(segments, row->nsegments, INT8OID, 8, true, TYPALIGN_DOUBLE));
+	values[PUB_STREAMS - 1] = Int32GetDatum(row->streams);
+	put_uuid(values, isnull, PUB_WRITER, &row->writer);
+	put_uuid(values, isnull, PUB_PREVIOUS_WRITER, &row->previous_writer);
+	isnull[PUB_CLUSTER_ID - 1] = row->cluster_id == NULL;
+	values[PUB_CLUSTER_ID - 1] = row->cluster_id ? CStringGetTextDatum(row->cluster_id) : (Datum) 0;
+	isnull[PUB_RECONCILE - 1] = row->reconcile == NULL;
+	values[PUB_RECONCILE - 1] = row->reconcile ? CStringGetTextDatum(row->reconcile) : (Datum) 0;
+	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
+}
+
+static PublisherRow *
+publisher_from_tuple(Relation rel, HeapTuple tuple)
+{
+	PublisherRow *row = palloc0(sizeof(PublisherRow));
+	Datum		values[PUBLISHER_NATTS];
+	bool		isnull[PUBLISHER_NATTS];
+	Datum	   *segments;
+	int			i;
+
+	heap_deform_tuple(tuple, RelationGetDescr(rel), values, isnull);
+	strlcpy(row->pipeline, NameStr(*DatumGetName(values[PUB_PIPELINE - 1])), NAMEDATALEN);
+	row->published = DatumGetInt64(values[PUB_PUBLISHED - 1]);
+	deconstruct_array(DatumGetArrayTypeP(values[PUB_SEGMENTS - 1]), INT8OID, 8, true, TYPALIGN_DOUBLE,
+					  &segments, NULL, &row->nsegments);
+	row->nsegments = Min(row->nsegments, SHMEM_MAX_TASKS);
+	for (i = 0; i < row->nsegments; i++)
+		row->segments[i] = DatumGetInt64(segments[i]);
+	row->streams = DatumGetInt32(values[PUB_STREAMS - 1]);
+	if (!isnull[PUB_WRITER - 1])
+		row->writer = *DatumGetUUIDP(values[PUB_WRITER - 1]);
+	if (!isnull[PUB_PREVIOUS_WRITER - 1])
+		row->previous_writer = *DatumGetUUIDP(values[PUB_PREVIOUS_WRITER - 1]);
+	if (!isnull[PUB_CLUSTER_ID - 1])
+		row->cluster_id = TextDatumGetCString(values[PUB_CLUSTER_ID - 1]);
+	if (!isnull[PUB_RECONCILE - 1])
+		row->reconcile = TextDatumGetCString(values[PUB_RECONCILE - 1]);
+	row->tid = tuple->t_self;
+	return row;
+}
+
+PublisherRow *
+catalog_publisher_get(const char *pipeline)
+{
+	Relation	rel = catalog_open("publisher_position", PUBLISHER_NATTS, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+	PublisherRow *result = NULL;
+
+	/* few rows and no index: it would collect an entry for each update while somebody holds an old snapshot */
+	while (result == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		PublisherRow *row = publisher_from_tuple(rel, tuple);
+
+		CHECK_FOR_INTERRUPTS();
+		if (strcmp(row->pipeline, pipeline) == 0)
+			result = row;
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	return result;
+}
+
+void
+catalog_publisher_insert(const PublisherRow *row)
+{
+	Relation	rel = catalog_open("publisher_position", PUBLISHER_NATTS, RowExclusiveLock);
+
+	simple_heap_insert(rel, publisher_to_tuple(rel, row));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/*
+ * Locks the row as it is now; NULL: it was deleted.  The lock is held to the
+ * end of the transaction.
+ */
+PublisherRow *
+catalog_publisher_lock(const char *pipeline)
+{
+	for (;;)
+	{
+		PublisherRow *row = catalog_publisher_get(pipeline);
+		Relation	rel;
+		TupleTableSlot *slot;
+		Snapshot	snapshot;
+		TM_FailureData tmfd;
+		TM_Result	result;
+		PublisherRow *latest = NULL;
+
+		if (row == NULL)
+			return NULL;
+		rel = catalog_open("publisher_position", PUBLISHER_NATTS, RowExclusiveLock);
+		slot = table_slot_create(rel, NULL);
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		result = table_tuple_lock(rel, &row->tid, snapshot, slot, GetCurrentCommandId(true),
+								  LockTupleExclusive, LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &tmfd);
+		if (result == TM_Ok)
+		{
+			bool		should_free;
+			HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+
+			latest = publisher_from_tuple(rel, tuple);
+			latest->tid = slot->tts_tid;
+			if (should_free)
+				heap_freetuple(tuple);
+		}
+		UnregisterSnapshot(snapshot);
+		ExecDropSingleTupleTableSlot(slot);
+		table_close(rel, NoLock);
+		if (latest != NULL)
+			return latest;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+catalog_publisher_update(PublisherRow *row)
+{
+	Relation	rel = catalog_open("publisher_position", PUBLISHER_NATTS, RowExclusiveLock);
+
+	simple_heap_update(rel, &row->tid, publisher_to_tuple(rel, row));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+catalog_outbox_drop(const char *pipeline)
+{
+	PublisherRow *row = catalog_publisher_lock(pipeline);
+	OutboxScan	scan;
+	HeapTuple	tuple;
+
+	if (row != NULL)
+	{
+		Relation	rel = catalog_open("publisher_position", PUBLISHER_NATTS, RowExclusiveLock);
+
+		simple_heap_delete(rel, &row->tid);
+		table_close(rel, NoLock);
+	}
+	scan_begin(&scan, pipeline, -1, 0, RowExclusiveLock);
+	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		TM_FailureData tmfd;
+
+		/* somebody who is sent away may have been faster */
+		(void) heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false);
+	}
+	scan_end(&scan);
+	CommandCounterIncrement();
+}
+
+int64
+catalog_outbox_last(const char *pipeline, int stream)
+{
+	PublisherRow *row = catalog_publisher_get(pipeline);
+	int64		last = row != NULL && stream < row->nsegments ? row->segments[stream] : 0;
+	OutboxScan	scan;
+	HeapTuple	tuple;
+
+	/* behind what was sent: in the middle of a walk that was deleted meanwhile nothing is missed */
+	scan_begin(&scan, pipeline, stream, last, AccessShareLock);
+	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	{
+		OutboxSegment segment;
+
+		segment_from_tuple(&segment, scan.rel, tuple, false);
+		last = segment.number;
+	}
+	scan_end(&scan);
+	return last;
+}

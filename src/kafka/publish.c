@@ -1,0 +1,600 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.c
+ *	  The producer of a publisher: messages in Kafka transactions that carry
+ *	  the position reached, or without transactions.
+ *
+ * Every failure is final for the handle: the caller closes it, opens a new one,
+ * asks for the position and goes on from there.  So no state of the library
+ * after an error has to be understood, and a commit of which nobody knows
+ * whether it happened is found out by looking.
+ *
+ * Threads: messages are handed over on the PostgreSQL thread; what blocks runs
+ * on a helper thread that serves callbacks itself (call.c).  They take turns,
+ * so what callbacks write into the handle has one user at a time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <stdlib.h>
+
+#include "base/base.h"
+#include "kafka/kafka_int.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#define MAX_TOPICS		255
+
+struct KafkaPublisher
+{
+	MemoryContext cxt;
+	KafkaHandle *handle;
+	bool		transactional;
+	int			ntopics;
+	char	   *names[MAX_TOPICS];
+	rd_kafka_topic_t *topics[MAX_TOPICS];
+	uint64		sent;
+};
+
+/* ---- calls ---- */
+
+typedef enum PublishKind
+{
+	PUBLISH_INIT,
+	PUBLISH_COMMIT,				/* wait for deliveries; with transactions: position, commit */
+	PUBLISH_POSITION,
+	PUBLISH_CREATE_TOPIC
+} PublishKind;
+
+typedef struct PublishCall
+{
+	KafkaCall	call;
+	PublishKind kind;
+	bool		transactional;
+	char	   *topic;			/* of the bookkeeping */
+	char	   *group;
+	int64		offset;
+	char	   *metadata;
+} PublishCall;
+
+static void
+publish_free(KafkaCall *call)
+{
+	PublishCall *p = (PublishCall *) call;
+
+	free(p->topic);
+	free(p->group);
+	free(p->metadata);
+}
+
+/*
+ * An error of the transactional API; true: the same call should be made again.
+ * Takes the error over.
+ */
+static bool
+again(KafkaCall *call, rd_kafka_error_t *error)
+{
+	rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+	bool		retriable = rd_kafka_error_is_retriable(error) && !rd_kafka_error_is_fatal(error) &&
+		!rd_kafka_error_txn_requires_abort(error);
+
+	if (retriable && kafka_call_remaining_ms(call) > 0)
+	{
+		rd_kafka_error_destroy(error);
+		kafka_call_pause();
+		return true;
+	}
+	switch (code)
+	{
+		case RD_KAFKA_RESP_ERR__FENCED:
+		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING:
+			kafka_call_fail(call, KAFKA_FENCED, rd_kafka_error_string(error));
+			break;
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+			kafka_call_fail(call, KAFKA_UNREACHABLE, rd_kafka_error_string(error));
+			break;
+		default:
+			kafka_call_fail(call, KAFKA_FAILED, rd_kafka_error_string(error));
+			break;
+	}
+	rd_kafka_error_destroy(error);
+	return false;
+}
+
+static void
+run_init(PublishCall *p)
+{
+	rd_kafka_error_t *error;
+
+	while ((error = rd_kafka_init_transactions(p->call.handle->rk, kafka_call_remaining_ms(&p->call))) != NULL)
+		if (!again(&p->call, error))
+			return;
+}
+
+/* rd_kafka_flush() takes 10 ms where this takes one */
+static bool
+wait_for_deliveries(PublishCall *p)
+{
+	KafkaHandle *handle = p->call.handle;
+
+	while (handle->undelivered == 0 && rd_kafka_outq_len(handle->rk) > 0)
+	{
+		if (kafka_call_remaining_ms(&p->call) == 0)
+		{
+			kafka_call_fail(&p->call, KAFKA_UNREACHABLE, "messages were not acknowledged in time");
+			return false;
+		}
+		rd_kafka_poll(handle->rk, 1);
+	}
+	if (handle->undelivered > 0)
+	{
+		kafka_call_fail(&p->call, handle->delivery_failure, handle->delivery_error);
+		return false;
+	}
+	return true;
+}
+
+static void
+run_commit(PublishCall *p)
+{
+	rd_kafka_t *rk = p->call.handle->rk;
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_topic_partition_t *position;
+	rd_kafka_consumer_group_metadata_t *group;
+	rd_kafka_error_t *error;
+
+	if (!wait_for_deliveries(p) || !p->transactional)
+		return;
+	list = rd_kafka_topic_partition_list_new(1);
+	position = rd_kafka_topic_partition_list_add(list, p->topic, 0);
+	position->offset = p->offset;
+	position->metadata = strdup(p->metadata);
+	position->metadata_size = strlen(p->metadata);
+	group = rd_kafka_consumer_group_metadata_new(p->group);
+	while ((error = rd_kafka_send_offsets_to_transaction(rk, list, group, kafka_call_remaining_ms(&p->call))) != NULL)
+		if (!again(&p->call, error))
+			break;
+	rd_kafka_consumer_group_metadata_destroy(group);
+	rd_kafka_topic_partition_list_destroy(list);
+	if (error != NULL)
+		return;
+	while ((error = rd_kafka_commit_transaction(rk, kafka_call_remaining_ms(&p->call))) != NULL)
+		if (!again(&p->call, error))
+			return;
+}
+
+/* The result of one request for the position; false: ask again. */
+static bool
+take_position(PublishCall *p, rd_kafka_event_t *event)
+{
+	const rd_kafka_ListConsumerGroupOffsets_result_t *result;
+	const rd_kafka_group_result_t **groups;
+	const rd_kafka_topic_partition_list_t *list;
+	const rd_kafka_error_t *error;
+	size_t		n = 0;
+	rd_kafka_resp_err_t err = event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : rd_kafka_event_error(event);
+
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		result = rd_kafka_event_ListConsumerGroupOffsets_result(event);
+		groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &n);
+		if (n != 1)
+			err = RD_KAFKA_RESP_ERR__BAD_MSG;
+		else if ((error = rd_kafka_group_result_error(groups[0])) != NULL)
+			err = rd_kafka_error_code(error);
+		else if ((list = rd_kafka_group_result_partitions(groups[0])) == NULL || list->cnt != 1)
+			err = RD_KAFKA_RESP_ERR__BAD_MSG;
+		else if (list->elems[0].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			err = list->elems[0].err;
+		else
+		{
+			p->offset = list->elems[0].offset < 0 ? -1 : list->elems[0].offset;
+			p->metadata = calloc(1, list->elems[0].metadata_size + 1);
+			if (p->metadata != NULL && list->elems[0].metadata != NULL)
+				memcpy(p->metadata, list->elems[0].metadata, list->elems[0].metadata_size);
+			return true;
+		}
+	}
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__WAIT_COORD:
+			if (kafka_call_remaining_ms(&p->call) > 0)
+				return false;
+			break;
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+			kafka_call_fail(&p->call, KAFKA_UNREACHABLE, "the position was not answered in time");
+			return true;
+		default:
+			break;
+	}
+	kafka_call_fail(&p->call, KAFKA_FAILED, rd_kafka_err2str(err));
+	return true;
+}
+
+static void
+run_position(PublishCall *p)
+{
+	rd_kafka_t *rk = p->call.handle->rk;
+
+	for (;;)
+	{
+		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+		rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+		rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+		rd_kafka_ListConsumerGroupOffsets_t *request;
+		rd_kafka_error_t *error;
+		rd_kafka_event_t *event;
+		char		errstr[128];
+		bool		done;
+
+		rd_kafka_topic_partition_list_add(list, p->topic, 0);
+		request = rd_kafka_ListConsumerGroupOffsets_new(p->group, list);
+		rd_kafka_AdminOptions_set_request_timeout(options, Max(kafka_call_remaining_ms(&p->call), 1), errstr, sizeof(errstr));
+		error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
+		if (error != NULL)
+			rd_kafka_error_destroy(error);
+		rd_kafka_ListConsumerGroupOffsets(rk, &request, 1, options, queue);
+		event = rd_kafka_queue_poll(queue, kafka_call_remaining_ms(&p->call) + 500);
+		done = take_position(p, event);
+		if (event != NULL)
+			rd_kafka_event_destroy(event);
+		rd_kafka_ListConsumerGroupOffsets_destroy(request);
+		rd_kafka_AdminOptions_destroy(options);
+		rd_kafka_queue_destroy(queue);
+		rd_kafka_topic_partition_list_destroy(list);
+		if (done)
+			return;
+		kafka_call_pause();
+	}
+}
+
+static void
+run_create_topic(PublishCall *p)
+{
+	rd_kafka_t *rk = p->call.handle->rk;
+	char		errstr[256];
+	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(p->topic, 1, -1, errstr, sizeof(errstr));
+	rd_kafka_queue_t *queue;
+	rd_kafka_AdminOptions_t *options;
+	rd_kafka_event_t *event;
+	rd_kafka_resp_err_t err;
+
+	if (topic == NULL)
+	{
+		kafka_call_fail(&p->call, KAFKA_FAILED, errstr);
+		return;
+	}
+	queue = rd_kafka_queue_new(rk);
+	options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+	rd_kafka_AdminOptions_set_request_timeout(options, Max(kafka_call_remaining_ms(&p->call), 1), errstr, sizeof(errstr));
+	rd_kafka_CreateTopics(rk, &topic, 1, options, queue);
+	event = rd_kafka_queue_poll(queue, kafka_call_remaining_ms(&p->call) + 500);
+	if (event == NULL)
+		err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	else if ((err = rd_kafka_event_error(event)) == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		size_t		n;
+		const rd_kafka_topic_result_t **results =
+			rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+
+		err = n == 1 ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
+	}
+	/* somebody else may have been faster */
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR && err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+		kafka_call_fail(&p->call, KAFKA_FAILED, rd_kafka_err2str(err));
+	if (event != NULL)
+		rd_kafka_event_destroy(event);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_queue_destroy(queue);
+	rd_kafka_NewTopic_destroy(topic);
+}
+
+static void
+publish_run(KafkaCall *call)
+{
+	PublishCall *p = (PublishCall *) call;
+
+	switch (p->kind)
+	{
+		case PUBLISH_INIT:
+			run_init(p);
+			break;
+		case PUBLISH_COMMIT:
+			run_commit(p);
+			break;
+		case PUBLISH_POSITION:
+			run_position(p);
+			break;
+		case PUBLISH_CREATE_TOPIC:
+			run_create_topic(p);
+			break;
+	}
+}
+
+static PublishCall *
+publish_call(KafkaPublisher *publisher, PublishKind kind, const char *topic, const char *group, const char *metadata, int timeout_ms)
+{
+	PublishCall *p = (PublishCall *) kafka_call_create(sizeof(PublishCall), publisher->handle, publish_run, publish_free, timeout_ms);
+
+	p->call.serves = true;
+	p->kind = kind;
+	p->transactional = publisher->transactional;
+	p->topic = topic ? strdup(topic) : NULL;
+	p->group = group ? strdup(group) : NULL;
+	p->metadata = metadata ? strdup(metadata) : NULL;
+	if ((topic && !p->topic) || (group && !p->group) || (metadata && !p->metadata))
+	{
+		kafka_call_leave(&p->call);
+		kafka_out_of_memory();
+	}
+	return p;
+}
+
+static bool
+publish_make(PublishCall *p, KafkaError *err)
+{
+	bool		result = kafka_call_make(&p->call, err);
+
+	kafka_call_leave(&p->call);
+	return result;
+}
+
+/* ---- open, close ---- */
+
+static void
+delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
+{
+	KafkaHandle *handle = opaque;
+
+	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR || handle->undelivered++ > 0)
+		return;
+	switch (message->err)
+	{
+			/* it will be refused again */
+		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+		case RD_KAFKA_RESP_ERR_INVALID_MSG:
+		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+			handle->delivery_failure = KAFKA_REFUSED;
+			break;
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+			handle->delivery_failure = KAFKA_NO_TOPIC;
+			break;
+		case RD_KAFKA_RESP_ERR__FENCED:
+			handle->delivery_failure = KAFKA_FENCED;
+			break;
+		case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+			handle->delivery_failure = KAFKA_UNREACHABLE;
+			break;
+		default:
+			handle->delivery_failure = KAFKA_FAILED;
+			break;
+	}
+	snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_err2str(message->err));
+}
+
+static void
+publisher_release(void *arg)
+{
+	KafkaPublisher *publisher = arg;
+	int			i;
+
+	if (publisher->handle == NULL)
+		return;
+	for (i = 0; i < publisher->ntopics; i++)
+		rd_kafka_topic_destroy(publisher->topics[i]);
+	kafka_handle_release(publisher->handle);
+	publisher->handle = NULL;
+}
+
+KafkaPublisher *
+kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
+{
+	static const KafkaSetting defaults[] = {
+		{"queue.buffering.max.ms", "1"},
+		{"queue.buffering.max.messages", "1000000"},
+		{"queue.buffering.max.kbytes", "65536"},
+		{"socket.timeout.ms", "10000"},
+		{"reconnect.backoff.max.ms", "500"},
+		{NULL, NULL}
+	};
+	KafkaSetting fixed[16] = {
+		{"acks", "all"},
+		{"enable.idempotence", "true"},
+		{"partitioner", "murmur2_random"},	/* as Java clients do */
+		{"allow.auto.create.topics", "false"},
+		{"retry.backoff.ms", "5"},	/* with the default a transaction takes 105 ms */
+		{"message.timeout.ms", "20000"},
+	};
+	int			n = 6;
+	MemoryContext cxt;
+	MemoryContextCallback *callback;
+	KafkaPublisher *publisher;
+	rd_kafka_conf_t *rdconf;
+
+	if (transactional_id != NULL)
+	{
+		fixed[n++] = (KafkaSetting) {"transactional.id", transactional_id};
+		fixed[n++] = (KafkaSetting) {"transaction.timeout.ms", "30000"};
+	}
+	fixed[n] = (KafkaSetting) {NULL, NULL};
+
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "Kafka publisher", ALLOCSET_SMALL_SIZES);
+	publisher = MemoryContextAllocZero(cxt, sizeof(KafkaPublisher));
+	publisher->cxt = cxt;
+	publisher->transactional = transactional_id != NULL;
+	callback = MemoryContextAlloc(cxt, sizeof(MemoryContextCallback));
+	callback->func = publisher_release;
+	callback->arg = publisher;
+	MemoryContextRegisterResetCallback(cxt, callback);
+
+	rdconf = kafka_conf_build(conf, defaults, fixed);
+	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
+	publisher->handle = kafka_handle_open(RD_KAFKA_PRODUCER, conf, rdconf);
+	publisher->handle->main_queue = rd_kafka_queue_get_main(publisher->handle->rk);
+	rd_kafka_queue_io_event_enable(publisher->handle->main_queue, publisher->handle->write_fd, "m", 1);
+	rd_kafka_set_log_queue(publisher->handle->rk, NULL);
+	return publisher;
+}
+
+void
+kafka_publisher_close(KafkaPublisher *publisher)
+{
+	MemoryContextDelete(publisher->cxt);
+}
+
+bool
+kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err)
+{
+	return publish_make(publish_call(publisher, PUBLISH_INIT, NULL, NULL, NULL, timeout_ms), err);
+}
+
+/* ---- bookkeeping ---- */
+
+bool
+kafka_publisher_make_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err)
+{
+	int64		deadline = monotonic_us() + (int64) timeout_ms * 1000;
+
+	for (;;)
+	{
+		if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) > 0)
+			return true;
+		if (err->failure != KAFKA_NO_TOPIC || monotonic_us() > deadline)
+			return false;
+		if (!publish_make(publish_call(publisher, PUBLISH_CREATE_TOPIC, topic, NULL, NULL, timeout_ms), err))
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+bool
+kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const char *group, int timeout_ms,
+						 int64 *offset, char **metadata, KafkaError *err)
+{
+	PublishCall *p = publish_call(publisher, PUBLISH_POSITION, topic, group, NULL, timeout_ms);
+	bool		result = kafka_call_make(&p->call, err);
+
+	if (result)
+	{
+		*offset = p->offset;
+		*metadata = pstrdup(p->metadata ? p->metadata : "");
+	}
+	kafka_call_leave(&p->call);
+	return result;
+}
+
+/* ---- messages ---- */
+
+bool
+kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err)
+{
+	rd_kafka_error_t *error;
+
+	if (!publisher->transactional)
+		return true;
+	error = rd_kafka_begin_transaction(publisher->handle->rk);
+	if (error == NULL)
+		return true;
+	err->failure = rd_kafka_error_is_fatal(error) ? KAFKA_FENCED : KAFKA_FAILED;
+	snprintf(err->message, sizeof(err->message), "%s", rd_kafka_error_string(error));
+	rd_kafka_error_destroy(error);
+	return false;
+}
+
+int
+kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err)
+{
+	rd_kafka_topic_t *rkt;
+	int			i;
+
+	for (i = 0; i < publisher->ntopics; i++)
+		if (strcmp(publisher->names[i], topic) == 0)
+			return i;
+	/* without this question the first message would wait for a second */
+	if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) <= 0)
+		return -1;
+	rkt = i < MAX_TOPICS ? rd_kafka_topic_new(publisher->handle->rk, topic, NULL) : NULL;
+	if (rkt == NULL)
+	{
+		err->failure = KAFKA_FAILED;
+		snprintf(err->message, sizeof(err->message), "could not open the topic");
+		return -1;
+	}
+	publisher->names[i] = MemoryContextStrdup(publisher->cxt, topic);
+	publisher->topics[i] = rkt;
+	publisher->ntopics++;
+	return i;
+}
+
+bool
+kafka_publisher_send(KafkaPublisher *publisher, int topic, int32 partition,
+					 const char *key, Size key_len, const char *value, Size value_len,
+					 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err)
+{
+	KafkaHandle *handle = publisher->handle;
+
+	for (;;)
+	{
+		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->topics[topic], NULL, partition, key, key_len,
+												 value, value_len, timestamp_ms, headers, nheaders);
+
+		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+			break;
+		if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || handle->undelivered > 0)
+		{
+			if (handle->undelivered > 0)
+				err->failure = handle->delivery_failure;
+			else if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+				err->failure = KAFKA_REFUSED;
+			else if (code == RD_KAFKA_RESP_ERR__FATAL)
+				err->failure = KAFKA_FENCED;
+			else
+				err->failure = KAFKA_FAILED;
+			snprintf(err->message, sizeof(err->message), "%s",
+					 handle->undelivered > 0 ? handle->delivery_error : rd_kafka_err2str(code));
+			return false;
+		}
+		kafka_handle_drain(handle);
+		if (rd_kafka_poll(handle->rk, 0) == 0)
+		{
+			(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+									 handle->read_fd, 100, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+	/* reports are served now and then, so that they do not pile up */
+	if (++publisher->sent % 1024 == 0)
+		(void) rd_kafka_poll(handle->rk, 0);
+	return true;
+}
+
+bool
+kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
+					   const char *metadata, int timeout_ms, KafkaError *err)
+{
+	PublishCall *p = publish_call(publisher, PUBLISH_COMMIT, topic, group, metadata, timeout_ms);
+	bool		result;
+
+	p->offset = offset;
+	result = publish_make(p, err);
+	kafka_handle_log(publisher->handle);
+	return result;
+}

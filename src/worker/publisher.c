@@ -1,0 +1,538 @@
+/*-------------------------------------------------------------------------
+ *
+ * publisher.c
+ *	  Sends the messages of a pipeline's outbox to Kafka.
+ *
+ * What stands in the outbox is committed, and nothing is sent before it is
+ * durable.  A Kafka transaction holds the messages of whole segments, and the
+ * position reached: how many messages were ever sent, and the last segment of
+ * each stream.  Segments are deleted afterwards, now and then, with the same
+ * position in publisher_position: PostgreSQL may be behind Kafka, never ahead.
+ *
+ * A START, and every failure, goes this way:
+ *
+ *	  init		ends the transaction of whoever sent before us
+ *	  look		asks Kafka for the position, which is final now
+ *	  compare	it with publisher_position and the outbox (publisher_position.c)
+ *	  sign		a new id of ours is stored in PostgreSQL, durably, then in Kafka:
+ *				who finds another one knows that it is not alone, or was set back
+ *	  go		from the position on
+ *
+ * Messages are numbered when they are sent, from the position on, so the number
+ * of a message is the same whoever sends it in the end.
+ *
+ * No transaction of PostgreSQL is open while Kafka is waited for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "checkpoint/checkpoint.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "replication/syncrep.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+#include "worker/publisher.h"
+
+#define READ_BYTES			((Size) 4 * 1024 * 1024)	/* of the outbox, for one transaction */
+#define KAFKA_TIMEOUT_MS	15000
+#define ASK_TIMEOUT_MS		5000
+/* what was sent is deleted so often, or when it is much */
+#define DELETE_US			(20 * 1000)
+#define DELETE_BYTES		((int64) 8 * 1024 * 1024)
+/* stored positions expire in Kafka after 7 days without a commit */
+#define RENEW_US			(INT64CONST(3600) * 1000000)
+#define PAUSE_MOST_MS		5000
+
+Publisher  *my_publisher;
+
+/* ---- what it waits for ---- */
+
+static void
+show_waiting(const char *sqlstate, const char *message, const char *hint)
+{
+	Reason		reason;
+
+	reason_set(&reason, sqlstate, message, NULL, hint);
+	if (my_publisher->failures == 1)
+		ereport(LOG,
+				(errmsg("publisher of pipeline \"%s\" cannot send: %s", my_publisher->row->name, message),
+				 errhint("%s", hint)));
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_publisher->pipeline->last_error = reason;
+	LWLockRelease(shmem->lock);
+	worker_set_waiting(&reason);
+}
+
+/* The handle is of no use any more: another one is opened after a pause. */
+static void
+give_up_handle(const char *topic, const KafkaError *err)
+{
+	char		message[SHMEM_MESSAGE_LEN];
+
+	my_publisher->failures++;
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	if (err->failure == KAFKA_FENCED)
+		my_publisher->pipeline->publish_fencings++;
+	my_publisher->pipeline->publish_retries++;
+	LWLockRelease(shmem->lock);
+	counter_add(&shmem->workers[my_worker_slot].retries, 1);
+	switch (err->failure)
+	{
+		case KAFKA_NO_TOPIC:
+			snprintf(message, sizeof(message), "topic \"%s\" does not exist", topic);
+			show_waiting("42704", message, "Create the topic; the publisher goes on by itself.");
+			break;
+		case KAFKA_FENCED:
+			snprintf(message, sizeof(message), "Kafka has ended the producer: %s", err->message);
+			show_waiting("40001", message, "The publisher goes on by itself, unless another server sends the same messages.");
+			break;
+		case KAFKA_UNREACHABLE:
+		case KAFKA_LOGIN_FAILED:
+		case KAFKA_NOT_ALLOWED:
+			worker_describe_failure(message, sizeof(message), err);
+			show_waiting(err->failure == KAFKA_LOGIN_FAILED ? "28000" : err->failure == KAFKA_NOT_ALLOWED ? "42501" : "08001", message,
+						 err->failure == KAFKA_NOT_ALLOWED ? KAFKA_NOT_ALLOWED_HINT :
+						 "Check the broker and the options of the server and user mapping; the publisher goes on by itself.");
+			break;
+		default:
+			snprintf(message, sizeof(message), "Kafka refuses: %s", err->message);
+			show_waiting("08000", message, "The publisher goes on by itself.");
+			break;
+	}
+	if (my_publisher->kafka != NULL)
+		kafka_publisher_close(my_publisher->kafka);
+	my_publisher->kafka = NULL;
+}
+
+static void
+pause_after_failure(void)
+{
+	int64		until = monotonic_us() + Min(worker_backoff_us(my_publisher->failures), (int64) PAUSE_MOST_MS * 1000);
+
+	while (monotonic_us() < until && !worker_stop_requested())
+		worker_wait(Max((until - monotonic_us()) / 1000, 1));
+}
+
+/* A message that Kafka will never take. */
+static void
+fail_at_message(const char *topic, const KafkaError *err)
+{
+	Reason		reason;
+	char		message[SHMEM_MESSAGE_LEN];
+
+	snprintf(message, sizeof(message), "a message cannot be sent to topic \"%s\": %s", topic, err->message);
+	reason_set(&reason, "HV000", message, "It stands in the outbox, and those after it wait for it.", NULL);
+	snprintf(reason.hint, sizeof(reason.hint),
+			 "Let the topic take it (max.message.bytes, partitions) and start the pipeline; reconcile_publisher(%s, 'discard') sends none of what waits.",
+			 quote_literal_cstr(my_publisher->row->name));
+	worker_fail_pipeline(&reason);
+}
+
+/* ---- durability ---- */
+
+/*
+ * All that the snapshot of the last transaction saw is on disk afterwards, and
+ * on the synchronous standby where there is one: who commits without waiting
+ * for it is seen by others before it is.
+ */
+static void
+make_durable(void)
+{
+	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+
+	/* at the beginning of a page it stands behind a header that nobody has written yet */
+	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
+		lsn -= SizeOfXLogLongPHD;
+	else if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		lsn -= SizeOfXLogShortPHD;
+	XLogFlush(lsn);
+	SyncRepWaitForLSN(lsn, true);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* ---- start ---- */
+
+static void
+load(void)
+{
+	MemoryContext old;
+	Program    *program;
+
+	checkpoint_begin();
+	my_publisher->row = worker_load_pipeline(my_publisher->cxt);
+	worker_works_by(my_publisher->row->version);
+	worker_apply_settings(my_publisher->row);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	program = program_load(my_publisher->row->procedure, my_publisher->row->trust_owners);
+	program_check_rights(program);
+	PopActiveSnapshot();
+	my_publisher->server = program->sink_server;
+	program_free(program);
+	old = MemoryContextSwitchTo(my_publisher->cxt);
+	snprintf(my_publisher->group, sizeof(my_publisher->group), "streamproc-%s",
+			 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&my_publisher->row->id))));
+	MemoryContextSwitchTo(old);
+	checkpoint_commit();
+	/* nothing is sent that a failover could take back, whatever the role has set */
+	SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
+}
+
+static KafkaConf *
+load_conf(void)
+{
+	KafkaConf  *conf;
+	MemoryContext old;
+
+	MemoryContextReset(my_publisher->handle_cxt);
+	checkpoint_begin();
+	(void) worker_load_pipeline(CurrentMemoryContext);
+	old = MemoryContextSwitchTo(my_publisher->handle_cxt);
+	conf = stream_server_conf(my_publisher->server, GetUserId());
+	MemoryContextSwitchTo(old);
+	checkpoint_commit();
+	return conf;
+}
+
+/* From a failure to the next message; false: not now. */
+static bool
+connect_kafka(void)
+{
+	MemoryContext old = CurrentMemoryContext;
+	bool		exactly_once = !my_publisher->row->at_least_once;
+	KafkaConf  *conf = load_conf();
+	ErrorData  *volatile edata = NULL;
+	int64		offset = -1;
+	char	   *metadata = NULL;
+	KafkaError	err;
+
+	MemoryContextSwitchTo(my_publisher->handle_cxt);
+	PG_TRY();
+	{
+		my_publisher->kafka = kafka_publisher_open(conf, exactly_once ? my_publisher->group : NULL);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(my_publisher->handle_cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	if (edata != NULL)
+	{
+		/* options that contradict each other: they get corrected */
+		err.failure = KAFKA_FAILED;
+		strlcpy(err.message, edata->message, sizeof(err.message));
+		my_publisher->kafka = NULL;
+		give_up_handle("", &err);
+		return false;
+	}
+	if (exactly_once)
+	{
+		FAULT_POINT("publisher-before-init");
+		if (!kafka_publisher_init(my_publisher->kafka, KAFKA_TIMEOUT_MS, &err) ||
+			!kafka_publisher_make_topic(my_publisher->kafka, PUBLISHER_TOPIC, ASK_TIMEOUT_MS, &err) ||
+			!kafka_publisher_position(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, KAFKA_TIMEOUT_MS, &offset, &metadata, &err))
+		{
+			give_up_handle(PUBLISHER_TOPIC, &err);
+			return false;
+		}
+	}
+	FAULT_POINT("publisher-before-compare");
+	publisher_compare(exactly_once, offset, metadata);
+	FAULT_POINT("publisher-signed");
+	if (exactly_once &&
+		(!kafka_publisher_begin(my_publisher->kafka, &err) ||
+		 !kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published,
+								 publisher_metadata(), KAFKA_TIMEOUT_MS, &err)))
+	{
+		give_up_handle(PUBLISHER_TOPIC, &err);
+		return false;
+	}
+	my_publisher->last_commit_us = monotonic_us();
+	return true;
+}
+
+/* ---- send ---- */
+
+/* The next segments of all streams, into the memory of the transaction to be; their number. */
+static int
+read_outbox(List **streams)
+{
+	MemoryContext old;
+	int			n = 0;
+	int			s;
+
+	MemoryContextReset(my_publisher->send_cxt);
+	checkpoint_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	for (s = 0; s < my_publisher->nstreams; s++)
+	{
+		streams[s] = catalog_outbox_read(my_publisher->row->name, s, my_publisher->sent[s], READ_BYTES);
+		n += list_length(streams[s]);
+	}
+	MemoryContextSwitchTo(old);
+	PopActiveSnapshot();
+	checkpoint_commit();
+	return n;
+}
+
+static bool
+send_segment(const OutboxSegment *segment, int64 *number, const char **topic, KafkaError *err)
+{
+	StreamOutboxReader reader;
+	StreamMessage message;
+	int			known = -1;
+	const char *known_topic = NULL;
+
+	stream_outbox_read(&reader, segment->data, segment->len);
+	while (stream_outbox_next(&reader, &message))
+	{
+		KafkaHeader one;
+		KafkaHeader *headers = &one;
+		char		value[64];
+
+		/* topics of a segment are few, and the same string each time */
+		*topic = message.topic;
+		if (message.topic != known_topic)
+		{
+			known = kafka_publisher_topic(my_publisher->kafka, message.topic, ASK_TIMEOUT_MS, err);
+			if (known < 0)
+				return false;
+			known_topic = message.topic;
+		}
+		++*number;
+		if (message.nheaders > 0)
+		{
+			headers = palloc(sizeof(KafkaHeader) * (message.nheaders + 1));
+			memcpy(headers + 1, message.headers, sizeof(KafkaHeader) * message.nheaders);
+		}
+		memcpy(value, my_publisher->group + strlen("streamproc-"), 36);
+		value[36] = '/';
+		pg_lltoa(*number, value + 37);
+		headers[0].name = PUBLISHER_HEADER;
+		headers[0].value = value;
+		headers[0].value_len = strlen(value);
+		if (!kafka_publisher_send(my_publisher->kafka, known, message.partition, message.key, message.key_len,
+								  message.value, message.value_len, message.timestamp_ms, headers, message.nheaders + 1, err))
+			return false;
+	}
+	return true;
+}
+
+static void
+show_sent(int64 bytes, TimestampTz oldest)
+{
+	PipelineSlot *slot = my_publisher->pipeline;
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	slot->published_total = my_publisher->published;
+	slot->outbox_oldest = DT_NOEND;
+	slot->publish_transactions++;
+	slot->publish_latency_us[slot->publish_latency_count++ % SHMEM_LATENCIES] = (int32) Min(Max(now - oldest, 0), PG_INT32_MAX);
+	LWLockRelease(shmem->lock);
+	counter_add(&shmem->workers[my_worker_slot].commits, 1);
+	worker_set_state(WORKER_RUNNING, NULL);
+	my_publisher->undeleted_bytes += bytes;
+}
+
+/* One Kafka transaction; false: nothing to send, or it could not be sent. */
+static bool
+send_some(void)
+{
+	List	   *streams[SHMEM_MAX_TASKS];
+	int64		sent[SHMEM_MAX_TASKS];
+	int64		number = my_publisher->published;
+	int64		bytes = 0;
+	TimestampTz oldest = DT_NOEND;
+	const char *topic = "";
+	KafkaError	err;
+	MemoryContext old;
+	bool		good;
+	int			s;
+
+	if (read_outbox(streams) == 0)
+		return false;
+	for (s = 0; s < my_publisher->nstreams; s++)
+		if (streams[s] != NIL)
+			oldest = Min(oldest, ((OutboxSegment *) linitial(streams[s]))->written);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_publisher->pipeline->outbox_oldest = oldest;
+	LWLockRelease(shmem->lock);
+	FAULT_POINT("publisher-before-durable");
+	make_durable();
+	FAULT_POINT("publisher-before-begin");
+	old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	good = kafka_publisher_begin(my_publisher->kafka, &err);
+	for (s = 0; s < my_publisher->nstreams; s++)
+	{
+		ListCell   *lc;
+
+		sent[s] = my_publisher->sent[s];
+		foreach(lc, streams[s])
+		{
+			OutboxSegment *segment = lfirst(lc);
+
+			if (!good)
+				break;
+			good = send_segment(segment, &number, &topic, &err);
+			sent[s] = segment->number;
+			bytes += segment->len;
+		}
+	}
+	FAULT_POINT("publisher-before-commit");
+	if (good)
+		good = kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number,
+									  publisher_metadata_of(sent), KAFKA_TIMEOUT_MS, &err);
+	MemoryContextSwitchTo(old);
+	if (!good)
+	{
+		if (err.failure == KAFKA_REFUSED)
+			fail_at_message(topic, &err);
+		give_up_handle(topic, &err);
+		return false;
+	}
+	FAULT_POINT("publisher-committed");
+	my_publisher->published = number;
+	memcpy(my_publisher->sent, sent, sizeof(int64) * my_publisher->nstreams);
+	my_publisher->last_commit_us = monotonic_us();
+	my_publisher->failures = 0;
+	show_sent(bytes, oldest);
+	return true;
+}
+
+/* ---- the loop ---- */
+
+static bool
+anything_undeleted(void)
+{
+	return my_publisher->published > my_publisher->deleted;
+}
+
+static void
+delete_some(bool now)
+{
+	if (!anything_undeleted() ||
+		(!now && my_publisher->undeleted_bytes < DELETE_BYTES && monotonic_us() - my_publisher->last_delete_us < DELETE_US))
+		return;
+	FAULT_POINT("publisher-before-delete");
+	publisher_delete();
+	my_publisher->last_delete_us = monotonic_us();
+	my_publisher->undeleted_bytes = 0;
+}
+
+static bool
+renew(void)
+{
+	KafkaError	err;
+
+	if (my_publisher->row->at_least_once || monotonic_us() - my_publisher->last_commit_us < RENEW_US)
+		return true;
+	if (kafka_publisher_begin(my_publisher->kafka, &err) &&
+		kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published,
+							   publisher_metadata(), KAFKA_TIMEOUT_MS, &err))
+	{
+		my_publisher->last_commit_us = monotonic_us();
+		return true;
+	}
+	give_up_handle(PUBLISHER_TOPIC, &err);
+	return false;
+}
+
+/* The tasks may start: what they write comes behind what was compared. */
+static void
+tell_ready(void)
+{
+	PipelineSlot *slot = my_publisher->pipeline;
+
+	if (slot->publisher_ready)
+		return;
+	/* other streams than before: what the old ones wrote goes first, or rows of a key would change places */
+	if (my_publisher->streams_change)
+	{
+		if (anything_undeleted() || pg_atomic_read_u64(&slot->outbox_rows) != pg_atomic_read_u64(&slot->published_rows))
+			return;
+		publisher_set_streams();
+		my_publisher->streams_change = false;
+	}
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	slot->publisher_ready = true;
+	pipeline_wake_launcher_locked(my_publisher->slot->pipeline);
+	LWLockRelease(shmem->lock);
+}
+
+static void
+publisher_loop(void)
+{
+	for (;;)
+	{
+		bool		stop;
+
+		worker_check();
+		/* whatever is committed after this look sets it again */
+		ResetLatch(MyLatch);
+		stop = worker_stop_requested();
+		if (my_publisher->kafka == NULL)
+		{
+			if (stop)
+				return;
+			if (my_publisher->failures > 0)
+				pause_after_failure();
+			if (worker_stop_requested() || !connect_kafka())
+				continue;
+			worker_set_state(WORKER_RUNNING, NULL);
+		}
+		if (send_some())
+		{
+			delete_some(false);
+			continue;
+		}
+		if (my_publisher->kafka == NULL)
+			continue;
+		if (stop)
+		{
+			delete_some(true);
+			return;
+		}
+		delete_some(false);
+		tell_ready();
+		if (!renew())
+			continue;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 anything_undeleted() ? DELETE_US / 1000 : my_publisher->pipeline->publisher_ready ? 1000 : 20, PG_WAIT_EXTENSION);
+	}
+}
+
+void
+streamproc_publisher_main(Datum arg)
+{
+	worker_begin(arg, WORKER_PUBLISHER);
+	/* a wait for a synchronous standby must not be ended by pg_cancel_backend(): what follows would be sent too early */
+	pqsignal(SIGINT, SIG_IGN);
+
+	my_publisher = MemoryContextAllocZero(TopMemoryContext, sizeof(Publisher));
+	my_publisher->cxt = AllocSetContextCreate(TopMemoryContext, "streamproc publisher", ALLOCSET_DEFAULT_SIZES);
+	my_publisher->handle_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher handle", ALLOCSET_DEFAULT_SIZES);
+	my_publisher->send_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher messages", ALLOCSET_DEFAULT_SIZES);
+	my_publisher->slot = &shmem->workers[my_worker_slot];
+	my_publisher->pipeline = worker_pipeline();
+	MemoryContextSwitchTo(my_publisher->cxt);
+	FAULT_POINT("publisher-start");
+	load();
+	publisher_loop();
+	FAULT_POINT("publisher-leave");
+	proc_exit(0);
+}

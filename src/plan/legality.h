@@ -56,6 +56,13 @@ extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_window
 /* a query that puts rows of the topic into groups */
 extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
+/* ---- legality_sink.c ---- */
+
+/* "named" is the relation that the text names: the same, or the partitioned table above it */
+extern void legality_check_sink(Oid relid, Oid named, CheckContext *cxt);
+/* a message that makes another one of the same topic makes messages without end; infos: of StatementInfo */
+extern void legality_check_loops(List *infos, CheckContext *cxt);
+
 /* ---- conflict.c ---- */
 
 /* What a column is made of. */

@@ -34,6 +34,20 @@ SQL
 	return;
 }
 
+# kills a worker of a pipeline, as soon as there is one, and waits until the server is back
+sub kill_worker
+{
+	my ($role, $pipeline) = @_;
+	my $pid;
+	wait_until(sub { ($pid) = split /\n/, value("SELECT pid FROM streamproc.stat_worker WHERE role = '$role' AND pipeline LIKE '$pipeline' AND pid IS NOT NULL LIMIT 1"); $pid }, 60)
+	  or die "there is no $role of $pipeline";
+	kill9($pid);
+	wait_gone($pid);
+	return;
+}
+
+sub wait_ready { return wait_until(sub { eval { value('SELECT 1') } }, 60) }
+
 my %sent;
 
 sub send_rows
@@ -73,11 +87,11 @@ is(value('SELECT count(*) FROM streamproc.outbox'), 0, 'the outbox is empty');
 like(value(q{SELECT headers->>'streamproc' FROM a_out LIMIT 1}), qr{^[0-9a-f-]{36}/\d+$}, 'each message has pipeline and number');
 is(value(q{SELECT string_agg(role, ' ' ORDER BY role) FROM streamproc.stat_worker}), 'launcher publisher task task', 'the publisher is a worker');
 
-for my $what ('streamproc publisher', 'streamproc task', 'streamproc launcher')
+for my $what (qw(publisher task launcher))
 {
 	send_rows('a', 2, 500);
-	kill9((split /\n/, value("SELECT pid FROM pg_stat_activity WHERE backend_type = '$what' LIMIT 1"))[0]);
-	wait_until(sub { eval { value('SELECT 1') } }, 60);
+	kill_worker($what, 'a');
+	wait_ready();
 	wait_caught_up($node, 'a');
 	exact('a_out', 'SELECT id, card, v FROM a WHERE v >= 5', "kill -9 of a $what");
 }
@@ -91,13 +105,182 @@ for my $point (qw(outbox-insert commit-before-position commit-done publisher-bef
 	for my $action ('kill', $point =~ /^publisher|done/ ? 'error' : 'retry')
 	{
 		$crash->set_fault("$point=$action\@1");
-		kill9(value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'streamproc publisher'")) if $point =~ /init|compare|signed/;
+		kill_worker('publisher', 'a') if $point =~ /init|compare|signed/;
 		send_rows('a', 2, 200);
 		$crash->wait_hit($point);
 		$crash->reset_fault;
-		wait_until(sub { eval { value('SELECT 1') } }, 60);
+		wait_ready();
 		wait_caught_up($node, 'a');
 		exact('a_out', 'SELECT id, card, v FROM a WHERE v >= 5', "$action at $point");
 	}
 }
+
+# ---- a table and a topic: together or not at all ----
+
+make_topic('b', 2);
+make_topic('b_out', 2);
+value('CREATE TABLE b_sink (id int, card text, v int CHECK (v < 9), n bigserial)');
+send_rows('b', 2, 1000);
+create_pipeline($node, 'b', q{WITH kept AS (INSERT INTO b_sink (id, card, v) SELECT id, card, v FROM b RETURNING id, card, v)
+	INSERT INTO b_out (id, card, v, k) SELECT id, card, v, card FROM kept WHERE v > 3}, parallelism => 2);
+wait_caught_up($node, 'b');
+is(value('SELECT count(*), count(DISTINCT id) FROM b_sink'), '900|900', 'what the table refuses is in dead_letter');
+is(value(q{SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = 'b'}), 100, '... one for each');
+is(value('SELECT count(*) FROM (SELECT id, card, v FROM b_out EXCEPT ALL SELECT id, card, v FROM b_sink WHERE v > 3) s'), 0, 'the topic has no more than the table');
+is(value('SELECT count(*) FROM b_out'), value('SELECT count(*) FROM b_sink WHERE v > 3'), 'and no less');
+
+# ---- state into a topic; a chain: topic, pipeline, topic, pipeline, table ----
+
+make_topic('e', 2);
+$kafka->topic('totals', 2);
+$node->safe_psql('postgres', <<'SQL');
+CREATE FOREIGN TABLE events (id int, card text, at timestamptz) SERVER kafka OPTIONS (topic 'e', format 'json', event_time 'at', idle_timeout '500 ms');
+CREATE FOREIGN TABLE totals (card text OPTIONS (kafka 'key'), c text, at timestamptz, n bigint) SERVER kafka
+	OPTIONS (topic 'totals', format 'json', event_time 'at', idle_timeout '500 ms');
+CREATE TABLE per_hour (start timestamptz, n numeric, cards bigint);
+SQL
+create_pipeline($node, 'per_minute', q{INSERT INTO totals SELECT card, card, w.window_start, count(*) FROM events e, streamproc.tumble(e.at, '1 min') w
+	GROUP BY card, w.window_start, w.window_end}, parallelism => 2);
+create_pipeline($node, 'per_hour', q{INSERT INTO per_hour SELECT w.window_start, sum(n), count(DISTINCT c) FROM totals t, streamproc.tumble(t.at, '1 hour') w
+	GROUP BY w.window_start, w.window_end}, parallelism => 1);
+my $at = 1767225600;
+for my $round (0 .. 3)
+{
+	$kafka->produce('e', map { my $i = $round * 1000 + $_; { partition => $i % 2, value => sprintf('{"id": %d, "card": "c%d", "at": %d}', $i, $i % 5, ($at + $i * 3) * 1000) } } 0 .. 999);
+	next if $round == 3;
+	kill_worker((qw(task publisher launcher))[$round], $round == 1 ? 'per_minute' : 'per_%');
+	wait_ready();
+}
+# later events close the last windows of both
+$kafka->produce('e', map { my $i = $_; map { { partition => $_, value => sprintf('{"id": %d, "card": "late", "at": %d}', $i, ($at + 3600 * $i + 1800) * 1000) } } 0, 1 } 4, 5);
+wait_query($node, 'SELECT sum(n) FROM per_hour', 4000);
+is(value('SELECT count(*) FROM (SELECT start, n, cards FROM per_hour EXCEPT SELECT date_trunc($$hour$$, at), count(*), count(DISTINCT card) FROM events WHERE id >= 10 OR card <> $$late$$ GROUP BY 1) s'), 0, 'a chain gives what one query would');
+is(value('SELECT count(*) FROM (SELECT card, at, n FROM totals EXCEPT ALL SELECT card, date_trunc($$minute$$, at), count(*) FROM events GROUP BY 1, 2) s'), 0, 'each window in the topic once, right');
+is(value(q{SELECT count(*) FROM streamproc.late_row}), 0, 'nothing came late');
+
+# ---- what Kafka says and what the outbox holds do not fit ----
+
+sub fails_with
+{
+	my ($reason, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	wait_state($node, 'c', 'failed');
+	like(value(q{SELECT sqlstate || ' ' || reason FROM streamproc.stat_pipeline WHERE pipeline = 'c'}), qr/^55000 $reason/, "$what: the pipeline fails, the view says why");
+	like(value(q{SELECT hint FROM streamproc.stat_pipeline WHERE pipeline = 'c'}), qr/reconcile_publisher\('c', 'resend'\)/, "$what: and how to go on");
+	return;
+}
+sub stop { value("SELECT streamproc.stop_pipeline('c')"); value("SELECT streamproc.wait_until_stopped('c', '30 s')") }
+sub start { value("SELECT streamproc.start_pipeline('c')") }
+sub out { return value('SELECT count(*), count(DISTINCT id) FROM c_out') }
+
+make_topic('c', 1);
+make_topic('c_out', 1);
+my $group = sub { return 'streamproc-' . value(q{SELECT id FROM streamproc.pipeline WHERE name = 'c'}) };
+create_pipeline($node, 'c', q{INSERT INTO c_out (id, card, v, k) SELECT id, card, v, card FROM c});
+send_rows('c', 1, 100);
+wait_caught_up($node, 'c');
+# nothing waits: PostgreSQL's word is good enough
+stop();
+$kafka->tool('delete-group', $group->());
+start();
+send_rows('c', 1, 100);
+wait_caught_up($node, 'c');
+is(out(), '200|200', 'position gone, nothing waits: goes on');
+# committed, and not sent
+sub leave_unsent
+{
+	my ($n) = @_;
+	$crash->set_fault('publisher-before-begin=wait');
+	send_rows('c', 1, $n);
+	$crash->wait_hit('publisher-before-begin');
+	wait_query($node, q{SELECT outbox_rows FROM streamproc.stat_pipeline WHERE pipeline = 'c'}, $n);
+	value('ALTER SYSTEM SET streamproc.stop_timeout = 500; SELECT pg_reload_conf()');
+	stop();
+	$crash->reset_fault;
+	value('ALTER SYSTEM RESET streamproc.stop_timeout; SELECT pg_reload_conf()');
+	return;
+}
+leave_unsent(100);
+is(value(q{SELECT sum(messages) FROM streamproc.outbox WHERE pipeline = 'c'}), 100, 'messages wait while the pipeline is stopped');
+$kafka->tool('delete-group', $group->());
+start();
+fails_with('Kafka does not know how far the messages of this pipeline were sent', 'position gone, messages wait');
+is(out(), '200|200', 'nothing was sent');
+sql_fails($node, q{SELECT streamproc.reconcile_publisher('c', 'guess')}, qr/invalid value for "action"/, 'reconcile_publisher() knows two actions');
+value(q{SELECT streamproc.reconcile_publisher('c', 'resend')});
+wait_caught_up($node, 'c');
+is(out(), '300|300', 'resend: they are sent');
+sql_fails($node, q{SELECT streamproc.reconcile_publisher('c', 'resend')}, qr/pipeline "c" is running/, 'one that runs decides by itself');
+leave_unsent(50);
+$kafka->tool('delete-group', $group->());
+start();
+fails_with('Kafka does not know', 'again');
+value(q{SELECT streamproc.reconcile_publisher('c', 'discard')});
+send_rows('c', 1, 10);
+wait_caught_up($node, 'c');
+is(out(), '310|310', 'discard: they are not');
+is(value(q{SELECT count(*) FROM streamproc.outbox WHERE pipeline = 'c'}), 0, 'and wait no more');
+
+# a backup of before: Kafka is ahead of it
+stop();
+$node->stop('fast');
+my $backup = PostgreSQL::Test::Utils::tempdir . '/data';
+system('cp', '-a', $node->data_dir, $backup) == 0 or die;
+$node->start;
+start();
+send_rows('c', 1, 30);
+wait_caught_up($node, 'c');
+is(out(), '340|340', 'after the backup it goes on');
+$node->stop('fast');
+system('rm', '-rf', $node->data_dir) == 0 && system('cp', '-a', $backup, $node->data_dir) == 0 or die;
+$node->start;
+start();
+fails_with('messages of this pipeline were sent by another server, or by a later state of this one', 'set back');
+is(out(), '340|340', 'set back: nothing was sent');
+is(value(q{SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = 'c'}), 360, 'and nothing was read');
+value(q{SELECT streamproc.reconcile_publisher('c', 'resend')});
+wait_caught_up($node, 'c');
+is(out(), '370|340', 'resend: what was lost is sent again');
+
+# ---- the broker goes and comes ----
+
+$kafka->kill;
+wait_query($node, q{SELECT state FROM streamproc.stat_worker WHERE pipeline = 'c' AND role = 'task'}, 'waiting');
+$kafka->start;
+send_rows('c', 1, 100);
+wait_caught_up($node, 'c');
+is(out(), '470|440', 'the broker was killed and came back');
+
+# ---- too much waits ----
+
+value('ALTER SYSTEM SET streamproc.outbox_size = 64; SELECT pg_reload_conf()');
+$crash->set_fault('publisher-before-begin=wait');
+send_rows('c', 1, 5000);
+wait_query($node, q{SELECT waits_for FROM streamproc.stat_worker WHERE pipeline = 'c' AND role = 'task'}, 'as many messages as streamproc.outbox_size allows wait to be sent');
+is(value(q{SELECT state, sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'c'}), 'waiting|53400', 'a full outbox: the pipeline waits, and says so');
+$crash->reset_fault;
+wait_caught_up($node, 'c');
+is(out(), '5470|5440', 'and goes on by itself');
+
+# ---- at least once, and back ----
+
+value(q{SELECT streamproc.alter_pipeline('c', delivery => 'at_least_once')});
+send_rows('c', 1, 100);
+wait_caught_up($node, 'c');
+is(out(), '5570|5540', 'at least once');
+value(q{SELECT streamproc.alter_pipeline('c', delivery => 'exactly_once')});
+send_rows('c', 1, 100);
+wait_caught_up($node, 'c');
+is(out(), '5670|5640', 'and exactly once again');
+
+# ---- what is refused ----
+
+sql_fails($node, q{SELECT streamproc.create_pipeline('x', 'INSERT INTO a_out (id) SELECT id FROM a_out')}, qr/"a_out" is both read and written by the pipeline/, 'a loop');
+sql_fails($node, q{SELECT streamproc.create_pipeline('x', 'INSERT INTO a_out (id) SELECT id FROM a', delivery => 'twice')}, qr/invalid value for "delivery"/, 'another delivery');
+value("CREATE SERVER other FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '" . $kafka->address . "')");
+value(q{CREATE FOREIGN TABLE other_out (id int) SERVER other OPTIONS (topic 'other', format 'json')});
+sql_fails($node, q{SELECT streamproc.create_pipeline('x', 'INSERT INTO a_out (id) SELECT id FROM a; INSERT INTO other_out SELECT id FROM a')},
+	qr/writing into topics of two servers/, 'two clusters');
+value(q{SELECT streamproc.drop_pipeline('c')});
+is(value(q{SELECT count(*) FROM streamproc.publisher_position WHERE pipeline = 'c'}), 0, 'dropped: nothing is left');
 done_testing();

@@ -29,7 +29,7 @@ our %opt = (
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );
-our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed latency upsert errors));
+our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed topics latency upsert errors));
 our $partitions = 4;
 my $cards = 100_000;
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
@@ -542,6 +542,7 @@ sub clean_up {
 }
 $SIG{TERM} = $SIG{INT} = sub { die "bench: interrupted\n" };
 require "$tree/bench/keyed.pl";
+require "$tree/bench/topics.pl";
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";
@@ -554,6 +555,7 @@ my $ok = eval {
 	speed() if $part{speed};
 	keyed() if $part{keyed};
 	soak() if $part{soak};
+	topics() if $part{topics};
 	latency() if $part{latency};
 	upsert() if $part{upsert};
 	errors() if $part{errors};

@@ -93,6 +93,28 @@ extern Relation catalog_open(const char *name, int natts, LOCKMODE lockmode);
 /* with their index entries; each tuple is freed */
 extern void catalog_insert_many(Relation rel, HeapTuple *tuples, int n);
 
+/* ---- pages of deleted rows (pages.c) ---- */
+
+/* pages of a table, in memory of their own */
+typedef struct CatalogPages
+{
+	MemoryContext cxt;
+	uint32	   *blocks;
+	int			n;
+	int			size;
+} CatalogPages;
+
+/* more are left to VACUUM */
+#define CATALOG_PAGES_MOST	(1024 * 1024)
+
+extern void catalog_pages_add(CatalogPages *pages, const uint32 *blocks, int n);
+
+/*
+ * Makes pages of rows whose deletion is committed ready for other rows, in their
+ * order, up to the first that somebody may still see, at most so many; how many.
+ */
+extern int	catalog_pages_reuse(const char *table, const CatalogPages *pages, int most);
+
 /* in pipeline.c */
 extern bool catalog_installed(void);
 /* of the extension in this database, NULL: there is none */
@@ -259,20 +281,6 @@ typedef struct SegmentRow
 	Size		len;			/* of data, also where it was not asked for */
 } SegmentRow;
 
-/* pages of state_segment, in memory of their own */
-typedef struct SegmentPages
-{
-	MemoryContext cxt;
-	uint32	   *blocks;
-	int			n;
-	int			size;
-} SegmentPages;
-
-/* more are left to VACUUM */
-#define SEGMENT_PAGES_MOST	(1024 * 1024)
-
-extern void catalog_segment_pages_add(SegmentPages *pages, const uint32 *blocks, int n);
-
 /* of data: with so many bytes a row fills a page */
 #define SEGMENT_BYTES	7968
 
@@ -288,12 +296,7 @@ extern bool catalog_segments_exist(const char *pipeline);
 extern void catalog_epoch_read(const char *pipeline, int64 epoch, int nsegments,
 							   void (*each) (const SegmentRow *segment, void *arg), void *arg);
 /* pages: of the deleted rows, appended */
-extern void catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPages *pages);
-/*
- * Makes pages of rows whose deletion is committed ready for other rows, in their
- * order, up to the first that somebody may still see, at most so many; how many.
- */
-extern int	catalog_segment_pages_reuse(const SegmentPages *pages, int most);
+extern void catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, CatalogPages *pages);
 /* all; their number */
 extern int64 catalog_segments_delete(const char *pipeline);
 
@@ -331,8 +334,8 @@ extern List *catalog_outbox_read(const char *pipeline, int stream, int64 after, 
 extern void catalog_outbox_look(const char *pipeline, OutboxTotals *totals);
 /* number of messages in segments after+1..until */
 extern int64 catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 until);
-/* deletes segments after+1..until; adds up what they were */
-extern void catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes);
+/* deletes segments after+1..until; adds up what they were, and their pages */
+extern void catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes, CatalogPages *pages);
 /* the last segment that was ever written, sent or not; 0: none */
 extern int64 catalog_outbox_last(const char *pipeline, int stream);
 /* everything of a pipeline */

@@ -236,7 +236,8 @@ catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 unt
 }
 
 void
-catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes)
+catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes,
+					  CatalogPages *pages)
 {
 	OutboxScan	scan;
 	HeapTuple	tuple;
@@ -245,6 +246,7 @@ catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until
 	while (HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
 		OutboxSegment segment;
+		uint32		block = ItemPointerGetBlockNumber(&tuple->t_self);
 		TM_FailureData tmfd;
 
 		segment_from_tuple(&segment, scan.rel, tuple, false);
@@ -254,6 +256,9 @@ catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until
 			continue;
 		*messages += segment.nmessages;
 		*bytes += segment.len;
+		/* mostly neighbours */
+		if (pages->n == 0 || pages->blocks[pages->n - 1] != block)
+			catalog_pages_add(pages, &block, 1);
 	}
 	scan_end(&scan);
 }

@@ -22,8 +22,6 @@
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
-#include "storage/freespace.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -225,7 +223,7 @@ catalog_epoch_read(const char *pipeline, int64 epoch, int nsegments,
 }
 
 void
-catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPages *pages)
+catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, CatalogPages *pages)
 {
 	SegmentScan scan;
 	HeapTuple	tuple;
@@ -240,78 +238,11 @@ catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, SegmentPa
 		if (heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
 			continue;
 		n++;
-		catalog_segment_pages_add(pages, &block, 1);
+		catalog_pages_add(pages, &block, 1);
 	}
 	scan_end(&scan);
 	if (n != nsegments)
 		missing_segments(pipeline, epoch, n, nsegments);
-}
-
-/* ---- pages that are used again ---- */
-
-/* with less space than this heap_page_prune_opt() tries */
-#define PAGE_FULL	(BLCKSZ / 10)
-
-void
-catalog_segment_pages_add(SegmentPages *pages, const uint32 *blocks, int n)
-{
-	n = Min(n, SEGMENT_PAGES_MOST - pages->n);
-	if (pages->n + n > pages->size)
-	{
-		pages->size = Max(256, (pages->n + n) * 2);
-		pages->blocks = pages->blocks == NULL ?
-			MemoryContextAlloc(pages->cxt, sizeof(uint32) * pages->size) :
-			repalloc_huge(pages->blocks, sizeof(uint32) * pages->size);
-	}
-	if (n > 0)
-		memcpy(pages->blocks + pages->n, blocks, sizeof(uint32) * n);
-	pages->n += n;
-}
-
-/*
- * A log that is written at megabytes a second would grow until autovacuum comes
- * by, once a minute; making a table longer is also most of what writing costs.
- * So pages are pruned and offered to the next rows as soon as nobody can see what
- * was on them.  Line pointers of the old rows stay until VACUUM, a few to a page.
- */
-int
-catalog_segment_pages_reuse(const SegmentPages *pages, int most)
-{
-	Relation	rel = catalog_open("state_segment", SEGMENT_NATTS, RowExclusiveLock);
-	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
-	BlockNumber low = InvalidBlockNumber;
-	BlockNumber high = 0;
-	int			i;
-
-	for (i = 0; i < Min(pages->n, most); i++)
-	{
-		Buffer		buffer;
-		Page		page;
-		Size		space;
-		bool		seen;
-
-		/* gone by a VACUUM (FULL) */
-		if (pages->blocks[i] >= nblocks)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBuffer(rel, pages->blocks[i]);
-		heap_page_prune_opt(rel, buffer);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		page = BufferGetPage(buffer);
-		space = PageGetHeapFreeSpace(page);
-		/* full pages are pruned if they can be */
-		seen = space < PAGE_FULL && TransactionIdIsValid(((PageHeader) page)->pd_prune_xid);
-		UnlockReleaseBuffer(buffer);
-		if (seen)
-			break;
-		RecordPageWithFreeSpace(rel, pages->blocks[i], space);
-		low = Min(low, pages->blocks[i]);
-		high = Max(high, pages->blocks[i]);
-	}
-	if (low != InvalidBlockNumber)
-		FreeSpaceMapVacuumRange(rel, low, high + 1);
-	table_close(rel, NoLock);
-	return i;
 }
 
 int64

@@ -198,8 +198,8 @@ typedef struct Saved
 	int			merge_count;	/* 0: nothing */
 	SavedEpoch	merged;
 	/* pages of deleted segments */
-	SegmentPages freeing;		/* by the open transaction */
-	SegmentPages freed;			/* not yet used again */
+	CatalogPages freeing;		/* by the open transaction */
+	CatalogPages freed;			/* not yet used again */
 	uint64		signature;
 	StateShape	shapes[STATE_MAX_OPERATORS];
 	int			nshapes;

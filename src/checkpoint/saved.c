@@ -368,7 +368,7 @@ reuse_pages(Saved *saved)
 	if (saved->freed.n == 0)
 		return;
 	/* twice as many as are freed, on average */
-	n = catalog_segment_pages_reuse(&saved->freed, REUSE_LEAST + 2 * saved->nsegments);
+	n = catalog_pages_reuse("state_segment", &saved->freed, REUSE_LEAST + 2 * saved->nsegments);
 	if (n == 0)
 		return;
 	saved->freed.n -= n;
@@ -429,7 +429,7 @@ saved_committed(Saved *saved)
 	if (saved->merge_count > 0)
 		saved->epochs[saved->merge_from + saved->merge_count - 1] = saved->merged;
 	saved->merge_count = 0;
-	catalog_segment_pages_add(&saved->freed, saved->freeing.blocks, saved->freeing.n);
+	catalog_pages_add(&saved->freed, saved->freeing.blocks, saved->freeing.n);
 	saved->freeing.n = 0;
 	saved->bytes = 0;
 	for (i = 0; i < saved->n; i++)

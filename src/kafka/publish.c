@@ -417,10 +417,11 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 		{"enable.idempotence", "true"},
 		{"partitioner", "murmur2_random"},	/* as Java clients do */
 		{"allow.auto.create.topics", "false"},
+		{"delivery.report.only.error", "true"},
 		{"retry.backoff.ms", "5"},	/* with the default a transaction takes 105 ms */
 		{"message.timeout.ms", "20000"},
 	};
-	int			n = 6;
+	int			n = 7;
 	MemoryContext cxt;
 	MemoryContextCallback *callback;
 	KafkaPublisher *publisher;

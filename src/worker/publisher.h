@@ -37,6 +37,8 @@ typedef struct Publisher
 	int64		deleted;		/* the same as PostgreSQL knows it */
 	int64		deleted_until[SHMEM_MAX_TASKS];
 	int64		undeleted_bytes;
+	CatalogPages freed;			/* of deleted segments, oldest first */
+	CatalogPages freeing;		/* of those that are being deleted */
 	bool		streams_change; /* the tasks to be write other streams than those of the last run */
 
 	int			failures;		/* in a row */

@@ -31,6 +31,8 @@
 #include "worker/publisher.h"
 
 #define METADATA_VERSION "1"
+/* pages that a deletion makes ready for others at most */
+#define PAGES_MOST	8192
 
 static const pg_uuid_t no_writer;
 
@@ -309,6 +311,7 @@ publisher_delete(void)
 	PublisherRow *pub;
 	int64		messages = 0;
 	int64		bytes = 0;
+	int			reused;
 	int			s;
 
 	checkpoint_begin();
@@ -322,10 +325,16 @@ publisher_delete(void)
 		checkpoint_abort();
 		proc_exit(1);
 	}
+	/* what was deleted before is room for what comes next, once nobody sees it any more */
+	reused = catalog_pages_reuse("outbox", &my_publisher->freed, PAGES_MOST);
+	my_publisher->freed.n -= reused;
+	if (my_publisher->freed.n > 0)
+		memmove(my_publisher->freed.blocks, my_publisher->freed.blocks + reused, sizeof(uint32) * my_publisher->freed.n);
+	my_publisher->freeing.n = 0;
 	for (s = 0; s < my_publisher->nstreams; s++)
 	{
 		if (my_publisher->sent[s] > my_publisher->deleted_until[s])
-			catalog_outbox_delete(pub->pipeline, s, my_publisher->deleted_until[s], my_publisher->sent[s], &messages, &bytes);
+			catalog_outbox_delete(pub->pipeline, s, my_publisher->deleted_until[s], my_publisher->sent[s], &messages, &bytes, &my_publisher->freeing);
 		pub->segments[s] = my_publisher->sent[s];
 	}
 	pub->nsegments = my_publisher->nstreams;
@@ -335,6 +344,7 @@ publisher_delete(void)
 	FAULT_POINT("publisher-before-delete-commit");
 	checkpoint_commit();
 	MemoryContextSwitchTo(old);
+	catalog_pages_add(&my_publisher->freed, my_publisher->freeing.blocks, my_publisher->freeing.n);
 	my_publisher->deleted = my_publisher->published;
 	memcpy(my_publisher->deleted_until, my_publisher->sent, sizeof(my_publisher->sent));
 	pg_atomic_fetch_add_u64(&slot->published_rows, messages);

@@ -310,8 +310,7 @@ put_state(Row *row, const PipelineRow *p, const PipelineSlot *slot)
 		}
 		else
 		{
-			/* until the supervisor has heard of the stop a launcher that leaves is followed by another one */
-			bool		running = slot != NULL && (slot->wanted || slot->launcher_slot >= 0);
+			bool		running = slot != NULL && slot->launcher_slot >= 0;
 
 			reason_set(&reason, NULL,
 					   p->state == NULL || strcmp(p->state, "stopped") == 0 ? "stopped by a user" : p->state,

@@ -23,6 +23,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/uuid.h"
 
 #include "codec/codec_private.h"
 
@@ -157,6 +158,149 @@ codec_encoder_create(const CodecOptions *options, const CodecColumn *columns, in
 
 /* ---- json ---- */
 
+/* What escape_json() gives, but run by run instead of byte by byte: most text has nothing to escape. */
+static void
+write_text(StringInfo out, const char *text, int len)
+{
+	const char *end = text + len;
+
+	enlargeStringInfo(out, len + 2);
+	appendStringInfoCharMacro(out, '"');
+	while (text < end)
+	{
+		const char *run = text;
+		unsigned char c;
+
+		while (text < end && (c = (unsigned char) *text) >= ' ' && c != '"' && c != '\\')
+			text++;
+		appendBinaryStringInfoNT(out, run, text - run);
+		if (text == end)
+			break;
+		c = (unsigned char) *text++;
+		switch (c)
+		{
+			case '\b':
+				appendStringInfoString(out, "\\b");
+				break;
+			case '\f':
+				appendStringInfoString(out, "\\f");
+				break;
+			case '\n':
+				appendStringInfoString(out, "\\n");
+				break;
+			case '\r':
+				appendStringInfoString(out, "\\r");
+				break;
+			case '\t':
+				appendStringInfoString(out, "\\t");
+				break;
+			case '"':
+				appendStringInfoString(out, "\\\"");
+				break;
+			case '\\':
+				appendStringInfoString(out, "\\\\");
+				break;
+			default:
+				appendStringInfo(out, "\\u%04x", c);
+				break;
+		}
+	}
+	appendStringInfoChar(out, '"');
+}
+
+static char *
+two_digits(char *at, int n)
+{
+	*at++ = '0' + n / 10;
+	*at++ = '0' + n % 10;
+	return at;
+}
+
+/*
+ * In UTC a moment is written without asking for the rules of a time zone, and
+ * neighbours share their date.  False: not such a one, the long way has to be gone.
+ */
+static bool
+write_utc(StringInfo out, TimestampTz value)
+{
+	static int64 cached_day = PG_INT64_MIN;
+	static char cached[12];		/* "2026-01-01T */
+	int64		day;
+	int64		time;
+	char		buf[48];
+	char	   *at = buf;
+	int			fraction;
+
+	const char *zone = pg_get_timezone_name(session_timezone);
+
+	if (TIMESTAMP_NOT_FINITE(value) || (strcmp(zone, "UTC") != 0 && strcmp(zone, "Etc/UTC") != 0))
+		return false;
+	day = value / USECS_PER_DAY;
+	time = value % USECS_PER_DAY;
+	if (time < 0)
+	{
+		time += USECS_PER_DAY;
+		day--;
+	}
+	if (day != cached_day)
+	{
+		int			year,
+					month,
+					mday;
+
+		j2date((int) (day + POSTGRES_EPOCH_JDATE), &year, &month, &mday);
+		if (year < 1 || year > 9999)
+			return false;
+		cached[0] = '"';
+		(void) two_digits(two_digits(cached + 1, year / 100), year % 100);
+		cached[5] = cached[8] = '-';
+		(void) two_digits(cached + 6, month);
+		(void) two_digits(cached + 9, mday);
+		cached[11] = 'T';
+		cached_day = day;
+	}
+	memcpy(at, cached, 12);
+	at = two_digits(at + 12, (int) (time / USECS_PER_HOUR));
+	*at++ = ':';
+	at = two_digits(at, (int) (time / USECS_PER_MINUTE % 60));
+	*at++ = ':';
+	at = two_digits(at, (int) (time / USECS_PER_SEC % 60));
+	fraction = (int) (time % USECS_PER_SEC);
+	if (fraction != 0)
+	{
+		int			i;
+
+		*at = '.';
+		for (i = 6; i > 0; i--, fraction /= 10)
+			at[i] = '0' + fraction % 10;
+		for (at += 7; at[-1] == '0'; at--)
+			;
+	}
+	memcpy(at, "+00:00\"", 7);
+	appendBinaryStringInfo(out, buf, at + 7 - buf);
+	return true;
+}
+
+static void
+write_uuid(StringInfo out, const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+	char		buf[38];
+	char	   *at = buf;
+	int			i;
+
+	*at++ = '"';
+	for (i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*at++ = '-';
+		*at++ = digits[uuid->data[i] >> 4];
+		*at++ = digits[uuid->data[i] & 15];
+	}
+	*at++ = '"';
+	appendBinaryStringInfo(out, buf, sizeof(buf));
+}
+
 static void
 write_value(EncodeColumn *column, Datum value, StringInfo out)
 {
@@ -190,9 +334,22 @@ write_value(EncodeColumn *column, Datum value, StringInfo out)
 			else
 				escape_json(out, s);
 			break;
+		case KIND_TEXT:
+			{
+				text	   *s = DatumGetTextPP(value);
+
+				write_text(out, VARDATA_ANY(s), VARSIZE_ANY_EXHDR(s));
+				break;
+			}
+		case KIND_UUID:
+			write_uuid(out, DatumGetUUIDP(value));
+			break;
+		case KIND_TIMESTAMPTZ:
+			if (write_utc(out, DatumGetTimestampTz(value)))
+				break;
+			/* FALLTHROUGH */
 		case KIND_DATE:
 		case KIND_TIMESTAMP:
-		case KIND_TIMESTAMPTZ:
 			JsonEncodeDateTime(buf, value, column->def.type, NULL);
 			appendStringInfoChar(out, '"');
 			appendStringInfoString(out, buf);

@@ -26,6 +26,14 @@ wait_state($node, $_, 'running') for qw(x y z);
 $node->stop('fast');
 sub states { return q1(q{SELECT string_agg(state, ' ' ORDER BY state) FROM streamproc.stat_pipeline WHERE state <> 'stopped'}) }
 sub one_of { my ($state) = @_; return q1("SELECT min(pipeline) FROM streamproc.stat_pipeline WHERE state = '$state'") }
+# until the supervisor has heard of it, a launcher that leaves is followed by another one
+sub stop_one
+{
+	my $name = one_of('running');
+	q1("SELECT streamproc.stop_pipeline('$name')");
+	q1("SELECT streamproc.wait_until_stopped('$name', '60 s')");
+	return $name;
+}
 # what runs does so, and what waits has its reason
 sub some_run
 {
@@ -54,22 +62,20 @@ small("max_worker_processes = 6\n");
 for my $left (2, 1, 0)
 {
 	some_run(join(' ', 'running', ('waiting') x $left), '(not enough free background workers|no free background worker)', 'Raise max_worker_processes', "workers for one pipeline: one runs, $left wait");
-	q1("SELECT streamproc.stop_pipeline('" . one_of('running') . "')");
+	stop_one();
 }
 q1(q{SELECT streamproc.start_pipeline(pipeline) FROM streamproc.stat_pipeline});
 $node->stop('fast');
 small("max_worker_processes = 20\nstreamproc.max_workers = 8\n");
 some_run('running running waiting', 'not enough free background workers', '.*streamproc\.max_workers', 'streamproc.max_workers one too small');
-q1("SELECT streamproc.stop_pipeline('" . one_of('running') . "')");
+stop_one();
 some_run('running running', '', '', 'and the third one when there is room');
 q1(q{SELECT streamproc.start_pipeline(pipeline) FROM streamproc.stat_pipeline WHERE state = 'stopped'});
 $node->stop('fast');
 small("streamproc.max_workers = 256\nstreamproc.max_pipelines = 2\n");
 some_run('running running waiting', 'no free slot', 'Raise streamproc\.max_pipelines', 'streamproc.max_pipelines one too small');
-my $stopped = one_of('running');
-q1("SELECT streamproc.stop_pipeline('$stopped')");
+my $stopped = stop_one();
 some_run('running running', '', '', 'a pipeline that was stopped gives its slot away');
-q1("SELECT streamproc.wait_until_stopped('$stopped')");
 q1("SELECT streamproc.start_pipeline('$stopped')");
 some_run('running running waiting', 'no free slot', 'Raise streamproc\.max_pipelines', 'and waits for one when it is started again');
 q1("SELECT streamproc.drop_pipeline('" . one_of('running') . "')");

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * conflict.c
- *	  Does ON CONFLICT find exactly the row of a group?
+ *	  Does ON CONFLICT, or the key of a message, find exactly the row of a group?
  *
  * A group that is given out more than once has to replace its row.  So the
  * columns of the conflict target must be filled by the columns that are grouped by, all of
@@ -166,9 +166,89 @@ covers_group(Query *grouped, Bitmapset *refs)
 	return !window || window_found;
 }
 
+/* What the key of messages is made of, in the query that groups. */
+typedef struct KeyUse
+{
+	Query	   *grouped;
+	Bitmapset  *refs;			/* tleSortGroupRefs */
+	bool		other;			/* something that is not grouped by */
+} KeyUse;
+
+static bool
+key_walker(Node *node, KeyUse *use)
+{
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	foreach(lc, use->grouped->groupClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+
+		if (equal(get_sortgroupclause_expr(clause, use->grouped->targetList), node))
+		{
+			use->refs = bms_add_member(use->refs, clause->tleSortGroupRef);
+			return false;
+		}
+	}
+	if (IsA(node, Var) || IsA(node, Aggref) || IsA(node, GroupingFunc) || IsA(node, WindowFunc) || IsA(node, SubLink))
+	{
+		use->other = true;
+		return true;
+	}
+	return expression_tree_walker(node, key_walker, use);
+}
+
+/*
+ * A topic has one row, the last one, for each key of its messages.  The key may be
+ * put together from what is grouped by: that two groups never get the same one is
+ * the user's business.
+ */
+static const char *
+key_finds_group(Query *insert, Oid topic)
+{
+	AttrNumber	key = stream_source_key(stream_source_load(topic));
+	KeyUse		use = {NULL, NULL, false};
+	ListCell   *lc,
+			   *lv;
+
+	if (key == 0)
+		return "the foreign table has no column for the key of its messages";
+	foreach(lc, insert->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resno != key)
+			continue;
+		foreach(lv, pull_var_clause((Node *) tle->expr, PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
+		{
+			Origin		origin = legality_origin(lfirst(lv), insert, NIL);
+
+			if (origin.constant)
+				continue;
+			if (origin.grouped == NULL || (use.grouped != NULL && use.grouped != origin.grouped))
+				use.other = true;
+			else
+			{
+				use.grouped = origin.grouped;
+				(void) key_walker((Node *) origin.tle->expr, &use);
+			}
+			if (use.other)
+				return "the key of its messages is made of something that is not grouped by";
+		}
+	}
+	if (use.grouped == NULL)
+		return "the key of its messages is not made of what is grouped by";
+	if (use.grouped->groupingSets != NIL)
+		return "groups of several grouping sets may have the same columns";
+	if (!covers_group(use.grouped, use.refs))
+		return "the key of its messages is not made of all columns that are grouped by";
+	return NULL;
+}
+
 /*
  * An INSERT at the top of a statement whose SELECT groups a topic.  NULL: its ON
- * CONFLICT finds the row of a group, else why not.
+ * CONFLICT, or the key of its messages, finds the row of a group, else why not.
  */
 const char *
 conflict_finds_group(Query *insert)
@@ -180,6 +260,8 @@ conflict_finds_group(Query *insert)
 	Query	   *grouped = NULL;
 	int			attno = -1;
 
+	if (legality_is_topic(target->relid))
+		return key_finds_group(insert, target->relid);
 	if (conflict == NULL || conflict->action != ONCONFLICT_UPDATE)
 		return "it has no ON CONFLICT DO UPDATE";
 	columns = conflict_columns(conflict);

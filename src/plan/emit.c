@@ -10,7 +10,7 @@
 
 #include "plan/plan.h"
 
-#define ON_CONFLICT_HINT "Write ON CONFLICT (columns that are grouped by) DO UPDATE SET ...; the columns NOT NULL, or the index UNIQUE NULLS NOT DISTINCT."
+#define ON_CONFLICT_HINT "Write ON CONFLICT (columns that are grouped by) DO UPDATE SET ...; the columns NOT NULL, or the index UNIQUE NULLS NOT DISTINCT. For a topic: make the key of its messages of the columns that are grouped by."
 
 static void
 require_conflict(const Statement *statement, const char *why, bool always)
@@ -27,8 +27,8 @@ require_conflict(const Statement *statement, const char *why, bool always)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("HAVING where %s gives out groups again is not supported", why),
-				 errdetail("A group that does not fulfil it any more would stay in the table."),
-				 errhint("Filter when you read the table, or group by a window with emit => 'final'.")));
+				 errdetail("A group that does not fulfil it any more would stay in the sink."),
+				 errhint("Filter when you read the sink, or group by a window with emit => 'final'.")));
 }
 
 void

@@ -502,6 +502,19 @@ stream_report_failure(const char *topic, Oid serverid, Oid userid,
 	pg_unreachable();
 }
 
+AttrNumber
+stream_source_key(const StreamSource *source)
+{
+	int			i;
+
+	if (source->write_key > 0)
+		return source->write_key;
+	for (i = 0; i < source->natts; i++)
+		if (source->columns[i].kind == STREAM_COL_KEY)
+			return (AttrNumber) (i + 1);
+	return 0;
+}
+
 /* A task goes on with what it has while a change of the table does not concern it. */
 bool
 stream_source_same(const StreamSource *a, const StreamSource *b)

@@ -66,6 +66,8 @@ typedef struct StreamSource
 
 /* in source.c */
 extern StreamSource *stream_source_load(Oid relid);	/* palloc'd in the current context; throws if not ours */
+/* attnum of the column that is the key of messages when writing, 0: none */
+extern AttrNumber stream_source_key(const StreamSource *source);
 /* do two loads of a source describe the same topic, options and columns? */
 extern bool stream_source_same(const StreamSource *a, const StreamSource *b);
 extern bool stream_is_source(Oid relid);	/* foreign table of our wrapper? cheap */

@@ -22,7 +22,8 @@
 # Environment: STREAMPROC_CACHE (cache directory), STREAMPROC_BROKER_JVM (more JVM options), STREAMPROC_BROKER_ARCHIVE (file
 # with the loaded classes; made by the first broker that is stopped); read when DIR is made:
 # STREAMPROC_BROKER_CONFIG (more broker settings, separated by spaces: a=b c=d),
-# STREAMPROC_BROKER_SECURE=yes (more listeners, see write_secure_config).
+# STREAMPROC_BROKER_SECURE=yes (more listeners, see write_secure_config), STREAMPROC_BROKER_PROXY=PORT:ADVERTISED (one more
+# listener, whose clients are told to connect to another port: that of a proxy).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kafka_version=3.9.1
@@ -147,6 +148,13 @@ write_config() {	# DIR PORT CONTROLLER_PORT
 	CONF
 	# shellcheck disable=SC2068
 	[ "${STREAMPROC_BROKER_SECURE:-no}" != yes ] || write_secure_config $@
+	if [ -n "${STREAMPROC_BROKER_PROXY:-}" ]; then
+		cat >>"$1/server.properties" <<-CONF
+			listeners=BROKER://127.0.0.1:$2,CONTROLLER://127.0.0.1:$3,PROXIED://127.0.0.1:${STREAMPROC_BROKER_PROXY%:*}
+			advertised.listeners=BROKER://127.0.0.1:$2,PROXIED://127.0.0.1:${STREAMPROC_BROKER_PROXY#*:}
+			listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+		CONF
+	fi
 	for setting in $extra; do echo "$setting" >>"$1/server.properties"; done
 	# what "StorageTool format" would write, without its second of JVM
 	mkdir -p "$1/data"

@@ -45,8 +45,8 @@ static const char *usage_text =
 "  kafka_tool produce BROKERS TOPIC [--transaction ID] [--report] [-X PROPERTY=VALUE ...]\n"
 "        reads messages from standard input, and the lines !flush, and with a transaction !begin, !commit, !abort,\n"
 "        each answered by a line when done; --report prints input line, partition and offset of each message\n"
-"  kafka_tool consume BROKERS TOPIC [--partition N] [--from OFFSET] [--count N] [--uncommitted] [-X PROPERTY=VALUE ...]\n"
-"        writes what is there up to the end, then ends\n"
+"  kafka_tool consume BROKERS TOPIC [--partition N] [--from OFFSET] [--count N] [--uncommitted] [--follow] [-X PROPERTY=VALUE ...]\n"
+"        writes what is there up to the end, then ends; --follow: and what comes, until it is killed, whatever the broker does\n"
 "\n"
 "Text form of a message: tab-separated, \\N is NULL, escapes \\t \\n \\r \\\\ \\xHH.\n"
 "  produce:  partition timestamp_ms key value [name=value ...]     (partition -1: by key; timestamp 0: now)\n"
@@ -585,6 +585,7 @@ cmd_consume(const char *brokers, int argc, char **argv)
 				from = RD_KAFKA_OFFSET_BEGINNING,
 				left = INT64_MAX;
 	bool		uncommitted = false;
+	bool		follow = false;
 	int			partitions,
 				open_partitions = 0;
 	int64_t		until = now_ms() + ADMIN_TIMEOUT_MS;
@@ -601,6 +602,8 @@ cmd_consume(const char *brokers, int argc, char **argv)
 			left = number(argv[++i], "the count");
 		else if (strcmp(argv[i], "--uncommitted") == 0)
 			uncommitted = true;
+		else if (strcmp(argv[i], "--follow") == 0)
+			follow = true;
 		else if (strcmp(argv[i], "-X") == 0 && i + 1 < argc)
 			settings_add(&settings, argv[++i]);
 		else
@@ -634,13 +637,15 @@ cmd_consume(const char *brokers, int argc, char **argv)
 
 		if (msg == NULL)
 		{
-			if (now_ms() > until)
+			if (follow)
+				fflush(stdout);
+			else if (now_ms() > until)
 				die("nothing came for %d ms", ADMIN_TIMEOUT_MS);
 			continue;
 		}
 		until = now_ms() + ADMIN_TIMEOUT_MS;
 		if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-			open_partitions--;
+			open_partitions -= follow ? 0 : 1;
 		else if (msg->err != RD_KAFKA_RESP_ERR_NO_ERROR)
 			die("%s", rd_kafka_message_errstr(msg));
 		else

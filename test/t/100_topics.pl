@@ -273,6 +273,27 @@ send_rows('c', 1, 100);
 wait_caught_up($node, 'c');
 is(out(), '5670|5640', 'and exactly once again');
 
+# ---- running totals into a compacted topic: the last message of a key counts ----
+
+$kafka->topic('latest', 2, 'cleanup.policy' => 'compact');
+$node->safe_psql('postgres', q{CREATE FOREIGN TABLE latest (k text OPTIONS (kafka 'key'), card text, n bigint, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
+	SERVER kafka OPTIONS (topic 'latest', format 'json')});
+create_pipeline($node, 'latest', q{INSERT INTO latest (k, card, n) SELECT card || '!', card, count(*) FROM a GROUP BY card}, parallelism => 2);
+for (1 .. 3)
+{
+	send_rows('a', 2, 300);
+	wait_caught_up($node, 'latest');
+	kill_worker('publisher', 'latest') if $_ == 2;
+	wait_ready();
+}
+is(value(q{SELECT count(*) FROM (SELECT DISTINCT ON (k) card, n FROM latest ORDER BY k, p, o DESC) l FULL JOIN (SELECT card, count(*) AS n FROM a GROUP BY card) b USING (card, n)
+	WHERE l.card IS NULL OR b.card IS NULL}), 0, 'the last message of each key is the batch query\'s row');
+is(value('SELECT count(*) FROM (SELECT n < lag(n) OVER (PARTITION BY k ORDER BY o) AS back FROM latest) s WHERE back'), 0, 'totals only rise');
+sql_fails($node, q{SELECT streamproc.create_pipeline('x', 'INSERT INTO latest (k, card, n) SELECT count(*)::text, card, count(*) FROM a GROUP BY card')},
+	qr/the key of its messages is made of something that is not grouped by/, 'a key that is no group');
+sql_fails($node, q{SELECT streamproc.create_pipeline('x', 'INSERT INTO latest (k, card, n) SELECT card, card, count(*) FROM a GROUP BY card, v')},
+	qr/the key of its messages is not made of all columns that are grouped by/, 'a key that is not all of it');
+
 # ---- what is refused ----
 
 sql_fails($node, q{SELECT streamproc.create_pipeline('x', 'INSERT INTO a_out (id) SELECT id FROM a_out')}, qr/"a_out" is both read and written by the pipeline/, 'a loop');

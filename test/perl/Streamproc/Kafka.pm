@@ -26,14 +26,16 @@ my $dir = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../../kafka');
 my $count = 0;
 my @all;
 
-# Options: config => [ 'name=value', ... ] further settings of the broker, start => 0, secure => 1
+# Options: config => [ 'name=value', ... ] further settings of the broker, start => 0, secure => 1, proxy => 'PORT:ADVERTISED'
+# (one more listener at PORT, whose clients are sent to the other port: see Streamproc::Proxy)
 sub new
 {
 	my ($class, %options) = @_;
 	my $self = bless {
 		dir    => PostgreSQL::Test::Utils::tempdir('broker' . ++$count) . '/kafka',
 		config => join(' ', @{ $options{config} // [] }),
-		secure => $options{secure} ? 'yes' : 'no'
+		secure => $options{secure} ? 'yes' : 'no',
+		proxy => $options{proxy} // ''
 	}, $class;
 	push @all, $self;
 	$self->start if $options{start} // 1;
@@ -81,6 +83,7 @@ sub _broker
 	my $out = "$self->{dir}.$command.out";
 	local $ENV{STREAMPROC_BROKER_CONFIG} = $self->{config};
 	local $ENV{STREAMPROC_BROKER_SECURE} = $self->{secure};
+	local $ENV{STREAMPROC_BROKER_PROXY} = $self->{proxy};
 	my $rc = system("'$dir/broker.sh' $command '$self->{dir}' @args >'$out' 2>&1 </dev/null");
 	my $text = PostgreSQL::Test::Utils::slurp_file($out);
 	croak("broker.sh $command: $text") if $rc != 0;
@@ -190,8 +193,14 @@ sub consume
 	my @args;
 	for (qw(partition from count)) { push @args, "--$_", $options{$_} if defined $options{$_} }
 	push @args, '--uncommitted' if $options{uncommitted};
+	return _messages($self->tool('consume', $topic, @args));
+}
+
+sub _messages
+{
+	my ($text) = @_;
 	my @messages;
-	for (split /\n/, $self->tool('consume', $topic, @args))
+	for (split /\n/, $text)
 	{
 		my ($partition, $offset, $timestamp, $key, $value, @headers) = split /\t/, $_, -1;
 		push @messages,
@@ -242,6 +251,16 @@ sub _load_command
 }
 
 # The load tool in the background; returns an IPC::Run handle: finish it, or signal it with TERM.
+# A read_committed consumer that runs until it is finished, whatever the broker does; what it has seen goes to a file.
+# ->messages: what it has seen so far, as consume() gives them; ->finish: the same, and its end
+sub follow
+{
+	my ($self, $topic) = @_;
+	my $file = "$self->{dir}.follow.$topic";
+	my $h = IPC::Run::start([ tool_path(), 'consume', $self->{address}, $topic, '--follow' ], '<', \'', '>', $file, '2>', "$file.err");
+	return bless { h => $h, file => $file, kafka => $self }, 'Streamproc::Kafka::Follower';
+}
+
 sub load_start
 {
 	my ($self, $topic, %options) = @_;
@@ -257,6 +276,28 @@ END
 		system("'$dir/broker.sh' destroy '$kafka->{dir}' >/dev/null 2>&1 </dev/null") if $kafka->{dir};
 	}
 	$? = $rc;
+}
+
+package Streamproc::Kafka::Follower;
+
+use strict;
+use warnings;
+
+# messages so far, as consume() gives them
+sub messages
+{
+	my ($self) = @_;
+	my $text = PostgreSQL::Test::Utils::slurp_file($self->{file});
+	# the last line may not be complete
+	$text =~ s/[^\n]*\z//;
+	return Streamproc::Kafka::_messages($text);
+}
+
+sub finish
+{
+	my ($self) = @_;
+	$self->{h}->kill_kill;
+	return $self->messages;
 }
 
 package Streamproc::Kafka::Transaction;

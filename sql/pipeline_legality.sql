@@ -197,7 +197,7 @@ SELECT create_pipeline('bad', $$INSERT INTO sink (id) SELECT id FROM parted$$);
 \echo :SQLSTATE
 
 -- targets
-SELECT create_pipeline('bad', $$INSERT INTO ev SELECT id, card FROM tx$$);
+SELECT create_pipeline('bad', $$INSERT INTO tx (id, card) SELECT id, card FROM tx$$);
 \echo :SQLSTATE
 CREATE FOREIGN DATA WRAPPER legal_nothing;
 CREATE SERVER legal_nothing FOREIGN DATA WRAPPER legal_nothing;
@@ -231,7 +231,8 @@ SELECT create_pipeline('bad', $$INSERT INTO sink_parted SELECT id FROM tx$$);
 \echo :SQLSTATE
 DROP TABLE sink_parted1;
 CREATE FOREIGN TABLE sink_parted1 PARTITION OF sink_parted FOR VALUES FROM (0) TO (10) SERVER legal_kafka OPTIONS (topic 'legal_out');
-SELECT create_pipeline('bad', $$INSERT INTO sink_parted SELECT id FROM tx$$);
+SELECT create_pipeline('parted_topic', $$INSERT INTO sink_parted SELECT id FROM tx$$, active => false);
+SELECT drop_pipeline('parted_topic');
 \echo :SQLSTATE
 DROP FOREIGN TABLE sink_parted1;
 CREATE TABLE sink_parted1 PARTITION OF sink_parted FOR VALUES FROM (0) TO (10);

@@ -47,6 +47,8 @@ INSERT INTO streamproc.stored_data_loss (pipeline, id, topic, partition, from_of
 	VALUES ('rights_run', 2, 'rights_tx', 0, 0, 1, 'x', 'x', now());
 INSERT INTO streamproc.stored_late_row (pipeline, id, operator, at) VALUES ('rights_run', 3, 1, now());
 INSERT INTO streamproc.state_segment VALUES ('rights_run', 1, 1, 1, 'infinity', '\x00');
+INSERT INTO streamproc.outbox VALUES ('rights_run', 1, 0, 1, now(), true, '\x00');
+INSERT INTO streamproc.publisher_position VALUES ('rights_run', 0, '{}', 1);
 
 ----------------------------------------------------------------------------
 -- The matrix: each object, how it is used, and what comes of it
@@ -94,6 +96,7 @@ INSERT INTO rights.object (object, call) VALUES
 	('function my_pipelines', 'SELECT count(*) FROM streamproc.my_pipelines()'),
 	('function retry_dead_letters', $$SELECT streamproc.retry_dead_letters('rights_run')$$),
 	('function delete_dead_letters', $$SELECT streamproc.delete_dead_letters('rights_run', 'infinity')$$),
+	('function reconcile_publisher', $$SELECT streamproc.reconcile_publisher('rights_run', 'resend')$$),
 	('function delete_late_rows', $$SELECT streamproc.delete_late_rows('rights_run', 'infinity')$$),
 	('function stat_operator_rows', 'SELECT count(*) FROM streamproc.stat_operator_rows()'),
 	('function on_restore', 'SELECT streamproc.on_restore()'),
@@ -147,6 +150,14 @@ INSERT INTO rights.object (object, call) VALUES
 	('table state_segment', 'INSERT INTO streamproc.state_segment DEFAULT VALUES'),
 	('table state_segment', 'UPDATE streamproc.state_segment SET epoch = 0'),
 	('table state_segment', 'DELETE FROM streamproc.state_segment'),
+	('table outbox', 'SELECT count(*) IS NULL FROM streamproc.outbox'),
+	('table outbox', 'INSERT INTO streamproc.outbox DEFAULT VALUES'),
+	('table outbox', 'UPDATE streamproc.outbox SET messages = 0'),
+	('table outbox', 'DELETE FROM streamproc.outbox'),
+	('table publisher_position', 'SELECT count(*) IS NULL FROM streamproc.publisher_position'),
+	('table publisher_position', 'INSERT INTO streamproc.publisher_position DEFAULT VALUES'),
+	('table publisher_position', 'UPDATE streamproc.publisher_position SET published = 0'),
+	('table publisher_position', 'DELETE FROM streamproc.publisher_position'),
 	('table topic_mark', 'SELECT count(*) IS NULL FROM streamproc.topic_mark'),
 	('table topic_mark', 'INSERT INTO streamproc.topic_mark DEFAULT VALUES'),
 	('table topic_mark', 'DELETE FROM streamproc.topic_mark'),

@@ -8,7 +8,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "plan/plan.h"
+#include "utils/lsyscache.h"
 
 #define ON_CONFLICT_HINT "Write ON CONFLICT (columns that are grouped by) DO UPDATE SET ...; the columns NOT NULL, or the index UNIQUE NULLS NOT DISTINCT."
 #define TOPIC_HINT "Make the key of its messages of the columns that are grouped by."
@@ -23,7 +25,7 @@ require_conflict(const Statement *statement, const char *why, bool always)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s gives out a group again when it has changed: statement %d must replace its row", why, statement->number),
 				 errdetail("But %s.", info->conflict_misses),
-				 errhint("%s%s", OidIsValid(info->sink_server) ? TOPIC_HINT : ON_CONFLICT_HINT, always ? " Or group by a window." : "")));
+				 errhint("%s%s", get_rel_relkind(info->sink) == RELKIND_FOREIGN_TABLE ? TOPIC_HINT : ON_CONFLICT_HINT, always ? " Or group by a window." : "")));
 	if (info->having)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

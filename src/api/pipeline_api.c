@@ -228,7 +228,7 @@ check_state(const PipelineRow *row, Program *program)
  * not NULL, gets the names of the topics that it reads.
  */
 static List *
-check_query_text(const char *text, const PipelineRow *row, bool ask_cluster, List **topics)
+check_query_text(const char *text, const PipelineRow *row, bool ask_cluster, List **topics, Oid *sink_server)
 {
 	int			parallelism = row->parallelism;
 	bool		trust_owners = row->trust_owners;
@@ -255,6 +255,8 @@ check_query_text(const char *text, const PipelineRow *row, bool ask_cluster, Lis
 				 errdetail("Rows are applied one by one: the arbiter is not one btree index over plain columns, the target has a BEFORE INSERT row trigger, or ON CONFLICT stands in a WITH."),
 				 errhint("Leave parallelism out, or set it to 1.")));
 	}
+	if (sink_server != NULL)
+		*sink_server = program->sink_server;
 	for (i = 0; topics != NULL && i < program->nsources; i++)
 		*topics = lappend(*topics, stream_source_load(program->sources[i].relid)->topic);
 	conf = stream_server_conf(server, GetUserId());
@@ -283,6 +285,39 @@ check_query_text(const char *text, const PipelineRow *row, bool ask_cluster, Lis
 	}
 	program_free(program);
 	return queries;
+}
+
+/* Where the present query of a pipeline sends messages; InvalidOid: nowhere. */
+static Oid
+present_sink_server(const PipelineRow *row)
+{
+	Program    *program;
+	Oid			server;
+
+	if (catalog_publisher_get(row->name) == NULL)
+		return InvalidOid;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	program = program_load(row->procedure, row->trust_owners);
+	server = program->sink_server;
+	program_free(program);
+	PopActiveSnapshot();
+	return server;
+}
+
+/* Messages do not know their server: what waits must not be sent to another one, or to none. */
+static void
+check_all_sent(const char *name, Oid server)
+{
+	OutboxTotals waiting;
+
+	catalog_outbox_look(name, &waiting);
+	if (waiting.messages > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg(INT64_FORMAT " messages of pipeline \"%s\" wait to be sent to server \"%s\", and the new query does not write there",
+						waiting.messages, name, stream_server_name(server)),
+				 errhint("Stop the pipeline and wait until they are sent, or give them up first: SELECT streamproc.reconcile_publisher(%s, 'discard').",
+						 quote_literal_cstr(name))));
 }
 
 static List *
@@ -423,7 +458,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("pipeline \"%s\" already exists", name)));
-	queries = check_query_text(query, &row, row.active, NULL);
+	queries = check_query_text(query, &row, row.active, NULL, NULL);
 	(void) define_procedure(name, queries, false);
 
 	if (!pg_strong_random(row.id.data, UUID_LEN))
@@ -449,6 +484,8 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 	char	   *name = api_arg_name(fcinfo);
 	PipelineRow *row = api_get_for_update(name, "alter_pipeline()", rights_check_owner);
 	List	   *topics = NIL;
+	Oid			was_server = InvalidOid;
+	Oid			sink_server = InvalidOid;
 
 	if (!PG_ARGISNULL(2))
 	{
@@ -488,7 +525,8 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("only the owner of pipeline \"%s\" can replace its query", name),
 					 errhint("SET ROLE to the owner first.")));
-		queries = check_query_text(arg_text(fcinfo, 1, "query"), row, row->active, &topics);
+		was_server = present_sink_server(row);
+		queries = check_query_text(arg_text(fcinfo, 1, "query"), row, row->active, &topics, &sink_server);
 		(void) define_procedure(name, queries, true);
 		row->settings = current_settings();
 	}
@@ -505,7 +543,11 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 	 * the launcher finds such, an option "topic" was changed.
 	 */
 	if (!PG_ARGISNULL(1))
+	{
 		catalog_positions_new_text(name, topics);
+		if (OidIsValid(was_server) && was_server != sink_server)
+			check_all_sent(name, was_server);
+	}
 	else if (!PG_ARGISNULL(2))
 		catalog_positions_new_run(name);
 	row->version = next_version(row->version);
@@ -653,7 +695,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 
 	catalog_require_version();
 	InitMaterializedSRF(fcinfo, 0);
-	queries = check_query_text(query, &defaults, false, NULL);
+	queries = check_query_text(query, &defaults, false, NULL, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	program = program_make(queries, false);
 	foreach(lc, program->statements)

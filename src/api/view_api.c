@@ -227,6 +227,9 @@ put_latency(Row *row, int64 count, const int32 *latency_us)
 static void
 put_outbox(Row *row, PipelineSlot *slot, TimestampTz now)
 {
+	int64		rows = (int64) (pg_atomic_read_u64(&slot->outbox_rows) - pg_atomic_read_u64(&slot->published_rows));
+	int64		bytes = (int64) (pg_atomic_read_u64(&slot->outbox_bytes) - pg_atomic_read_u64(&slot->published_bytes));
+	bool		all = true;
 	int			i;
 
 	if (!slot->publishes)
@@ -235,9 +238,11 @@ put_outbox(Row *row, PipelineSlot *slot, TimestampTz now)
 			put_null(row);
 		return;
 	}
+	for (i = 0; i < SHMEM_MAX_TASKS; i++)
+		all &= pg_atomic_read_u64(&slot->outbox_sent[i]) >= pg_atomic_read_u64(&slot->outbox_written[i]);
 	/* the publisher may be ahead of a task that has just committed */
-	put(row, Int64GetDatum(Max((int64) (pg_atomic_read_u64(&slot->outbox_rows) - pg_atomic_read_u64(&slot->published_rows)), 0)));
-	put(row, Int64GetDatum(Max((int64) (pg_atomic_read_u64(&slot->outbox_bytes) - pg_atomic_read_u64(&slot->published_bytes)), 0)));
+	put(row, Int64GetDatum(all ? 0 : Max(rows, 0)));
+	put(row, Int64GetDatum(all ? 0 : Max(bytes, 0)));
 	if (slot->outbox_oldest == DT_NOEND)
 		put_null(row);
 	else

@@ -227,8 +227,8 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 	Wait		wait;
 	int64		serial = 0;
 	uint64		generation = 0;
-	bool		written = false;
-	uint64		to_send = 0;
+	bool		known = false;
+	uint64		written[SHMEM_MAX_TASKS];
 
 	begin_wait(fcinfo, &wait);
 	for (;;)
@@ -260,14 +260,11 @@ streamproc_wait_until_caught_up(PG_FUNCTION_ARGS)
 		caught_up = serial != 0 && slot >= 0 && reached(slot, serial) &&
 			shmem->pipelines[slot].retry_done >= row->retry_until;
 		/* what it had written by then has to be sent, too */
-		if (caught_up && !written)
-		{
-			written = true;
-			to_send = pg_atomic_read_u64(&shmem->pipelines[slot].outbox_rows);
-		}
-		else if (!caught_up)
-			written = false;
-		if (written && pg_atomic_read_u64(&shmem->pipelines[slot].published_rows) >= to_send)
+		if (caught_up && !known)
+			for (int s = 0; s < SHMEM_MAX_TASKS; s++)
+				written[s] = pg_atomic_read_u64(&shmem->pipelines[slot].outbox_written[s]);
+		known = caught_up;
+		if (known && pipeline_all_sent(slot, written))
 			break;
 		if (!row->active)
 		{

@@ -450,7 +450,6 @@ catalog_outbox_last(const char *pipeline, int stream)
 	OutboxScan	scan;
 	HeapTuple	tuple;
 
-	/* behind what was sent: in the middle of a walk that was deleted meanwhile nothing is missed */
 	scan_begin(&scan, pipeline, stream, last, AccessShareLock);
 	while (HeapTupleIsValid(tuple = scan_next(&scan)))
 	{
@@ -460,5 +459,9 @@ catalog_outbox_last(const char *pipeline, int stream)
 		last = segment.number;
 	}
 	scan_end(&scan);
+	/* what was deleted between the two looks, and so was not seen, stands in the row now */
+	row = catalog_publisher_get(pipeline);
+	if (row != NULL && stream < row->nsegments)
+		last = Max(last, row->segments[stream]);
 	return last;
 }

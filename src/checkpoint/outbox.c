@@ -38,6 +38,7 @@ outbox_open(Outbox *outbox, const char *pipeline, int stream, int slot)
 	outbox->stream = stream;
 	outbox->slot = slot;
 	outbox->last = outbox->committed = catalog_outbox_last(pipeline, stream);
+	pg_atomic_write_u64(&shmem->pipelines[slot].outbox_written[stream], outbox->last);
 }
 
 static void
@@ -108,6 +109,7 @@ outbox_committed(Outbox *outbox)
 	outbox->committed = outbox->last;
 	if (outbox->rows == 0)
 		return;
+	pg_atomic_write_u64(&slot->outbox_written[outbox->stream], outbox->last);
 	pg_atomic_fetch_add_u64(&slot->outbox_rows, outbox->rows);
 	pg_atomic_fetch_add_u64(&slot->outbox_bytes, outbox->bytes);
 	outbox->rows = outbox->bytes = 0;
@@ -126,6 +128,7 @@ outbox_full(int slot)
 {
 	PipelineSlot *p = &shmem->pipelines[slot];
 
-	return (int64) (pg_atomic_read_u64(&p->outbox_bytes) - pg_atomic_read_u64(&p->published_bytes)) >
+	return !pipeline_all_sent(slot, NULL) &&
+		(int64) (pg_atomic_read_u64(&p->outbox_bytes) - pg_atomic_read_u64(&p->published_bytes)) >
 		(int64) streamproc_outbox_size * 1024;
 }

@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/base.h"
@@ -27,6 +28,8 @@
 #include "utils/memutils.h"
 
 #define MAX_TOPICS		255
+/* of Kafka; a broker of transaction.max.timeout.ms has more */
+#define TRANSACTION_TIMEOUT_MS	60000
 
 struct KafkaPublisher
 {
@@ -58,6 +61,7 @@ typedef struct PublishCall
 	char	   *group;
 	int64		offset;
 	char	   *metadata;
+	int64		last_deadline_us;	/* not beyond the time-outs of message and transaction */
 } PublishCall;
 
 static void
@@ -123,9 +127,18 @@ static bool
 wait_for_deliveries(PublishCall *p)
 {
 	KafkaHandle *handle = p->call.handle;
+	int			left = INT_MAX;
+	int			now;
+	int64		timeout = p->call.deadline_us - monotonic_us();
 
-	while (handle->undelivered == 0 && rd_kafka_outq_len(handle->rk) > 0)
+	while (handle->undelivered == 0 && (now = rd_kafka_outq_len(handle->rk)) > 0)
 	{
+		/* slow is not dead */
+		if (now < left)
+		{
+			left = now;
+			p->call.deadline_us = Max(p->call.deadline_us, Min(monotonic_us() + timeout, p->last_deadline_us));
+		}
 		if (kafka_call_remaining_ms(&p->call) == 0)
 		{
 			kafka_call_fail(&p->call, KAFKA_UNREACHABLE, "messages were not acknowledged in time");
@@ -419,7 +432,7 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 		{"allow.auto.create.topics", "false"},
 		{"delivery.report.only.error", "true"},
 		{"retry.backoff.ms", "5"},	/* with the default a transaction takes 105 ms */
-		{"message.timeout.ms", "20000"},
+		{"message.timeout.ms", "30000"},
 	};
 	int			n = 7;
 	MemoryContext cxt;
@@ -430,7 +443,7 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 	if (transactional_id != NULL)
 	{
 		fixed[n++] = (KafkaSetting) {"transactional.id", transactional_id};
-		fixed[n++] = (KafkaSetting) {"transaction.timeout.ms", "30000"};
+		fixed[n++] = (KafkaSetting) {"transaction.timeout.ms", CppAsString2(TRANSACTION_TIMEOUT_MS)};
 	}
 	fixed[n] = (KafkaSetting) {NULL, NULL};
 
@@ -595,6 +608,7 @@ kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char 
 	bool		result;
 
 	p->offset = offset;
+	p->last_deadline_us = p->call.deadline_us + (int64) (TRANSACTION_TIMEOUT_MS / 2 - timeout_ms) * 1000;
 	result = publish_make(p, err);
 	kafka_handle_log(publisher->handle);
 	return result;

@@ -74,6 +74,11 @@ shmem_startup(void)
 			pg_atomic_init_u64(&slot->bytes_in, 0);
 			pg_atomic_init_u64(&slot->checkpoints, 0);
 			slot->publisher_slot = -1;
+			for (int s = 0; s < SHMEM_MAX_TASKS; s++)
+			{
+				pg_atomic_init_u64(&slot->outbox_written[s], 0);
+				pg_atomic_init_u64(&slot->outbox_sent[s], 0);
+			}
 			pg_atomic_init_u64(&slot->outbox_rows, 0);
 			pg_atomic_init_u64(&slot->outbox_bytes, 0);
 			pg_atomic_init_u64(&slot->published_rows, 0);

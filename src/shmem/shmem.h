@@ -181,12 +181,17 @@ typedef struct PipelineSlot
 
 	/*
 	 * Pipelines with topics as sinks.  Written: by commits of tasks or
-	 * launcher, and by what was there at the start; published: deleted from the
-	 * outbox, by the publisher, which is behind Kafka for a moment.
+	 * launcher, and by what was there at the start; sent or published: deleted from
+	 * the outbox, by the publisher, which is behind Kafka for a moment.
 	 */
 	int			publisher_slot; /* worker slot, -1: none */
 	bool		publishes;		/* it has, or had, a publisher */
+	bool		outbox_counted; /* what waited when the launcher came is in the counters */
 	bool		publisher_ready;	/* it has compared the broker's position with the outbox */
+	/* by stream of the outbox: the last segment committed, the last one that was sent and deleted */
+	pg_atomic_uint64 outbox_written[SHMEM_MAX_TASKS];
+	pg_atomic_uint64 outbox_sent[SHMEM_MAX_TASKS];
+	/* for people, and for the bound: what a process that died did not count is missing */
 	pg_atomic_uint64 outbox_rows;
 	pg_atomic_uint64 outbox_bytes;
 	pg_atomic_uint64 published_rows;
@@ -303,6 +308,8 @@ extern void worker_slot_wake(int slot);
 extern void pipeline_wake_launcher_locked(int pipeline);
 extern void pipeline_wake_tasks_locked(int pipeline);
 extern void pipeline_wake_publisher(int pipeline);
+/* was everything sent that was written, or up to these segments? */
+extern bool pipeline_all_sent(int pipeline, const uint64 *written);
 extern int	pipeline_workers_locked(int pipeline, WorkerRole role, int except);
 /* this process's own slot, or -1 */
 extern int	my_worker_slot;

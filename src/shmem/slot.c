@@ -84,7 +84,12 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		memset(slot->checkpoint, 0, sizeof(slot->checkpoint));
 		slot->latency_count = 0;
 		slot->publisher_slot = -1;
-		slot->publisher_ready = slot->publishes = false;
+		slot->publisher_ready = slot->publishes = slot->outbox_counted = false;
+		for (int s = 0; s < SHMEM_MAX_TASKS; s++)
+		{
+			pg_atomic_write_u64(&slot->outbox_written[s], 0);
+			pg_atomic_write_u64(&slot->outbox_sent[s], 0);
+		}
 		pg_atomic_write_u64(&slot->outbox_rows, 0);
 		pg_atomic_write_u64(&slot->outbox_bytes, 0);
 		pg_atomic_write_u64(&slot->published_rows, 0);
@@ -389,6 +394,19 @@ pipeline_wake_publisher(int pipeline)
 	if (publisher >= 0 && shmem->workers[publisher].latch != NULL)
 		SetLatch(shmem->workers[publisher].latch);
 	LWLockRelease(shmem->lock);
+}
+
+/* NULL: what is written by now */
+bool
+pipeline_all_sent(int pipeline, const uint64 *written)
+{
+	PipelineSlot *p = &shmem->pipelines[pipeline];
+	int			s;
+
+	for (s = 0; s < SHMEM_MAX_TASKS; s++)
+		if (pg_atomic_read_u64(&p->outbox_sent[s]) < (written ? written[s] : pg_atomic_read_u64(&p->outbox_written[s])))
+			return false;
+	return true;
 }
 
 /*

@@ -25,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "stream/stream.h"
 #include "utils/memutils.h"
 
@@ -55,12 +56,84 @@ struct StreamOutbox
 StreamOutbox *stream_outbox = NULL;
 bool		stream_outbox_only = false;
 
+/* ---- subtransactions ---- */
+
+/* What stood in stream_outbox when a subtransaction began: a function of the user may begin and abort them. */
+typedef struct SubMark
+{
+	SubTransactionId id;
+	StreamOutbox *outbox;
+	StreamOutboxMark mark;
+} SubMark;
+
+static SubMark *subs;
+static int	nsubs;
+static int	maxsubs;
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_START_SUB && stream_outbox != NULL)
+	{
+		if (nsubs == maxsubs)
+		{
+			int			n = Max(maxsubs * 2, 16);
+
+			subs = subs == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(SubMark) * n) : repalloc(subs, sizeof(SubMark) * n);
+			maxsubs = n;
+		}
+		subs[nsubs++] = (SubMark) {id, stream_outbox, stream_outbox_mark(stream_outbox)};
+		return;
+	}
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	while (nsubs > 0 && subs[nsubs - 1].id >= id)
+	{
+		SubMark    *sub = &subs[--nsubs];
+
+		if (event == SUBXACT_EVENT_ABORT_SUB && sub->id == id && sub->outbox == stream_outbox && sub->mark.len <= stream_outbox->len)
+			stream_outbox_cut(stream_outbox, sub->mark);
+	}
+}
+
+/*
+ * Whatever a trigger puts in here while the transaction commits comes too late:
+ * the outbox was written before.  Deferred triggers have run when this is called.
+ */
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			if (stream_outbox != NULL && stream_outbox->len > 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot insert into a topic while the transaction commits"),
+						 errhint("A deferred trigger does so: make it an immediate one.")));
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+			nsubs = 0;
+			break;
+		default:
+			break;
+	}
+}
+
 StreamOutbox *
 stream_outbox_create(MemoryContext cxt)
 {
 	StreamOutbox *outbox = MemoryContextAllocZero(cxt, sizeof(StreamOutbox));
 	MemoryContext old = MemoryContextSwitchTo(cxt);
+	static bool registered = false;
 
+	if (!registered)
+	{
+		RegisterSubXactCallback(subxact_callback, NULL);
+		RegisterXactCallback(xact_callback, NULL);
+		registered = true;
+	}
 	outbox->cxt = cxt;
 	initStringInfo(&outbox->segment);
 	MemoryContextSwitchTo(old);

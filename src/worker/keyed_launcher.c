@@ -464,6 +464,7 @@ keyed_commit_pause(Reason *why)
 	if (!launcher_tick())
 	{
 		launcher_stop_tasks(true);
+		launcher_stop_publisher();
 		launcher_leave();
 	}
 	worker_wait((long) Min(worker_backoff_us((int) Min(my_keyed->failures, 10)) / 1000, 1000));

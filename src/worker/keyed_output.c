@@ -83,6 +83,8 @@ keyed_output_begin(Epoch *epoch)
 {
 	checkpoint_begin();
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION);
+	/* what an attempt before this one has written is gone with it */
+	outbox_aborted(&my_launcher->outbox);
 	lock_program(epoch);
 	stream_outbox = my_launcher->program->outbox;
 }

@@ -215,6 +215,7 @@ launcher_start_publisher(void)
 
 	if (!OidIsValid(my_launcher->sink_server))
 		return;
+	slot->outbox_counted = false;
 	if (!start_worker(&my_launcher->publisher, WORKER_PUBLISHER, -1))
 		leave_starved();
 	while (!slot->publisher_ready)
@@ -226,6 +227,8 @@ launcher_start_publisher(void)
 		memset(&reason, 0, sizeof(reason));
 		if (slot->publisher_slot >= 0 && shmem->workers[slot->publisher_slot].state == WORKER_WAITING)
 			reason = shmem->workers[slot->publisher_slot].reason;
+		else if (my_launcher->publisher.failures > 1)
+			reason = slot->last_error;
 		LWLockRelease(shmem->lock);
 		if (reason.message[0] != '\0')
 			pipeline_set_state(my_launcher->pipeline, PIPELINE_WAITING, &reason);
@@ -255,10 +258,7 @@ launcher_stop_publisher(void)
 bool
 launcher_all_sent(void)
 {
-	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
-
-	return !OidIsValid(my_launcher->sink_server) ||
-		pg_atomic_read_u64(&slot->outbox_rows) == pg_atomic_read_u64(&slot->published_rows);
+	return !OidIsValid(my_launcher->sink_server) || pipeline_all_sent(my_launcher->pipeline, NULL);
 }
 
 /* ---- stop ---- */

@@ -27,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "checkpoint/checkpoint.h"
@@ -44,7 +45,9 @@
 #include "utils/uuid.h"
 #include "worker/publisher.h"
 
-#define READ_BYTES			((Size) 4 * 1024 * 1024)	/* of the outbox, for one transaction */
+/* of the outbox, for one transaction, all streams together; half of it after a time-out, twice as much after a success */
+#define READ_BYTES			((Size) 4 * 1024 * 1024)
+#define READ_LEAST			((Size) 32 * 1024)
 #define KAFKA_TIMEOUT_MS	15000
 #define ASK_TIMEOUT_MS		5000
 /* what was sent is deleted so often, or when it is much */
@@ -157,7 +160,9 @@ make_durable(void)
 	else if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
 		lsn -= SizeOfXLogShortPHD;
 	XLogFlush(lsn);
+	HOLD_INTERRUPTS();
 	SyncRepWaitForLSN(lsn, true);
+	RESUME_INTERRUPTS();
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -233,7 +238,7 @@ connect_kafka(void)
 	{
 		/* options that contradict each other: they get corrected */
 		err.failure = KAFKA_FAILED;
-		strlcpy(err.message, edata->message, sizeof(err.message));
+		snprintf(err.message, sizeof(err.message), "%s%s%s", edata->message, edata->detail ? ": " : "", edata->detail ? edata->detail : "");
 		my_publisher->kafka = NULL;
 		give_up_handle("", &err);
 		return false;
@@ -261,6 +266,9 @@ connect_kafka(void)
 		return false;
 	}
 	my_publisher->last_commit_us = monotonic_us();
+	/* only now: before, another attempt would not know of it */
+	if (my_publisher->decided)
+		publisher_delete();
 	return true;
 }
 
@@ -280,7 +288,8 @@ read_outbox(List **streams)
 	old = MemoryContextSwitchTo(my_publisher->send_cxt);
 	for (s = 0; s < my_publisher->nstreams; s++)
 	{
-		streams[s] = catalog_outbox_read(my_publisher->row->name, s, my_publisher->sent[s], READ_BYTES);
+		streams[s] = catalog_outbox_read(my_publisher->row->name, s, my_publisher->sent[s],
+										 Max(my_publisher->read_bytes / Max(my_publisher->nstreams, 1), READ_LEAST));
 		n += list_length(streams[s]);
 	}
 	MemoryContextSwitchTo(old);
@@ -402,6 +411,8 @@ send_some(void)
 	{
 		if (err.failure == KAFKA_REFUSED)
 			fail_at_message(topic, &err);
+		/* perhaps it was too much for the time that Kafka gives */
+		my_publisher->read_bytes = Max(my_publisher->read_bytes / 2, READ_LEAST);
 		give_up_handle(topic, &err);
 		return false;
 	}
@@ -410,6 +421,7 @@ send_some(void)
 	memcpy(my_publisher->sent, sent, sizeof(int64) * my_publisher->nstreams);
 	my_publisher->last_commit_us = monotonic_us();
 	my_publisher->failures = 0;
+	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
 	show_sent(bytes, oldest);
 	return true;
 }
@@ -463,7 +475,7 @@ tell_ready(void)
 	/* other streams than before: what the old ones wrote goes first, or rows of a key would change places */
 	if (my_publisher->streams_change)
 	{
-		if (anything_undeleted() || pg_atomic_read_u64(&slot->outbox_rows) != pg_atomic_read_u64(&slot->published_rows))
+		if (anything_undeleted())
 			return;
 		publisher_set_streams();
 		my_publisher->streams_change = false;
@@ -516,6 +528,32 @@ publisher_loop(void)
 	}
 }
 
+/* What passes is for the launcher, which starts us again; anything else stops the pipeline. */
+static void
+end_by_error(void)
+{
+	ErrorData  *edata;
+	Reason		reason;
+
+	MemoryContextSwitchTo(my_publisher->cxt);
+	edata = CopyErrorData();
+	worker_reason_from_error(&reason, edata);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_publisher->pipeline->last_error = reason;
+	LWLockRelease(shmem->lock);
+	/* an internal error may be a moment's: it is tried again, and shown */
+	if (worker_error_passes(edata->sqlerrcode) || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_INTERNAL_ERROR ||
+		edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
+	{
+		EmitErrorReport();
+		proc_exit(1);
+	}
+	FlushErrorState();
+	if (IsTransactionState())
+		checkpoint_abort();
+	worker_fail_pipeline(&reason);
+}
+
 void
 streamproc_publisher_main(Datum arg)
 {
@@ -531,9 +569,18 @@ streamproc_publisher_main(Datum arg)
 	my_publisher->slot = &shmem->workers[my_worker_slot];
 	my_publisher->pipeline = worker_pipeline();
 	MemoryContextSwitchTo(my_publisher->cxt);
-	FAULT_POINT("publisher-start");
-	load();
-	publisher_loop();
+	my_publisher->read_bytes = READ_BYTES;
+	PG_TRY();
+	{
+		FAULT_POINT("publisher-start");
+		load();
+		publisher_loop();
+	}
+	PG_CATCH();
+	{
+		end_by_error();
+	}
+	PG_END_TRY();
 	FAULT_POINT("publisher-leave");
 	proc_exit(0);
 }

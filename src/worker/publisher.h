@@ -41,6 +41,8 @@ typedef struct Publisher
 	CatalogPages freeing;		/* of those that are being deleted */
 	bool		streams_change; /* the tasks to be write other streams than those of the last run */
 
+	bool		decided;		/* somebody's decision is in force, and stands in publisher_position until Kafka has it */
+	Size		read_bytes;		/* of the outbox, for the next transaction */
 	int			failures;		/* in a row */
 	int64		last_commit_us; /* in Kafka */
 	int64		last_delete_us;

@@ -125,11 +125,12 @@ static void
 fail(const char *sqlstate, const char *message, const char *detail)
 {
 	Reason		reason;
-	char	   *name = quote_literal_cstr(my_publisher->row->name);
+	char	   *name;
 
 	/* before the transaction of failing */
 	checkpoint_abort();
 	MemoryContextSwitchTo(my_publisher->cxt);
+	name = quote_literal_cstr(my_publisher->row->name);
 	reason_set(&reason, sqlstate, message, detail, NULL);
 	snprintf(reason.hint, sizeof(reason.hint),
 			 "SELECT streamproc.reconcile_publisher(%s, 'resend') sends all that waits in the outbox, also what may have been sent; 'discard' sends none of it.",
@@ -214,7 +215,14 @@ publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 	if (pub == NULL)
 	{
 		PublisherRow first = {0};
+		PipelineRow *row = worker_find_pipeline(CurrentMemoryContext);
 
+		/* dropped while we waited; one of the same name is another one */
+		if (row == NULL || memcmp(&row->id, &my_publisher->row->id, sizeof(pg_uuid_t)) != 0)
+		{
+			checkpoint_abort();
+			proc_exit(0);
+		}
 		strlcpy(first.pipeline, name, NAMEDATALEN);
 		catalog_publisher_insert(&first);
 		pub = catalog_publisher_lock(name);
@@ -231,7 +239,8 @@ publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 	memset(my_publisher->sent, 0, sizeof(my_publisher->sent));
 	memcpy(my_publisher->sent, pub->segments, sizeof(int64) * pub->nsegments);
 	memcpy(my_publisher->deleted_until, my_publisher->sent, sizeof(my_publisher->sent));
-	if (pub->reconcile != NULL)
+	my_publisher->decided = pub->reconcile != NULL;
+	if (my_publisher->decided)
 	{
 		if (strcmp(pub->reconcile, "discard") == 0)
 		{
@@ -242,10 +251,14 @@ publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 		ereport(LOG,
 				(errmsg("publisher of pipeline \"%s\": " INT64_FORMAT " messages of the outbox are %s", name, totals.messages,
 						strcmp(pub->reconcile, "discard") == 0 ? "discarded" : "sent, whatever was sent before")));
-		pub->reconcile = NULL;
-		changed = true;
 	}
-	else if (exactly_once && !same_uuid(&pub->writer, &not_counted))
+	else if (exactly_once && same_uuid(&pub->writer, &not_counted))
+	{
+		/* sent without transactions until now: PostgreSQL's word counts until Kafka has our position */
+		pub->reconcile = "resend";
+		my_publisher->decided = true;
+	}
+	else if (exactly_once)
 		check_kafka(pub, &totals, offset, metadata);
 
 	/* streams of tasks that there were, are, and will be */
@@ -294,12 +307,17 @@ publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 	slot->published_total = my_publisher->published;
 	slot->publishes = true;
 	slot->outbox_oldest = totals.oldest;
-	/* as long as no task writes: later both are counted on */
-	if (!slot->publisher_ready && my_publisher->failures == 0)
+	/* once, before a task writes: later both are counted on */
+	if (!slot->outbox_counted)
 	{
 		pg_atomic_write_u64(&slot->outbox_rows, pg_atomic_read_u64(&slot->published_rows) + totals.messages);
 		pg_atomic_write_u64(&slot->outbox_bytes, pg_atomic_read_u64(&slot->published_bytes) + totals.bytes);
+		for (s = 0; s < SHMEM_MAX_TASKS; s++)
+			pg_atomic_write_u64(&slot->outbox_written[s], Max((uint64) totals.last[s], (uint64) my_publisher->deleted_until[s]));
+		slot->outbox_counted = true;
 	}
+	for (s = 0; s < SHMEM_MAX_TASKS; s++)
+		pg_atomic_write_u64(&slot->outbox_sent[s], (uint64) my_publisher->deleted_until[s]);
 	LWLockRelease(shmem->lock);
 }
 
@@ -339,16 +357,23 @@ publisher_delete(void)
 	}
 	pub->nsegments = my_publisher->nstreams;
 	pub->published = my_publisher->published;
+	if (my_publisher->decided)
+		pub->reconcile = NULL;
 	catalog_publisher_update(pub);
 	PopActiveSnapshot();
 	FAULT_POINT("publisher-before-delete-commit");
+	HOLD_INTERRUPTS();
 	checkpoint_commit();
+	my_publisher->decided = false;
 	MemoryContextSwitchTo(old);
 	catalog_pages_add(&my_publisher->freed, my_publisher->freeing.blocks, my_publisher->freeing.n);
 	my_publisher->deleted = my_publisher->published;
 	memcpy(my_publisher->deleted_until, my_publisher->sent, sizeof(my_publisher->sent));
 	pg_atomic_fetch_add_u64(&slot->published_rows, messages);
 	pg_atomic_fetch_add_u64(&slot->published_bytes, bytes);
+	for (s = 0; s < my_publisher->nstreams; s++)
+		pg_atomic_write_u64(&slot->outbox_sent[s], (uint64) my_publisher->deleted_until[s]);
+	RESUME_INTERRUPTS();
 	pipeline_changed(my_publisher->slot->pipeline);
 }
 

@@ -146,14 +146,21 @@ create_pipeline($node, 'per_hour', q{INSERT INTO per_hour SELECT w.window_start,
 my $at = 1767225600;
 for my $round (0 .. 3)
 {
+	# commits that are repeated write their messages again, under the same numbers
+	$crash->set_fault('keyed-before-commit=retry@1-5') if $round == 3;
 	$kafka->produce('e', map { my $i = $round * 1000 + $_; { partition => $i % 2, value => sprintf('{"id": %d, "card": "c%d", "at": %d}', $i, $i % 5, ($at + $i * 3) * 1000) } } 0 .. 999);
-	next if $round == 3;
+	if ($round == 3)
+	{
+		$crash->wait_hit('keyed-before-commit');
+		next;
+	}
 	kill_worker((qw(task publisher launcher))[$round], $round == 1 ? 'per_minute' : 'per_%');
 	wait_ready();
 }
 # later events close the last windows of both
 $kafka->produce('e', map { my $i = $_; map { { partition => $_, value => sprintf('{"id": %d, "card": "late", "at": %d}', $i, ($at + 3600 * $i + 1800) * 1000) } } 0, 1 } 4, 5);
 wait_query($node, 'SELECT sum(n) FROM per_hour', 4000);
+$crash->reset_fault;
 is(value('SELECT count(*) FROM (SELECT start, n, cards FROM per_hour EXCEPT SELECT date_trunc($$hour$$, at), count(*), count(DISTINCT card) FROM events WHERE id >= 10 OR card <> $$late$$ GROUP BY 1) s'), 0, 'a chain gives what one query would');
 is(value('SELECT count(*) FROM (SELECT card, at, n FROM totals EXCEPT ALL SELECT card, date_trunc($$minute$$, at), count(*) FROM events GROUP BY 1, 2) s'), 0, 'each window in the topic once, right');
 is(value(q{SELECT count(*) FROM streamproc.late_row}), 0, 'nothing came late');
@@ -212,6 +219,9 @@ wait_caught_up($node, 'c');
 is(out(), '300|300', 'resend: they are sent');
 sql_fails($node, q{SELECT streamproc.reconcile_publisher('c', 'resend')}, qr/pipeline "c" is running/, 'one that runs decides by itself');
 leave_unsent(50);
+value('CREATE TABLE c_sink (id int)');
+sql_fails($node, q{SELECT streamproc.alter_pipeline('c', query => 'INSERT INTO c_sink SELECT id FROM c')}, qr/50 messages of pipeline "c" wait to be sent to server "kafka", and the new query does not write there/,
+	'a query without the topic, while messages wait');
 $kafka->tool('delete-group', $group->());
 start();
 fails_with('Kafka does not know', 'again');
@@ -272,6 +282,29 @@ value(q{SELECT streamproc.alter_pipeline('c', delivery => 'exactly_once')});
 send_rows('c', 1, 100);
 wait_caught_up($node, 'c');
 is(out(), '5670|5640', 'and exactly once again');
+
+# ---- what a trigger inserts into a topic ----
+
+make_topic('t', 1);
+make_topic('t_out', 1);
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE t_sink (id int);
+CREATE FUNCTION t_trigger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	BEGIN
+		INSERT INTO t_out (id, card) VALUES (NEW.id, 'trigger');
+		IF NEW.id % 2 = 1 THEN RAISE 'not this one'; END IF;
+	EXCEPTION WHEN raise_exception THEN NULL;
+	END;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER t BEFORE INSERT ON t_sink FOR EACH ROW EXECUTE FUNCTION t_trigger();
+SQL
+create_pipeline($node, 't', q{INSERT INTO t_sink SELECT id FROM t; INSERT INTO t_out (id, card) SELECT id, 'statement' FROM t WHERE id < 10});
+send_rows('t', 1, 100);
+wait_caught_up($node, 't');
+is(value(q{SELECT count(*) FILTER (WHERE card = 'trigger' AND id % 2 = 0), count(*) FILTER (WHERE card = 'trigger' AND id % 2 = 1), count(*) FILTER (WHERE card = 'statement') FROM t_out}),
+	'50|0|10', 'what is rolled back with a subtransaction is not sent');
 
 # ---- running totals into a compacted topic: the last message of a key counts ----
 

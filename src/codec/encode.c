@@ -158,14 +158,15 @@ codec_encoder_create(const CodecOptions *options, const CodecColumn *columns, in
 
 /* ---- json ---- */
 
+static const char hex_digits[] = "0123456789abcdef";
+
 /* What escape_json() gives, but run by run instead of byte by byte: most text has nothing to escape. */
 static void
 write_text(StringInfo out, const char *text, int len)
 {
 	const char *end = text + len;
 
-	enlargeStringInfo(out, len + 2);
-	appendStringInfoCharMacro(out, '"');
+	appendStringInfoChar(out, '"');
 	while (text < end)
 	{
 		const char *run = text;
@@ -173,7 +174,7 @@ write_text(StringInfo out, const char *text, int len)
 
 		while (text < end && (c = (unsigned char) *text) >= ' ' && c != '"' && c != '\\')
 			text++;
-		appendBinaryStringInfoNT(out, run, text - run);
+		appendBinaryStringInfo(out, run, text - run);
 		if (text == end)
 			break;
 		c = (unsigned char) *text++;
@@ -201,7 +202,9 @@ write_text(StringInfo out, const char *text, int len)
 				appendStringInfoString(out, "\\\\");
 				break;
 			default:
-				appendStringInfo(out, "\\u%04x", c);
+				appendStringInfoString(out, "\\u00");
+				appendStringInfoChar(out, hex_digits[c >> 4]);
+				appendStringInfoChar(out, hex_digits[c & 15]);
 				break;
 		}
 	}
@@ -284,7 +287,6 @@ write_utc(StringInfo out, TimestampTz value)
 static void
 write_uuid(StringInfo out, const pg_uuid_t *uuid)
 {
-	static const char digits[] = "0123456789abcdef";
 	char		buf[38];
 	char	   *at = buf;
 	int			i;
@@ -294,8 +296,8 @@ write_uuid(StringInfo out, const pg_uuid_t *uuid)
 	{
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*at++ = '-';
-		*at++ = digits[uuid->data[i] >> 4];
-		*at++ = digits[uuid->data[i] & 15];
+		*at++ = hex_digits[uuid->data[i] >> 4];
+		*at++ = hex_digits[uuid->data[i] & 15];
 	}
 	*at++ = '"';
 	appendBinaryStringInfo(out, buf, sizeof(buf));

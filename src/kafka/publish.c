@@ -122,7 +122,12 @@ run_init(PublishCall *p)
 			return;
 }
 
-/* rd_kafka_flush() takes 10 ms where this takes one */
+/*
+ * rd_kafka_flush() takes 10 ms where this takes one.  Without waiting it only
+ * wakes the library's broker threads: one that found a partition not yet
+ * registered with the transaction sleeps, and nobody tells it when it is, for up to
+ * a second (2.0.2).
+ */
 static bool
 wait_for_deliveries(PublishCall *p)
 {
@@ -144,6 +149,7 @@ wait_for_deliveries(PublishCall *p)
 			kafka_call_fail(&p->call, KAFKA_UNREACHABLE, "messages were not acknowledged in time");
 			return false;
 		}
+		(void) rd_kafka_flush(handle->rk, 0);
 		rd_kafka_poll(handle->rk, 1);
 	}
 	if (handle->undelivered > 0)

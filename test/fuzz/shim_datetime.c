@@ -53,6 +53,19 @@ from_julian(int64 jd, int *year, int *month, int *day)
 	*year = (int) (y + era * 400 + (*month <= 2));
 }
 
+void
+j2date(int jd, int *year, int *month, int *day)
+{
+	from_julian(jd, year, month, day);
+}
+
+/* of what is written: always the one that has a way of its own */
+const char *
+pg_get_timezone_name(pg_tz *tz)
+{
+	return "UTC";
+}
+
 int
 tm2timestamp(struct pg_tm *tm, fsec_t fsec, int *tzp, Timestamp *dt)
 {

@@ -211,6 +211,10 @@ create_pipeline($node, 'dead', 'INSERT INTO dead_sink SELECT id, v, p, o FROM de
 send_rows('dead', 1, 10);
 wait_caught_up($node, 'dead');
 my $session = $node->background_psql('postgres');
+# a process looks for a deadlock once, so long after it began to wait: by then ours must wait, too
+$node->safe_psql('postgres', q{ALTER SYSTEM SET deadlock_timeout = '8s'});
+$node->reload;
+wait_query($node, q{SELECT current_setting('deadlock_timeout')}, '8s');
 $session->query_safe(q{SET deadlock_timeout = '1h'});
 $session->query_safe('BEGIN; LOCK TABLE dead_other IN ACCESS EXCLUSIVE MODE');
 send_rows('dead', 1, 10);
@@ -221,6 +225,8 @@ is(value(q{SELECT retries > 0 FROM streamproc.stat_worker WHERE pipeline = 'dead
 $session->query_safe('COMMIT');
 wait_caught_up($node, 'dead');
 exact('dead', 'a deadlock loses and doubles nothing');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET deadlock_timeout');
+$node->reload;
 is(value('SELECT count(*), count(DISTINCT id) FROM dead_other'), '20|20', 'in no sink');
 
 # a trigger that fails in a way that passes, many times

@@ -189,7 +189,6 @@ CREATE TABLE streamproc.publisher_position (
 	streams				integer NOT NULL,
 	writer				uuid,
 	previous_writer		uuid,
-	cluster_id			text,
 	reconcile			text
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE streamproc.publisher_position IS
@@ -200,7 +199,6 @@ COMMENT ON COLUMN streamproc.publisher_position.segments IS 'by stream of the ou
 COMMENT ON COLUMN streamproc.publisher_position.streams IS 'how many streams the tasks of the last run write';
 COMMENT ON COLUMN streamproc.publisher_position.writer IS 'the last publisher; the broker names it with the position';
 COMMENT ON COLUMN streamproc.publisher_position.previous_writer IS 'the one before it, where the last one may not have got to the broker';
-COMMENT ON COLUMN streamproc.publisher_position.cluster_id IS 'of the brokers';
 COMMENT ON COLUMN streamproc.publisher_position.reconcile IS 'what somebody has decided for the next start: resend or discard';
 REVOKE ALL ON streamproc.publisher_position FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('streamproc.publisher_position', '');
@@ -322,7 +320,7 @@ COMMENT ON FUNCTION streamproc.stat_pipeline_rows() IS 'rows of the view stat_pi
 CREATE OR REPLACE VIEW streamproc.stat_pipeline AS SELECT * FROM streamproc.stat_pipeline_rows();
 DROP FUNCTION streamproc.stat_pipeline_rows_1_1();
 COMMENT ON VIEW streamproc.stat_pipeline IS
-	'one row per pipeline: state with reason, position and the command that goes on; rows, lag, watermark and its delay, latency from first row taken to commit done, state in memory and stored';
+	'one row per pipeline: state with reason, position and the command that goes on; rows, lag, watermark and its delay, latency from first row taken to commit done, state in memory and stored, messages to topics that wait and that were sent';
 
 ALTER FUNCTION streamproc.stat_checkpoint_rows() RENAME TO stat_checkpoint_rows_1_1;
 CREATE FUNCTION streamproc.stat_checkpoint_rows(

@@ -62,7 +62,7 @@ guc_define(void)
 							NULL, &streamproc_max_pipelines,
 							64, 1, 10000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("streamproc.max_workers",
-							"Number of launchers and tasks that the server can run at once.",
+							"Number of launchers, tasks and publishers that the server can run at once.",
 							"Each also needs one of max_worker_processes.",
 							&streamproc_max_workers,
 							256, 2, 10000, PGC_POSTMASTER, 0, NULL, NULL, NULL);

@@ -320,8 +320,7 @@ typedef struct OutboxTotals
 	int64		messages;
 	int64		bytes;
 	TimestampTz oldest;			/* DT_NOEND: nothing */
-	int64		first[SHMEM_MAX_TASKS]; /* by stream; 0: nothing */
-	int64		last[SHMEM_MAX_TASKS];
+	int64		last[SHMEM_MAX_TASKS];	/* by stream; 0: nothing */
 } OutboxTotals;
 
 extern void catalog_outbox_insert(const char *pipeline, const OutboxSegment *segments, int n);
@@ -354,7 +353,6 @@ typedef struct PublisherRow
 	int			streams;		/* that the tasks of the last run write */
 	pg_uuid_t	writer;			/* of the publisher; all zero: there was none */
 	pg_uuid_t	previous_writer;
-	char	   *cluster_id;		/* NULL: none yet */
 	char	   *reconcile;		/* what somebody has decided for the next start; NULL: nothing */
 	ItemPointerData tid;
 } PublisherRow;

@@ -53,7 +53,6 @@ enum PublisherColumn
 	PUB_STREAMS,
 	PUB_WRITER,
 	PUB_PREVIOUS_WRITER,
-	PUB_CLUSTER_ID,
 	PUB_RECONCILE
 };
 #define PUBLISHER_NATTS PUB_RECONCILE
@@ -204,8 +203,6 @@ catalog_outbox_look(const char *pipeline, OutboxTotals *totals)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("the outbox of pipeline \"%s\" has a stream %d", pipeline, segment.stream)));
-		if (totals->first[segment.stream] == 0)
-			totals->first[segment.stream] = segment.number;
 		totals->last[segment.stream] = segment.number;
 		totals->messages += segment.nmessages;
 		totals->bytes += segment.len;
@@ -292,8 +289,6 @@ publisher_to_tuple(Relation rel, const PublisherRow *row)
 	values[PUB_STREAMS - 1] = Int32GetDatum(row->streams);
 	put_uuid(values, isnull, PUB_WRITER, &row->writer);
 	put_uuid(values, isnull, PUB_PREVIOUS_WRITER, &row->previous_writer);
-	isnull[PUB_CLUSTER_ID - 1] = row->cluster_id == NULL;
-	values[PUB_CLUSTER_ID - 1] = row->cluster_id ? CStringGetTextDatum(row->cluster_id) : (Datum) 0;
 	isnull[PUB_RECONCILE - 1] = row->reconcile == NULL;
 	values[PUB_RECONCILE - 1] = row->reconcile ? CStringGetTextDatum(row->reconcile) : (Datum) 0;
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
@@ -321,8 +316,6 @@ publisher_from_tuple(Relation rel, HeapTuple tuple)
 		row->writer = *DatumGetUUIDP(values[PUB_WRITER - 1]);
 	if (!isnull[PUB_PREVIOUS_WRITER - 1])
 		row->previous_writer = *DatumGetUUIDP(values[PUB_PREVIOUS_WRITER - 1]);
-	if (!isnull[PUB_CLUSTER_ID - 1])
-		row->cluster_id = TextDatumGetCString(values[PUB_CLUSTER_ID - 1]);
 	if (!isnull[PUB_RECONCILE - 1])
 		row->reconcile = TextDatumGetCString(values[PUB_RECONCILE - 1]);
 	row->tid = tuple->t_self;

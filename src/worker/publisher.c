@@ -541,9 +541,8 @@ end_by_error(void)
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	my_publisher->pipeline->last_error = reason;
 	LWLockRelease(shmem->lock);
-	/* an internal error may be a moment's: it is tried again, and shown */
-	if (worker_error_passes(edata->sqlerrcode) || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_INTERNAL_ERROR ||
-		edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
+	/* an internal error may be a moment's: it is tried again, and shown; damaged data stay so */
+	if (worker_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_INTERNAL_ERROR)
 	{
 		EmitErrorReport();
 		proc_exit(1);

@@ -5,11 +5,11 @@
 #
 # Stages, by default all of them in this order, but crash and mutants:
 #   build      compile, warnings are errors; install into the private installation
+#   regress    sql/*.sql against expected/*.out; this and the next one run beside those that follow
+#   isolation  test/isolation/specs/*.spec
 #   lint       test/lint/check.sh
 #   codec      test/codec: the decoders against PostgreSQL's own types
 #   fuzz       test/fuzz: the corpus and a short run, with sanitizers; "make fuzz" is the long form
-#   regress    sql/*.sql against expected/*.out
-#   isolation  test/isolation/specs/*.spec
 #   tap        test/t/*.pl
 #   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
 #              "# also with assertions" with that build
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-[ ${#stages[@]} -gt 0 ] || stages=(build lint codec fuzz regress isolation tap assert)
+[ ${#stages[@]} -gt 0 ] || stages=(build regress isolation lint codec fuzz tap assert)
 
 # ---------------------------------------------------------------- outside: set up, copy, change the user
 
@@ -146,10 +146,18 @@ run_build() {
 	good "build and installation of $name"
 }
 
+# stages that run beside each other need them, too
+make_tools() {
+	flock "$work/log" make -s -C "$tree/test/kafka" >"$work/log/tools" 2>&1 && return 0
+	cat "$work/log/tools"
+	bad "test tools"
+	return 1
+}
+
 # a broker for pg_regress, its address in STREAMPROC_KAFKA
 start_broker() {
 	export STREAMPROC_KAFKA_DIR=$work/$1 STREAMPROC_TOOL=$tree/test/kafka/kafka_tool STREAMPROC_LOAD=$tree/test/kafka/load
-	make -s -C "$tree/test/kafka" >"$work/log/tools" 2>&1 || { cat "$work/log/tools"; bad "test tools"; return 1; }
+	make_tools || return 1
 	if ! STREAMPROC_KAFKA=$("$tree/test/kafka/broker.sh" start "$STREAMPROC_KAFKA_DIR"); then bad "broker"; return 1; fi
 	export STREAMPROC_KAFKA
 }
@@ -243,7 +251,7 @@ do_tap() {	# LABEL FILES...
 	local label=$1 n_ok=0 n_bad=0 rc log
 	shift
 	if [ $# = 0 ]; then bad "$label: there are no tests"; return 1; fi
-	make -s -C "$tree/test/kafka" >"$work/log/tools" 2>&1 || { cat "$work/log/tools"; bad "test tools"; return 1; }
+	make_tools || return 1
 	run_tap "$label" $([ $long = yes ] && echo 7200 || echo 600) "$@" | tee "$work/log/$label"
 	rc=${PIPESTATUS[0]}
 	[ ! -s "$work/$label/result" ] || read -r n_ok n_bad <"$work/$label/result"
@@ -275,6 +283,30 @@ run_counted() {
 	fi
 }
 
+# Runs COMMAND... beside what follows, until together(): what mostly waits for a broker beside what computes.
+asides=()
+aside() {
+	local mine=$work/aside.${#asides[@]}
+
+	asides+=("$mine")
+	rm -f "$mine"
+	(
+		passed=0 failed=0
+		"$@"
+		echo "$passed $failed" >"$mine"
+	) &
+}
+together() {
+	local mine n_ok n_bad
+
+	wait
+	for mine in "${asides[@]}"; do
+		if ! read -r n_ok n_bad <"$mine"; then bad "$mine: ended early"; continue; fi
+		passed=$((passed + n_ok)) failed=$((failed + n_bad))
+	done
+	asides=()
+}
+
 tap_files() { (cd "$tree/test" && names t .pl | sed 's|.*|t/&.pl|'); }
 
 # the sources of the second build, before the first one leaves objects among them
@@ -284,6 +316,7 @@ if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages
 	stages=(build "${stages[@]}")
 fi
 for stage in "${stages[@]}"; do
+	case $stage in tap | assert | crash | mutants) together ;; esac
 	case $stage in
 		build)
 			[ $installed = no ] || continue
@@ -292,8 +325,8 @@ for stage in "${stages[@]}"; do
 		lint) run_counted lint '^ok ' '^FAILED ' "$tree/test/lint/check.sh" ;;
 		codec) run_counted codec '\.\.\. ok( |$)' '\.\.\. FAILED' make -s -j2 -C "$tree/test/codec" PG_CONFIG="$sp_pg_config" check ;;
 		fuzz) run_counted fuzz '^ok ' '^FAILED ' make -s -j2 -C "$tree/test/fuzz" PG_CONFIG="$sp_pg_config" check ;;
-		regress) do_regress '' ;;
-		isolation) do_isolation '' ;;
+		regress) aside do_regress '' ;;
+		isolation) aside do_isolation '' ;;
 		tap)
 			# shellcheck disable=SC2046
 			do_tap tap $(tap_files)
@@ -312,12 +345,14 @@ for stage in "${stages[@]}"; do
 			run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING || finish
 			# what is used after it was freed is seen
 			export MALLOC_PERTURB_=165
-			do_regress -assert
-			do_isolation -assert
+			aside do_regress -assert
+			aside do_isolation -assert
 			# shellcheck disable=SC2046
 			do_tap tap-assert $(cd "$tree/test" && tap_files | xargs -r grep -l '^# also with assertions$')
+			together
 			;;
 	esac
 done
+together
 say "done"
 finish

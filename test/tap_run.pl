@@ -12,9 +12,10 @@ my ($jobs, $timeout) = (1, 600);
 GetOptions('jobs=i' => \$jobs, 'timeout=i' => \$timeout) or exit 2;
 my ($result, @files) = @ARGV;
 die "no test files\n" unless @files;
-# those that wait longest for brokers begin, or all others would be done when they still run
-my %long = map { $_ => 1 } qw(060 065);
-@files = ((grep { m{(?:^|/)(\d+)_} && $long{$1} } @files), (grep { !(m{(?:^|/)(\d+)_} && $long{$1}) } @files));
+# those that take longest begin, or all others would be done when they still run
+my %first = do { my $n = 0; map { $_ => $n++ } qw(060 065 091 090 092 058 100 050) };
+my $order = sub { $_[0] =~ m{(?:^|/)(\d+)_} && exists $first{$1} ? $first{$1} : scalar keys %first };
+@files = sort { $order->($a) <=> $order->($b) } @files;    # Perl's sort is stable
 
 my $harness = TAP::Harness->new({
 	verbosity => 0,

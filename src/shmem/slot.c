@@ -490,6 +490,7 @@ partition_slot_claim(int pipeline, int task, const char *topic, int32 partition)
 
 		slot->task = task;
 		slot->idle = slot->at_end = slot->finished = false;
+		slot->held_us = 0;
 	}
 	LWLockRelease(shmem->lock);
 	return found;

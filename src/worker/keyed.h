@@ -51,6 +51,7 @@ extern void keyed_task_abort(void);
 extern void keyed_task_meet(void);
 /* partitions that are too far ahead of the stream are not read until the others follow */
 extern void keyed_task_hold(void);
+extern void keyed_task_held_forget(void);
 static inline bool
 keyed_task_holds(const KeyedTask *keyed, int part)
 {

@@ -631,6 +631,26 @@ keyed_task_take_care(void)
 	}
 }
 
+static void
+hold_partition(int i, bool hold)
+{
+	TaskPartition *tp = &my_task->batch->parts[i];
+
+	my_keyed->held[i] = hold;
+	if (tp->slot >= 0)
+		shmem->partitions[tp->slot].held_us = hold ? monotonic_us() : 0;
+}
+
+/* The consumer was opened again: it reads every partition. */
+void
+keyed_task_held_forget(void)
+{
+	int			i;
+
+	for (i = 0; i < my_task->batch->nparts; i++)
+		hold_partition(i, false);
+}
+
 /*
  * A partition that is read far ahead of the others (a backlog, a slow broker)
  * would fill the state with windows that cannot close.  Its messages stay in
@@ -663,11 +683,9 @@ keyed_task_hold(void)
 		my_keyed->any_held |= hold;
 		if (hold == my_keyed->held[i])
 			continue;
-		my_keyed->held[i] = hold;
+		hold_partition(i, hold);
 		if (!tp->finished)
 			kafka_consumer_hold(my_task->consumer, i, hold);
-		if (tp->slot >= 0)
-			shmem->partitions[tp->slot].held_us = hold ? monotonic_us() : 0;
 	}
 }
 

@@ -111,7 +111,7 @@ rewind_consumer(void)
 	my_task->consumer = NULL;
 	open_consumer();
 	if (my_task->keyed != NULL)
-		memset(my_task->keyed->held, false, sizeof(bool) * my_task->batch->nparts);
+		keyed_task_held_forget();
 	batch_reset(my_task->batch);
 }
 

@@ -382,6 +382,22 @@ section 'skew' => sub {
 	is(late('skew'), '', 'and nothing is late');
 };
 
+# catches: a slot in shared memory that says of the next pipeline's partition what was true of the last one's
+section 'held and dropped' => sub {
+	make_pipeline('held', 2, {}, q{tumble(t.at, '1 s')}, parallelism => 1, max_skew => '10 s');
+	send_rows('held', [ 0, 1 ], [ 1, 1 ]);
+	wait_caught_up($node, 'held');
+	send_rows('held', [ 0, 20 ]);
+	wait_caught_up($node, 'held');
+	send_rows('held', [ 0, 21 ]);
+	wait_query($node, q{SELECT held IS NOT NULL FROM streamproc.stat_partition WHERE pipeline = 'held' AND partition = 0}, 't', 20);
+	value(q{SELECT streamproc.drop_pipeline('held')});
+	make_pipeline('after', 2, {}, q{tumble(t.at, '1 s')}, parallelism => 1);
+	send_rows('after', [ 0, 1 ], [ 1, 1 ]);
+	wait_caught_up($node, 'after');
+	is(value(q{SELECT count(*), count(held) FROM streamproc.stat_partition WHERE pipeline = 'after'}), '2|0', 'a partition is not held because another pipeline was');
+};
+
 # ---- stop, start, other numbers of tasks ----
 
 # Random rows in order but for the delay, in phases; in between everything that makes tasks begin anew.  Nothing may be

@@ -128,6 +128,7 @@ transaction_failure(rd_kafka_t *rk, KafkaFailure *failure, char *text, Size size
 static bool
 again(KafkaCall *call, rd_kafka_error_t *error)
 {
+	const char *text = rd_kafka_error_string(error);
 	bool		retriable = rd_kafka_error_is_retriable(error) && !rd_kafka_error_is_fatal(error) &&
 		!rd_kafka_error_txn_requires_abort(error);
 
@@ -137,7 +138,10 @@ again(KafkaCall *call, rd_kafka_error_t *error)
 		kafka_call_pause();
 		return true;
 	}
-	kafka_call_fail(call, failure_of(rd_kafka_error_code(error)), rd_kafka_error_string(error));
+	/* the library's words are for who calls it again */
+	if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__TIMED_OUT && strstr(text, "retry call") != NULL)
+		text = "the transaction coordinator did not answer in time";
+	kafka_call_fail(call, failure_of(rd_kafka_error_code(error)), text);
 	rd_kafka_error_destroy(error);
 	return false;
 }
@@ -261,7 +265,8 @@ take_position(PublishCall *p, rd_kafka_event_t *event)
 		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
 		case RD_KAFKA_RESP_ERR__WAIT_COORD:
-			if (kafka_call_remaining_ms(&p->call) > 0)
+			/* who waits gives up at the deadline, and should hear why */
+			if (kafka_call_remaining_ms(&p->call) > 100)
 				return false;
 			break;
 		case RD_KAFKA_RESP_ERR__TIMED_OUT:

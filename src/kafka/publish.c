@@ -384,6 +384,7 @@ publish_call(KafkaPublisher *publisher, KafkaHandle *handle, PublishKind kind, c
 {
 	PublishCall *p = (PublishCall *) kafka_call_create(sizeof(PublishCall), handle, publish_run, publish_free, timeout_ms);
 
+	/* delivery reports come to the producer only */
 	p->call.serves = handle == publisher->handle;
 	p->kind = kind;
 	p->transactional = publisher->transactional;

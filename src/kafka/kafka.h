@@ -77,6 +77,7 @@ typedef enum KafkaFailure
 	KAFKA_UNREACHABLE,			/* no broker answered in time */
 	KAFKA_LOGIN_FAILED,			/* a broker refused our credentials or we its certificate */
 	KAFKA_NOT_ALLOWED,			/* streamproc.allowed_brokers forbids a broker */
+	KAFKA_FORBIDDEN,			/* the cluster's access control forbids it to our user */
 	KAFKA_NO_TOPIC,				/* the cluster has no such topic */
 	KAFKA_FENCED,				/* another producer of the same id has taken over, or the time of a transaction was over */
 	KAFKA_REFUSED,				/* the message itself: it would be refused again */

@@ -82,6 +82,7 @@ static void
 give_up_handle(const char *topic, const KafkaError *err)
 {
 	char		message[SHMEM_MESSAGE_LEN];
+	char		hint[SHMEM_MESSAGE_LEN];
 
 	my_publisher->failures++;
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
@@ -99,6 +100,13 @@ give_up_handle(const char *topic, const KafkaError *err)
 		case KAFKA_FENCED:
 			snprintf(message, sizeof(message), "Kafka has ended the producer: %s", err->message);
 			show_waiting("40001", message, "The publisher goes on by itself, unless another server sends the same messages.");
+			break;
+		case KAFKA_FORBIDDEN:
+			snprintf(message, sizeof(message), "Kafka does not allow it: %s", err->message);
+			snprintf(hint, sizeof(hint),
+					 "Allow the user of the server's user mapping to write to the topics and to create \"" PUBLISHER_TOPIC "\", and to use \"%s\" as transactional id and group; the publisher goes on by itself.",
+					 my_publisher->group);
+			show_waiting("42501", message, hint);
 			break;
 		case KAFKA_UNREACHABLE:
 		case KAFKA_LOGIN_FAILED:
@@ -137,7 +145,7 @@ fail_at_message(const char *topic, const KafkaError *err)
 	snprintf(message, sizeof(message), "a message cannot be sent to topic \"%s\": %s", topic, err->message);
 	reason_set(&reason, "HV000", message, "It stands in the outbox, and those after it wait for it.", NULL);
 	snprintf(reason.hint, sizeof(reason.hint),
-			 "Let the topic take it (max.message.bytes, partitions) and start the pipeline; reconcile_publisher(%s, 'discard') sends none of what waits.",
+			 "Let the topic take it (max.message.bytes, partitions), or send smaller batches (batch_size of the server), and start the pipeline; reconcile_publisher(%s, 'discard') sends none of what waits.",
 			 quote_literal_cstr(my_publisher->row->name));
 	worker_fail_pipeline(&reason);
 }

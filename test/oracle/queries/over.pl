@@ -53,7 +53,7 @@ return (
 		q{SELECT t.id, array_agg(t.n) OVER m AS a, string_agg(t.city, ',') OVER m AS b, mean(t.amount) OVER m AS c, stddev(t.n) OVER m AS d, bool_or(t.flag) OVER m AS e, sum(t.i) OVER m AS f
 			FROM (SELECT * FROM tx WHERE id % 3 = 0) t WINDOW m AS (PARTITION BY t.u ORDER BY t.at RANGE BETWEEN '1 hour' PRECEDING AND CURRENT ROW)}, by_value => ['c']),
 	over('range_filter', 'FILTER, nulls, and arguments that are expressions',
-		q{SELECT t.id, count(*) FILTER (WHERE t.flag) OVER m AS a, sum(t.n * 2) FILTER (WHERE t.n > 0) OVER m AS b, max(100 / nullif(t.n, 0)) FILTER (WHERE t.n <> 0) OVER m AS c FROM tx t
+		q{SELECT t.id, count(*) FILTER (WHERE t.flag) OVER m AS a, sum(t.n * 2::bigint) FILTER (WHERE t.n > 0) OVER m AS b, max(100 / nullif(t.n, 0)) FILTER (WHERE t.n <> 0) OVER m AS c FROM tx t
 			WINDOW m AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '15 min' PRECEDING AND CURRENT ROW)}),
 	over('range_values', 'first_value, last_value and nth_value of a frame by time, where the last of it is of the same instant',
 		q{SELECT t.id, first_value(t.at) OVER m AS a, nth_value(t.at, 2) OVER m AS b, last_value(t.at) OVER m AS c FROM tx t
@@ -84,7 +84,7 @@ return (
 	over('joined', 'a table joined below, another one above',
 		q{SELECT q.id, q.owner, q.prev, p.country FROM (SELECT t.id, t.city, c.owner, lag(t.city) OVER (PARTITION BY c.owner ORDER BY {o}) AS prev FROM tx t JOIN card c ON c.card = t.card) q LEFT JOIN place p ON p.city = q.city}),
 	over('expressions', 'keys and arguments that are expressions, the key given out too',
-		q{SELECT t.id, lower(t.city) AS k, lag(upper(t.city)) OVER k AS a, sum(t.n + 1) OVER m + 1 AS b, lower(t.city) || coalesce(lag(t.card) OVER k, '-') AS c FROM tx t
+		q{SELECT t.id, lower(t.city) AS k, lag(upper(t.city)) OVER k AS a, sum(t.n::bigint + 1) OVER m + 1 AS b, lower(t.city) || coalesce(lag(t.card) OVER k, '-') AS c FROM tx t
 			WINDOW k AS (PARTITION BY lower(t.city), t.n % 3 ORDER BY {o}), m AS (PARTITION BY lower(t.city), t.n % 3 ORDER BY t.at RANGE BETWEEN '10 min' PRECEDING AND CURRENT ROW)}),
 	over('where', 'conditions below, and one on the key above that goes below',
 		q{SELECT q.* FROM (SELECT t.id, t.card, lag(t.id) OVER (PARTITION BY t.card ORDER BY {o}) AS prev FROM tx t WHERE t.n > 0) q WHERE q.card LIKE 'card-1%'}),
@@ -95,11 +95,11 @@ return (
 		q{SELECT t.id, t.side, lag(t.side) OVER (PARTITION BY t.card ORDER BY t.at) IS NULL AS first FROM (SELECT id, card, at, 'a' AS side FROM tx WHERE id % 2 = 0 UNION ALL SELECT id, card, at, 'b' FROM tx WHERE id % 2 = 1 AND n > 0) t}),
 	over('cte', 'a WITH query that is read twice',
 		q{WITH q AS MATERIALIZED (SELECT t.id, t.card, lag(t.id) OVER (PARTITION BY t.card ORDER BY {o}) AS prev FROM tx t) SELECT q.id, q.prev FROM q WHERE q.prev > 0}),
-	{	name => 'over_lead', catches => 'a function that looks ahead', must_refuse => 1, select => q{SELECT t.id, lead(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS n FROM tx t} },
-	{	name => 'over_following', catches => 'a frame that looks ahead', must_refuse => 1, select => q{SELECT t.id, count(*) OVER (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS n FROM tx t} },
-	{	name => 'over_other_order', catches => 'an order that is not that of event time', must_refuse => 1, select => q{SELECT t.id, rank() OVER (PARTITION BY t.card ORDER BY t.amount) AS n FROM tx t} },
+	{	name => 'over_lead', catches => 'a function that looks ahead', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, lead(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS n FROM tx t} },
+	{	name => 'over_following', catches => 'a frame that looks ahead', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, count(*) OVER (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS n FROM tx t} },
+	{	name => 'over_other_order', catches => 'an order that is not that of event time', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, rank() OVER (PARTITION BY t.card ORDER BY t.amount) AS n FROM tx t} },
 	{	name => 'over_two_partitions', catches => 'rows of different keys in one SELECT', must_refuse => 1,
-		select => q{SELECT t.id, lag(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS a, lag(t.id) OVER (PARTITION BY t.city ORDER BY t.at) AS b FROM tx t} },
+		sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, lag(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS a, lag(t.id) OVER (PARTITION BY t.city ORDER BY t.at) AS b FROM tx t} },
 	{	name => 'over_nested', catches => 'window functions over others', must_refuse => 1,
-		select => q{SELECT q.id, lag(q.p) OVER (PARTITION BY q.card ORDER BY q.at) AS a FROM (SELECT t.*, lag(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS p FROM tx t) q} },
+		sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT q.id, lag(q.p) OVER (PARTITION BY q.card ORDER BY q.at) AS a FROM (SELECT t.*, lag(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS p FROM tx t) q} },
 );

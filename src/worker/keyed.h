@@ -77,6 +77,7 @@ typedef struct KeyedLauncher
 	PositionRow *position;
 	int64	   *was;
 	int		   *slots;			/* PartitionSlot by partition, -1: none */
+	int64	   *shown;			/* next offset as of the last epoch, by partition */
 	int64		last_cost_us;	/* stop and commit of the last epoch */
 	int64		last_commit_us; /* when it was done */
 	int64		all_idle_us;	/* since when all partitions are silent, 0: they are not */

@@ -154,6 +154,7 @@ prepare(int ntasks)
 
 	keyed->was = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
 	keyed->slots = palloc(sizeof(int) * Max(keyed->position->nparts, 1));
+	keyed->shown = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
 	keyed->barrier = barrier_create(keyed->area, ntasks, keyed->position->nparts, keyed->position->epoch + 1,
 									keyed->position->stream_watermark);
 	for (i = 0; i < keyed->position->nparts; i++)
@@ -161,7 +162,7 @@ prepare(int ntasks)
 		BarrierPartition *part = &keyed->barrier->part[i];
 		PartitionPosition *p = &keyed->position->parts[i];
 
-		keyed->was[i] = p->next_offset;
+		keyed->was[i] = keyed->shown[i] = p->next_offset;
 		keyed->slots[i] = -1;
 		part->next_offset = p->next_offset;
 		part->watermark = p->watermark;
@@ -411,7 +412,9 @@ show_epoch(Epoch *epoch, int64 commit_us)
 		ps = &shmem->partitions[my_keyed->slots[i]];
 		pg_atomic_write_u64(&ps->watermark, (uint64) p->watermark);
 		pg_atomic_write_u64(&ps->last_record, (uint64) p->record.time);
-		pg_atomic_write_u64(&ps->committed, p->next_offset);
+		/* who waits for what was read waits for what the watermark lets go too: that comes with the next epoch */
+		pg_atomic_write_u64(&ps->committed, keyed_rows_wait() ? my_keyed->shown[i] : p->next_offset);
+		my_keyed->shown[i] = p->next_offset;
 	}
 	ConditionVariableBroadcast(&slot->changed);
 	LWLockRelease(shmem->lock);

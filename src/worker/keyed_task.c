@@ -190,7 +190,7 @@ feed_row_json(const StreamFeed *feed, int row)
 	return json;
 }
 
-/* One late_row for each window that the row came too late for. */
+/* One late_row for each window that the row came too late for; for window functions one alone. */
 static void
 ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermark)
 {
@@ -222,6 +222,12 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
 	late.watermark = watermark;
 	json = feed_row_json(place.feed, place.row);
+	if (spec->over != NULL)
+	{
+		late.window_start = late.window_end = DT_NOBEGIN;
+		shipped_late_row(&my_keyed->shipped, &late, json);
+		return;
+	}
 	for (end = row->slice + 1; end <= last; end++)
 	{
 		if (!operator_is_late(spec, operator_closing(spec, end), watermark))

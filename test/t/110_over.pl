@@ -125,12 +125,12 @@ section 'event' => sub {
 	is(settled('event'), '', 'a partition without data holds the stream');
 	send_rows('event', [ 1, 5, 'b', 1 ]);
 	is(settled('event'), '', 'so does the delay');
-	send_rows('event', [ 0, 4.05, 'a', 40 ]);
+	send_rows('event', [ 0, 4.1, 'a', 40 ]);
 	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20', 'rows that the watermark has passed are answered, in the order of their times');
 	send_rows('event', [ 1, 5.11, 'b', 2 ], [ 0, 13.01, 'a', 5 ], [ 1, 15.2, 'b', 3 ]);
-	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20, a3 20 3 3 60 30, a4.05 30 4 4 100 40, b5 - 1 1 1 1, b5.11 1 2 2 3 2', 'those before the slowest partition');
+	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20, a3 20 3 3 60 30, a4.1 30 4 4 100 40, b5 - 1 1 1 1, b5.11 1 2 2 3 2', 'those before the slowest partition');
 	send_rows('event', [ 0, 0.5, 'a', 7 ]);
-	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20, a3 20 3 3 60 30, a4.05 30 4 4 100 40, b5 - 1 1 1 1, b5.11 1 2 2 3 2', 'a row that comes too late is not answered');
+	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20, a3 20 3 3 60 30, a4.1 30 4 4 100 40, b5 - 1 1 1 1, b5.11 1 2 2 3 2', 'a row that comes too late is not answered');
 	is(late('event'), '0/5 0.5', 'it stands in late_row, without a window');
 	stop('event', drain => 1);
 	same_as_batch('event', '10 s', 'drained, all rows are answered as the batch query does');
@@ -139,7 +139,6 @@ section 'event' => sub {
 	send_rows('event', [ 0, 16, 'a', 6 ], [ 0, 40, 'a', 8 ], [ 1, 17, 'b', 4 ], [ 1, 41, 'b', 9 ]);
 	stop('event', drain => 1);
 	same_as_batch('event', '10 s', 'what comes after it knows what was before');
-	is(value(q{SELECT kind || ' ' || aggregates FROM streamproc.stat_operator WHERE pipeline = 'event'}), '', 'a stopped pipeline shows no operator');
 };
 
 # catches: rows of one instant that do not see each other, or are numbered in another order after a restart
@@ -177,8 +176,10 @@ section 'grow' => sub {
 	$more->(1500, 400);
 	for my $what ('task', 'launcher', 'postmaster', 'task')
 	{
+		my $position = q{SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = 'grow'};
+		my $before = value($position);
 		$more->(600, 100);
-		wait_query($node, q{SELECT sum(next_offset) > } . value(q{SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = 'grow'}) . q{ FROM streamproc.position WHERE pipeline = 'grow'}, 't', 60);
+		wait_query($node, "SELECT ($position) > $before", 't', 60);
 		if ($what eq 'postmaster')
 		{
 			crash_postmaster($node);

@@ -21,6 +21,11 @@
  *	  changed after it was copied is copied once more: the later record counts, and
  *	  says so (STATE_RECORD_AGAIN).
  *
+ *	  Rows that window functions answer in the order of event time wait in the
+ *	  state.  With W(n) the launcher sets the horizon up to which they are answered
+ *	  in epoch n + 1: each task answers those of its share of the key groups before it
+ *	  stops again.
+ *
  *	  Nobody goes on before all have copied, or a later copy would hold rows of the
  *	  next epoch.  A task that does not arrive, because it has failed or died, leaves
  *	  the cut undone: the run is abandoned, and everybody reads the state from the
@@ -85,6 +90,7 @@ typedef struct BarrierReplaced
 typedef struct BarrierTask
 {
 	bool		attached;
+	int64		released;		/* epoch whose horizon its rows have been answered up to */
 	int64		early;			/* epoch whose changes it has copied early */
 	int64		arrived;		/* epoch at whose end it stands or stood last */
 	int64		copied;
@@ -98,6 +104,7 @@ typedef struct BarrierTask
 	int64		bad_rows;
 	BarrierLog	cut;
 	BarrierLog	log;
+	BarrierLog	output;			/* rows that window functions have answered: OverRecords */
 	dsa_pointer replaced;
 	int			nreplaced;
 	int64		again;			/* records of entries that the cut holds an older one of */
@@ -113,6 +120,7 @@ typedef struct Barrier
 	int64		epoch;			/* open, or at its end */
 	TimestampTz watermark;		/* rules lateness in this epoch */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* of the run's begin, by operator */
+	TimestampTz horizon[STATE_MAX_OPERATORS];	/* rows that wait are answered up to here in this epoch: see over_wait.c */
 	uint64		signature;		/* of the operators: who has others must not touch the state */
 	/* rewriting of old entries in the next cut */
 	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */

@@ -50,7 +50,8 @@ typedef enum KeyedItem
 	KEYED_ARGS,					/* List of IntList, by aggregate */
 	KEYED_FILTERS,				/* IntList, by aggregate */
 	KEYED_SETS,					/* List of IntList: keys of each grouping set */
-	KEYED_GROUPINGS				/* List of IntList: keys of each GROUPING() */
+	KEYED_GROUPINGS,			/* List of IntList: keys of each GROUPING() */
+	KEYED_OVER					/* of window functions: see over.c; NIL: it groups */
 } KeyedItem;
 
 static Node *keyed_create_state(CustomScan *scan);
@@ -59,8 +60,6 @@ static TupleTableSlot *keyed_exec(CustomScanState *node);
 static void keyed_end(CustomScanState *node);
 static void keyed_rescan(CustomScanState *node);
 static void keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es);
-static Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
-							 List *tlist, List *clauses, List *custom_plans);
 
 static const CustomPathMethods keyed_path_methods = {
 	.CustomName = "Streamproc Aggregate",
@@ -72,6 +71,11 @@ static const CustomScanMethods keyed_scan_methods = {
 	.CreateCustomScanState = keyed_create_state,
 };
 
+static const CustomScanMethods over_scan_methods = {
+	.CustomName = "Streamproc Over",
+	.CreateCustomScanState = keyed_create_state,
+};
+
 static const CustomExecMethods keyed_exec_methods = {
 	.CustomName = "Streamproc Aggregate",
 	.BeginCustomScan = keyed_begin,
@@ -80,6 +84,13 @@ static const CustomExecMethods keyed_exec_methods = {
 	.ReScanCustomScan = keyed_rescan,
 	.ExplainCustomScan = keyed_explain,
 };
+
+static inline bool
+is_operator(const Plan *plan)
+{
+	return IsA(plan, CustomScan) &&
+		(((const CustomScan *) plan)->methods == &keyed_scan_methods || ((const CustomScan *) plan)->methods == &over_scan_methods);
+}
 
 typedef struct KeyedState
 {
@@ -171,8 +182,8 @@ is_window_border(Node *node, bool *is_end)
 }
 
 /* An argument must not be computed, and so not fail, for a row that FILTER keeps out. */
-static Expr *
-filtered(Expr *arg, Expr *filter)
+Expr *
+keyed_filtered(Expr *arg, Expr *filter)
 {
 	CaseExpr   *choice;
 	CaseWhen   *when;
@@ -193,8 +204,8 @@ filtered(Expr *arg, Expr *filter)
 }
 
 /* Number of the column that the expression is, added where it is new. */
-static int
-target_column(PathTarget *target, Expr *expr)
+int
+keyed_target_column(PathTarget *target, Expr *expr)
 {
 	ListCell   *lc;
 
@@ -282,6 +293,8 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 
 	if (prev_upper_paths_hook)
 		prev_upper_paths_hook(root, stage, input, output, extra);
+	if (keyed_planning && stage == UPPERREL_WINDOW)
+		over_paths(root, input, output);
 	if (!keyed_planning || stage != UPPERREL_GROUP_AGG)
 		return;
 	marker = take_marker(root, &having);
@@ -338,9 +351,9 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	{
 		Expr	   *at = ((TargetEntry *) lthird(marker->args))->expr;
 
-		at_column = target_column(target, IsA(at, Const) ? (Expr *) linitial(window->args) : at);
+		at_column = keyed_target_column(target, IsA(at, Const) ? (Expr *) linitial(window->args) : at);
 	}
-	place_column = target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
+	place_column = keyed_target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
 	foreach(lc, use.aggs)
 	{
 		Aggref	   *aggref = lfirst_node(Aggref, lc);
@@ -348,12 +361,12 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		ListCell   *la;
 
 		foreach(la, aggref->args)
-			columns = lappend_int(columns, target_column(target, filtered(((TargetEntry *) lfirst(la))->expr, aggref->aggfilter)));
+			columns = lappend_int(columns, keyed_target_column(target, keyed_filtered(((TargetEntry *) lfirst(la))->expr, aggref->aggfilter)));
 		foreach(la, aggref->aggdirectargs)
-			columns = lappend_int(columns, target_column(target, lfirst(la)));
+			columns = lappend_int(columns, keyed_target_column(target, lfirst(la)));
 		/* a list of nothing has no type of its own */
 		args = lappend(args, columns != NIL ? (Node *) columns : (Node *) list_make1_int(-1));
-		filters = lappend_int(filters, aggref->aggfilter != NULL ? target_column(target, aggref->aggfilter) : -1);
+		filters = lappend_int(filters, aggref->aggfilter != NULL ? keyed_target_column(target, aggref->aggfilter) : -1);
 		out = lappend_int(lappend_int(out, OUTPUT_AGGREGATE), foreach_current_index(lc));
 		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(aggref), list_length(tlist) + 1, NULL, false));
 	}
@@ -374,7 +387,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 list_make3_int(nkeys, at_column, place_column),
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out != NIL ? (Node *) out : (Node *) list_make1_int(-1));
-	private = list_concat(private, list_make4(args, filters, sets, groupings));
+	private = list_concat(private, list_make5(args, filters, sets, groupings, NIL));
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -390,7 +403,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	output->partial_pathlist = NIL;
 }
 
-static Plan *
+Plan *
 keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
 				List *tlist, List *clauses, List *custom_plans)
 {
@@ -404,7 +417,7 @@ keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path
 	scan->custom_scan_tlist = linitial(others);
 	scan->custom_private = linitial(private);
 	scan->flags = best_path->flags;
-	scan->methods = &keyed_scan_methods;
+	scan->methods = list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
 	return (Plan *) scan;
 }
 
@@ -526,7 +539,7 @@ read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 }
 
 static OperatorSpec *
-read_spec(CustomScan *scan, int statement, MemoryContext cxt)
+read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 {
 	OperatorPlan plan = {0};
 	List	   *columns = list_nth(scan->custom_private, KEYED_COLUMNS);
@@ -577,6 +590,8 @@ read_spec(CustomScan *scan, int statement, MemoryContext cxt)
 	}
 	if (window != NULL)
 		read_window(window, &plan.window, &plan.scale);
+	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
+		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
 	return operator_spec_make(&plan, cxt);
 }
 
@@ -591,6 +606,7 @@ typedef struct CollectContext
 	List	   *init_plans;		/* of the nodes above */
 	List	   *output_subplans;	/* IntList: indexes of those that hold an operator or ModifyTable */
 	int			subplan;		/* index of the one that is walked, -1: the main plan */
+	Plan	   *parent;			/* of the node that is walked; NULL: it is the top */
 } CollectContext;
 
 static PlannedStmt *
@@ -638,11 +654,12 @@ static bool
 collect_walker(PlanState *state, CollectContext *cxt)
 {
 	int			above;
+	Plan	   *parent = cxt->parent;
 
 	if (state == NULL)
 		return false;
 	if (slice_walker((Node *) state->plan->qual, NULL) &&
-		!(IsA(state->plan, CustomScan) && ((CustomScan *) state->plan)->methods == &keyed_scan_methods))
+		!is_operator(state->plan))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("conditions on the borders of windows of hop() or cumulate() are not supported in a pipeline"),
@@ -650,9 +667,9 @@ collect_walker(PlanState *state, CollectContext *cxt)
 	above = list_length(cxt->init_plans);
 	cxt->init_plans = list_concat(cxt->init_plans, state->plan->initPlan);
 	if (cxt->subplan >= 0 && (IsA(state->plan, ModifyTable) ||
-							  (IsA(state->plan, CustomScan) && ((CustomScan *) state->plan)->methods == &keyed_scan_methods)))
+							  is_operator(state->plan)))
 		cxt->output_subplans = list_append_unique_int(cxt->output_subplans, cxt->subplan);
-	if (IsA(state->plan, CustomScan) && ((CustomScan *) state->plan)->methods == &keyed_scan_methods)
+	if (is_operator(state->plan))
 	{
 		CustomScan *scan = (CustomScan *) state->plan;
 		MemoryContext old = MemoryContextSwitchTo(cxt->program->cxt);
@@ -663,7 +680,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			elog(ERROR, "there is no operator %d", number);
 		if (node->spec == NULL)
 		{
-			node->spec = read_spec(scan, cxt->statement->number, cxt->program->cxt);
+			node->spec = read_spec(scan, cxt->statement->number, cxt->program->arrival, cxt->program->cxt);
 			if (node->held_for != NULL)
 			{
 				OperatorWindow window;
@@ -673,11 +690,15 @@ collect_walker(PlanState *state, CollectContext *cxt)
 				node->spec->held_on_end = node->held_on_end;
 			}
 			node->rows = rows_create(node->spec, cxt->program->cxt);
+			if (node->spec->over != NULL)
+				over_push_filter(node->spec, scan, cxt->parent);
 		}
 		node->query[cxt->size] = row_query(cxt, scan);
 		MemoryContextSwitchTo(old);
 	}
+	cxt->parent = state->plan;
 	(void) planstate_tree_walker(state, collect_walker, cxt);
+	cxt->parent = parent;
 	cxt->init_plans = list_truncate(cxt->init_plans, above);
 	return false;
 }
@@ -685,7 +706,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 void
 keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size)
 {
-	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1};
+	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL};
 	QueryDesc  *desc;
 	ListCell   *lc;
 	int			i;
@@ -696,6 +717,7 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 	foreach(lc, desc->estate->es_subplanstates)
 	{
 		cxt.subplan = foreach_current_index(lc);
+		cxt.parent = NULL;
 		(void) collect_walker(lfirst(lc), &cxt);
 	}
 	ExecutorEnd(desc);
@@ -710,7 +732,7 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 		if (node->spec == NULL || node->spec->statement != statement->number || node->query[size] == NULL)
 			continue;
 		/* the judge of the Query saw one, the planner has not brought it here */
-		if (statement->info->windowed && node->spec->window == OPERATOR_NO_WINDOW)
+		if (statement->info->windowed && node->spec->over == NULL && node->spec->window == OPERATOR_NO_WINDOW)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("the window of statement %d does not reach its GROUP BY", statement->number),
@@ -727,11 +749,16 @@ static void
 keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
-	OperatorSpec *spec = read_spec(scan, 0, CurrentMemoryContext);
+	OperatorSpec *spec = read_spec(scan, 0, false, CurrentMemoryContext);
 	static const char *const windows[] = {"none", "tumble", "hop", "cumulate"};
 	int			i;
 
 	ExplainPropertyInteger("Operator", NULL, spec->number, es);
+	if (spec->over != NULL)
+	{
+		ExplainPropertyText("Functions", over_describe(spec), es);
+		return;
+	}
 	ExplainPropertyText("Windows", windows[spec->window], es);
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
@@ -743,6 +770,7 @@ void
 keyed_init(void)
 {
 	RegisterCustomScanMethods(&keyed_scan_methods);
+	RegisterCustomScanMethods(&over_scan_methods);
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = upper_paths;
 }

@@ -18,8 +18,6 @@
 #include "plan/parse.h"
 #include "utils/lsyscache.h"
 
-static bool is_event_time(Node *node, Query *query, List *outer);
-
 /* Is this column of the query's result the event time of its topic, unmodified? */
 static bool
 column_is_event_time(Query *query, AttrNumber column, List *outer)
@@ -29,7 +27,7 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 
 	check_stack_depth();
 	if (query->setOperations == NULL)
-		return tle != NULL && is_event_time((Node *) tle->expr, query, outer);
+		return tle != NULL && legality_is_event_time((Node *) tle->expr, query, outer);
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);
@@ -40,8 +38,8 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 	return true;
 }
 
-static bool
-is_event_time(Node *node, Query *query, List *outer)
+bool
+legality_is_event_time(Node *node, Query *query, List *outer)
 {
 	Var		   *var = (Var *) node;
 	RangeTblEntry *rte;
@@ -61,7 +59,7 @@ is_event_time(Node *node, Query *query, List *outer)
 		case RTE_SUBQUERY:
 			return column_is_event_time(rte->subquery, var->varattno, lcons(query, outer));
 		case RTE_JOIN:
-			return is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
+			return legality_is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, lcons(home, home_outer));
@@ -147,7 +145,7 @@ rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 		default:
 			return false;
 	}
-	return legality_is_grouped(sub) || legality_is_over_groups(sub, outer);
+	return legality_is_grouped(sub) || sub->hasWindowFuncs || legality_is_over_groups(sub, outer);
 }
 
 bool
@@ -252,7 +250,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
 			legality_refuse(cxt, location,
 				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
-				   "aggregation over groups of a topic is only supported over their windows");
+				   "aggregation over groups of a topic is only supported over their windows, and not over window functions");
 		cxt->info->grouped = cxt->info->nested = true;
 		return;
 	}
@@ -269,7 +267,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		window = call;
 		check_window_constants(call, cxt, location);
 		at = linitial(window_arguments(call));
-		if (!is_event_time(at, home, home_outer))
+		if (!legality_is_event_time(at, home, home_outer))
 			legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
 				   "Give it the column of the foreign table that option event_time names, as it is.",
 				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));

@@ -77,11 +77,13 @@ typedef struct KeyedLauncher
 	PositionRow *position;
 	int64	   *was;
 	int		   *slots;			/* PartitionSlot by partition, -1: none */
+	int64	   *shown;			/* next offset as of the last epoch, by partition */
 	int64		last_cost_us;	/* stop and commit of the last epoch */
 	int64		last_commit_us; /* when it was done */
 	int64		all_idle_us;	/* since when all partitions are silent, 0: they are not */
 	TimestampTz idle_watermark; /* where the watermark stood then */
 	bool		finished;
+	TimestampTz finite_watermark;	/* the last one before the end of a run */
 	int64		next_show_us;
 	int64		fired_windows[STATE_MAX_OPERATORS];
 	int64		rows_out[STATE_MAX_OPERATORS];
@@ -107,6 +109,7 @@ typedef struct Epoch
 	FireSet    *sets;			/* by operator */
 	BarrierLog *cuts;			/* by task */
 	BarrierLog *logs;
+	BarrierLog *outputs;
 	CheckpointReason reason;
 	bool		emit_due;		/* EMIT_EVERY: it is time */
 	bool		give_all;		/* whatever the options say */
@@ -181,7 +184,11 @@ extern bool keyed_closes_something(TimestampTz watermark);
 extern void keyed_choose_output(Epoch *epoch);
 /* tasks run again: what keyed_choose_output() left for then */
 extern void keyed_merge_slices(Epoch *epoch);
-/* the same of groups without windows, from what was copied */
+/* the same of groups without windows, from what was copied; and rows that window functions have answered */
 extern void keyed_add_changes(Epoch *epoch);
+/* rows that wait: how far they are answered in the epoch that begins */
+extern void keyed_set_horizons(TimestampTz watermark);
+/* are there any that are to be answered in this epoch? */
+extern bool keyed_rows_wait(void);
 
 #endif							/* STREAMPROC_WORKER_KEYED_H */

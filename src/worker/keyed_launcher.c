@@ -154,6 +154,7 @@ prepare(int ntasks)
 
 	keyed->was = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
 	keyed->slots = palloc(sizeof(int) * Max(keyed->position->nparts, 1));
+	keyed->shown = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
 	keyed->barrier = barrier_create(keyed->area, ntasks, keyed->position->nparts, keyed->position->epoch + 1,
 									keyed->position->stream_watermark);
 	for (i = 0; i < keyed->position->nparts; i++)
@@ -161,7 +162,7 @@ prepare(int ntasks)
 		BarrierPartition *part = &keyed->barrier->part[i];
 		PartitionPosition *p = &keyed->position->parts[i];
 
-		keyed->was[i] = p->next_offset;
+		keyed->was[i] = keyed->shown[i] = p->next_offset;
 		keyed->slots[i] = -1;
 		part->next_offset = p->next_offset;
 		part->watermark = p->watermark;
@@ -169,7 +170,9 @@ prepare(int ntasks)
 		part->finished = p->stop_offset >= 0 && p->next_offset >= p->stop_offset;
 	}
 	memcpy(keyed->barrier->closed_until, keyed->closed_now, sizeof(keyed->closed_now));
+	keyed_set_horizons(keyed->position->stream_watermark);
 	keyed->barrier->signature = keyed->saved->signature;
+	keyed->finite_watermark = keyed->position->stream_watermark;
 	/* what a run before has not given out */
 	keyed->unemitted = saved_entries_bytes(keyed->area) > 0;
 	before_shmem_exit(on_exit_abandon, (Datum) 0);
@@ -296,8 +299,10 @@ show_operators(void)
 		stat->in_use = true;
 		stat->statement = spec->statement;
 		stat->number = op;
-		strlcpy(stat->kind, "aggregate", sizeof(stat->kind));
+		strlcpy(stat->kind, spec->over != NULL ? "over" : "aggregate", sizeof(stat->kind));
 		initStringInfo(&kinds);
+		if (spec->over != NULL)
+			appendStringInfoString(&kinds, over_describe(spec));
 		for (i = 0; i < spec->naggs; i++)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));
@@ -407,7 +412,9 @@ show_epoch(Epoch *epoch, int64 commit_us)
 		ps = &shmem->partitions[my_keyed->slots[i]];
 		pg_atomic_write_u64(&ps->watermark, (uint64) p->watermark);
 		pg_atomic_write_u64(&ps->last_record, (uint64) p->record.time);
-		pg_atomic_write_u64(&ps->committed, p->next_offset);
+		/* who waits for what was read waits for what the watermark lets go too: that comes with the next epoch */
+		pg_atomic_write_u64(&ps->committed, keyed_rows_wait() ? my_keyed->shown[i] : p->next_offset);
+		my_keyed->shown[i] = p->next_offset;
 	}
 	ConditionVariableBroadcast(&slot->changed);
 	LWLockRelease(shmem->lock);
@@ -533,6 +540,7 @@ commit_epoch(Epoch *epoch)
 	{
 		barrier_log_free(my_keyed->area, &epoch->cuts[t]);
 		barrier_log_free(my_keyed->area, &epoch->logs[t]);
+		barrier_log_free(my_keyed->area, &epoch->outputs[t]);
 	}
 	/* where it costs little, before anybody is told that the epoch is committed */
 	if (count_panes() <= SHOW_PANES || monotonic_us() >= my_keyed->next_show_us || epoch->watermark == DT_NOEND)
@@ -627,7 +635,9 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 
 	begun = monotonic_us();
 	epoch.watermark = keyed_cap_watermark(keyed_present_watermark());
-	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
+	if (epoch.watermark != DT_NOEND)
+		my_keyed->finite_watermark = epoch.watermark;
+	epoch.saved_watermark = my_keyed->finite_watermark;
 	with_functions(keyed_choose_output, &epoch);
 	if (!my_keyed->rewriting_planned)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
@@ -645,6 +655,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	for (i = 0; i < my_launcher->program->nkeyed; i++)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);
 	barrier->watermark = epoch.watermark;
+	keyed_set_horizons(epoch.watermark);
 	barrier->committing = true;
 	barrier->merging = epoch.merging;
 	barrier->phase = BARRIER_RUN;
@@ -663,7 +674,8 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	barrier->committing = false;
 	LWLockRelease(&barrier->lock);
 	ConditionVariableBroadcast(&barrier->changed);
-	if (epoch.watermark == DT_NOEND)
+	/* what the end has let go is answered in one more epoch */
+	if (epoch.watermark == DT_NOEND && !keyed_rows_wait())
 		my_keyed->finished = true;
 	if (last)
 		show_operators();

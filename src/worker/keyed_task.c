@@ -190,7 +190,7 @@ feed_row_json(const StreamFeed *feed, int row)
 	return json;
 }
 
-/* One late_row for each window that the row came too late for. */
+/* One late_row for each window that the row came too late for; for window functions one alone. */
 static void
 ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermark)
 {
@@ -222,6 +222,12 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
 	late.watermark = watermark;
 	json = feed_row_json(place.feed, place.row);
+	if (spec->over != NULL)
+	{
+		late.window_start = late.window_end = DT_NOBEGIN;
+		shipped_late_row(&my_keyed->shipped, &late, json);
+		return;
+	}
 	for (end = row->slice + 1; end <= last; end++)
 	{
 		if (!operator_is_late(spec, operator_closing(spec, end), watermark))
@@ -369,10 +375,80 @@ apply_failed(void)
 			proc_exit(1);
 		}
 	}
-	if (worker_error_of_row(edata) && !my_keyed->careful)
+	/* rows that window functions answer hang on each other: none is left out */
+	if (worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
 		proc_exit_with_care(edata);
 	worker_reason_from_error(&reason, edata);
 	worker_fail_pipeline(&reason);
+}
+
+/* ---- window functions ---- */
+
+static void
+ship_output(const char *bytes, Size len)
+{
+	barrier_log_append(my_keyed->area, &my_keyed->mine->output, bytes, len);
+}
+
+/* Rows of one instant are told apart by where their messages stand. */
+static void
+find_origins(OperatorRows *rows)
+{
+	Batch	   *batch = my_task->batch;
+	OperatorRow *row;
+	int			g;
+
+	for (g = 0; g < STATE_GROUPS; g++)
+		for (row = rows->first[g]; row != NULL; row = row->next)
+		{
+			StreamPlace place = {&batch->feeds[(row->place & 0xffff) - 1], (int) (row->place >> 16)};
+			int			i = batch_message_of_place(batch, &place);
+
+			if (i < 0)
+				elog(ERROR, "a row belongs to no message");
+			row->part = batch->retried != NULL ? -1 : my_keyed->part[batch->messages[i].part];
+			row->offset = batch->messages[i].offset;
+		}
+}
+
+/* Rows that the watermark has passed at the last barrier are answered, our share of the key groups. */
+static void
+release_rows(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	volatile bool some = false;
+	int			i;
+
+	if (my_keyed->mine->released >= barrier->epoch)
+		return;
+	over_emit = ship_output;
+	PG_TRY();
+	{
+		for (i = 0; i < my_task->program->nkeyed; i++)
+		{
+			OperatorSpec *spec = my_task->program->keyed[i].spec;
+
+			if (spec->over == NULL || barrier->horizon[i] == DT_NOBEGIN)
+				continue;
+			some = true;
+			over_release(spec, my_keyed->area, barrier->horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
+		}
+		FAULT_POINT("over-released");
+	}
+	PG_CATCH();
+	{
+		apply_failed();
+	}
+	PG_END_TRY();
+	my_keyed->mine->released = barrier->epoch;
+	if (!some)
+		return;
+	worker_apply_settings(my_task->row);
+	if (my_keyed->mine->begun_us == 0)
+	{
+		my_keyed->mine->begun_us = monotonic_us();
+		wake_launcher();
+	}
 }
 
 /* ---- one message at a time ---- */
@@ -505,6 +581,10 @@ keyed_task_commit(CheckpointReason reason)
 		FAULT_POINT("keyed-before-apply");
 		if (my_keyed->careful)
 			apply_carefully();
+		over_emit = ship_output;
+		for (i = 0; i < my_task->program->nkeyed; i++)
+			if (my_task->program->keyed[i].spec->over != NULL && !my_task->program->keyed[i].spec->over->arrival)
+				find_origins(my_task->program->keyed[i].rows);
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
 			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &for_functions);
 		if (my_keyed->shipped.len > 0)
@@ -711,6 +791,7 @@ meet(void)
 	int64		epoch = barrier->epoch;
 	bool		cut = false;
 
+	release_rows();
 	FAULT_POINT("barrier-arrive");
 	/* silence is part of what the watermark is made of */
 	task_show_partitions(my_task, false);
@@ -789,6 +870,7 @@ keyed_task_meet(void)
 	{
 		if (state_abandoned(my_keyed->area))
 			proc_exit(0);
+		release_rows();
 		if (barrier->phase == BARRIER_EARLY && my_keyed->mine->early < barrier->epoch)
 			copy_early();
 		if (barrier->phase >= BARRIER_STOP && my_keyed->mine->arrived < barrier->epoch)

@@ -18,6 +18,8 @@ sub over_query {
 }
 
 sub over {
+	# what drain() and measure() count
+	local $opt{events} = $events;
 	my @cases = (
 		{name => 'lag', label => 'lag'},
 		{name => 'lag_10min', label => 'lag, average of 10 minutes', frame => '10 min', bar => 0.13},

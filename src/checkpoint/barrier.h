@@ -22,9 +22,9 @@
  *	  says so (STATE_RECORD_AGAIN).
  *
  *	  Rows that window functions answer in the order of event time wait in the
- *	  state.  With W(n) the launcher sets the horizon up to which they are answered
- *	  in epoch n + 1: each task answers those of its share of the key groups before it
- *	  stops again.
+ *	  state.  When the launcher asks for the stop it sets the horizon up to which they
+ *	  are answered; each task answers those of its share of the key groups before it
+ *	  arrives.
  *
  *	  Nobody goes on before all have copied, or a later copy would hold rows of the
  *	  next epoch.  A task that does not arrive, because it has failed or died, leaves
@@ -90,7 +90,6 @@ typedef struct BarrierReplaced
 typedef struct BarrierTask
 {
 	bool		attached;
-	int64		released;		/* epoch whose horizon its rows have been answered up to */
 	int64		early;			/* epoch whose changes it has copied early */
 	int64		arrived;		/* epoch at whose end it stands or stood last */
 	int64		copied;
@@ -120,7 +119,7 @@ typedef struct Barrier
 	int64		epoch;			/* open, or at its end */
 	TimestampTz watermark;		/* rules lateness in this epoch */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* of the run's begin, by operator */
-	TimestampTz horizon[STATE_MAX_OPERATORS];	/* rows that wait are answered up to here in this epoch: see over_wait.c */
+	TimestampTz horizon[STATE_MAX_OPERATORS];	/* rows that wait are answered up to here: see operator/over_wait.c */
 	uint64		signature;		/* of the operators: who has others must not touch the state */
 	/* rewriting of old entries in the next cut */
 	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */

@@ -224,6 +224,8 @@ typedef struct OperatorRows
 	OperatorRow **last[STATE_GROUPS];
 	OperatorRow *late_first;	/* rows that some window is too late for, linked by "next" */
 	OperatorRow **late_last;
+	OperatorRow *overtaken;		/* window functions: found late when they were applied */
+	const TimestampTz *horizon; /* rows before it have been answered; read by who owns the key group */
 	int64		nrows;
 	int64		nlate;
 	Size		bytes;

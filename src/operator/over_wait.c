@@ -5,10 +5,14 @@
  *
  * They stand in panes of 100 ms of event time.  Where a backlog of few rows would
  * make too many of those, in longer ones, which may overlap shorter ones: so what may
- * be answered is not said by the watermark alone.  The launcher finds the horizon
- * while all tasks stand (over_horizon); in the epoch that follows each task answers
- * what ends until there, of its share of the key groups, before it arrives at
- * the next barrier; then these panes are closed.
+ * be answered is not said by the watermark alone.  The launcher sets the horizon
+ * (over_horizon) when it asks the tasks to stop; each task answers what ends until
+ * there, of its share of the key groups, before it arrives; when all have, these
+ * panes are closed.  So rows that are passed in the epoch in which they came are never
+ * written into segments.
+ *
+ * A row that was in time when its batch began may be behind the horizon when it
+ * is applied: only who owns its key group can say.  Then it is late.
  *
  * A row's entry: as key where its message came from; in the blob its hash and key,
  * and all of its columns.
@@ -118,8 +122,10 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 {
 	OperatorSpec *spec = rows->spec;
 	OperatorRow *row;
+	OperatorRow *next;
 	StateCursor cursor;
 	StringInfoData bytes;
+	TimestampTz horizon = *rows->horizon;
 	TimestampTz begin = DT_NOEND;
 	TimestampTz end = DT_NOBEGIN;
 	WaitingKey	key;
@@ -127,12 +133,22 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 
 	memset(&key, 0, sizeof(key));
 	initStringInfo(&bytes);
-	for (row = rows->first[group]; row != NULL; row = row->next)
+	for (row = rows->first[group]; row != NULL; row = next)
 	{
 		TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
 		StateEntry *entry;
 		uint32		hash;
 		bool		found;
+
+		next = row->next;
+		/* it was not late when its batch began; but what comes behind it may be answered already */
+		if (window_instant(&spec->scale, window_slice(&spec->scale, at) + 1) <= horizon)
+		{
+			row->next = rows->overtaken;
+			rows->overtaken = row;
+			rows->nlate++;
+			continue;
+		}
 
 		if (at < begin || at >= end)
 		{

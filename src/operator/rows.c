@@ -319,6 +319,7 @@ rows_reset(OperatorRows *rows)
 	}
 	rows->late_first = NULL;
 	rows->late_last = &rows->late_first;
+	rows->overtaken = NULL;
 	rows->nrows = 0;
 	rows->nlate = 0;
 	rows->bytes = 0;

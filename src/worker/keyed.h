@@ -41,17 +41,12 @@ typedef struct KeyedTask
 /* finds the area; the task's share of the pipeline's position */
 extern PositionRow *keyed_task_attach(PositionRow *whole);
 extern void keyed_task_check_layout(KeyedTask *keyed, Program *program);
-/* after the batch is made: which messages a task has to apply with care */
-extern void keyed_task_take_care(void);
 /* the lateness that rules, a transaction that only reads; after each checkpoint_begin() of a batch */
 extern void keyed_task_begin(void);
 extern void keyed_task_commit(CheckpointReason reason);
 extern void keyed_task_abort(void);
 /* takes part in a barrier that is asked for; also waits where the launcher has fallen behind */
 extern void keyed_task_meet(void);
-/* partitions that are too far ahead of the stream are not read until the others follow */
-extern void keyed_task_hold(void);
-extern void keyed_task_held_forget(void);
 static inline bool
 keyed_task_holds(const KeyedTask *keyed, int part)
 {
@@ -65,6 +60,14 @@ extern void keyed_task_settle(void);
 /* leaves in order: the run is not abandoned */
 extern void keyed_task_leave(void);
 
+/* ---- keyed_skew.c ---- */
+
+/* after the batch is made: which messages a task has to apply with care */
+extern void keyed_task_take_care(void);
+/* partitions that are too far ahead of the stream are not read until the others follow */
+extern void keyed_task_hold(void);
+extern void keyed_task_held_forget(void);
+
 /* ---- keyed_launcher.c ---- */
 
 typedef struct KeyedLauncher
@@ -77,7 +80,6 @@ typedef struct KeyedLauncher
 	PositionRow *position;
 	int64	   *was;
 	int		   *slots;			/* PartitionSlot by partition, -1: none */
-	int64	   *shown;			/* next offset as of the last epoch, by partition */
 	int64		last_cost_us;	/* stop and commit of the last epoch */
 	int64		last_commit_us; /* when it was done */
 	int64		all_idle_us;	/* since when all partitions are silent, 0: they are not */
@@ -186,9 +188,9 @@ extern void keyed_choose_output(Epoch *epoch);
 extern void keyed_merge_slices(Epoch *epoch);
 /* the same of groups without windows, from what was copied; and rows that window functions have answered */
 extern void keyed_add_changes(Epoch *epoch);
-/* rows that wait: how far they are answered in the epoch that begins */
+/* rows that wait: how far they are answered before the tasks stop */
 extern void keyed_set_horizons(TimestampTz watermark);
-/* are there any that are to be answered in this epoch? */
+/* are there any left? */
 extern bool keyed_rows_wait(void);
 
 #endif							/* STREAMPROC_WORKER_KEYED_H */

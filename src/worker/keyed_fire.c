@@ -219,7 +219,8 @@ history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz wa
 		watermark = my_keyed->finite_watermark;
 	if (watermark == WATERMARK_NONE)
 		return DT_NOBEGIN;
-	bound = watermark - spec->allowed_lateness;
+	/* a row is late where the slice is over that it would wait in */
+	bound = watermark - spec->allowed_lateness - OVER_WAITING_SLICE;
 	for (i = 0; i < n; i++)
 		if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(spec, panes[i]->id) > horizon)
 			bound = Min(bound, over_waiting_begin(panes[i]->id));
@@ -248,14 +249,14 @@ over_closes(const OperatorSpec *spec, TimestampTz watermark)
 	return closes;
 }
 
-/* Rows that waited until the horizon of the epoch that ends have been answered; history that is over goes. */
+/* All stand: rows that waited until the horizon have been answered, and history that is over goes. */
 static void
 close_over(const OperatorSpec *spec, Epoch *epoch)
 {
 	TimestampTz horizon = my_keyed->barrier->horizon[spec->number];
 	int			n;
 	StatePane **panes = state_panes(my_keyed->area, spec->number, &n);
-	TimestampTz bound = history_bound(spec, panes, n, my_keyed->barrier->watermark, horizon);
+	TimestampTz bound = history_bound(spec, panes, n, epoch->watermark, horizon);
 	int			i;
 
 	for (i = 0; i < n; i++)
@@ -269,14 +270,19 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 void
 keyed_set_horizons(TimestampTz watermark)
 {
+	Barrier    *barrier = my_keyed->barrier;
 	int			op;
 
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	for (op = 0; op < my_launcher->program->nkeyed; op++)
 	{
 		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
 
-		my_keyed->barrier->horizon[op] = spec->over != NULL ? over_horizon(my_keyed->area, spec, watermark) : DT_NOBEGIN;
+		/* it never goes back: what stands before it has been answered */
+		if (spec->over != NULL && !spec->over->arrival)
+			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, watermark));
 	}
+	LWLockRelease(&barrier->lock);
 }
 
 bool
@@ -285,8 +291,20 @@ keyed_rows_wait(void)
 	int			op;
 
 	for (op = 0; op < my_launcher->program->nkeyed; op++)
-		if (my_keyed->barrier->horizon[op] != DT_NOBEGIN)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+		bool		wait;
+
+		if (spec->over == NULL)
+			continue;
+		panes = state_panes_open(my_keyed->area, op, &n);
+		wait = n > 0 && OVER_IS_WAITING(panes[n - 1]->id);
+		pfree(panes);
+		if (wait)
 			return true;
+	}
 	return false;
 }
 

@@ -154,7 +154,6 @@ prepare(int ntasks)
 
 	keyed->was = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
 	keyed->slots = palloc(sizeof(int) * Max(keyed->position->nparts, 1));
-	keyed->shown = palloc(sizeof(int64) * Max(keyed->position->nparts, 1));
 	keyed->barrier = barrier_create(keyed->area, ntasks, keyed->position->nparts, keyed->position->epoch + 1,
 									keyed->position->stream_watermark);
 	for (i = 0; i < keyed->position->nparts; i++)
@@ -162,7 +161,7 @@ prepare(int ntasks)
 		BarrierPartition *part = &keyed->barrier->part[i];
 		PartitionPosition *p = &keyed->position->parts[i];
 
-		keyed->was[i] = keyed->shown[i] = p->next_offset;
+		keyed->was[i] = p->next_offset;
 		keyed->slots[i] = -1;
 		part->next_offset = p->next_offset;
 		part->watermark = p->watermark;
@@ -170,7 +169,8 @@ prepare(int ntasks)
 		part->finished = p->stop_offset >= 0 && p->next_offset >= p->stop_offset;
 	}
 	memcpy(keyed->barrier->closed_until, keyed->closed_now, sizeof(keyed->closed_now));
-	keyed_set_horizons(keyed->position->stream_watermark);
+	for (i = 0; i < STATE_MAX_OPERATORS; i++)
+		keyed->barrier->horizon[i] = keyed->closed_now[i];
 	keyed->barrier->signature = keyed->saved->signature;
 	keyed->finite_watermark = keyed->position->stream_watermark;
 	/* what a run before has not given out */
@@ -412,9 +412,7 @@ show_epoch(Epoch *epoch, int64 commit_us)
 		ps = &shmem->partitions[my_keyed->slots[i]];
 		pg_atomic_write_u64(&ps->watermark, (uint64) p->watermark);
 		pg_atomic_write_u64(&ps->last_record, (uint64) p->record.time);
-		/* who waits for what was read waits for what the watermark lets go too: that comes with the next epoch */
-		pg_atomic_write_u64(&ps->committed, keyed_rows_wait() ? my_keyed->shown[i] : p->next_offset);
-		my_keyed->shown[i] = p->next_offset;
+		pg_atomic_write_u64(&ps->committed, p->next_offset);
 	}
 	ConditionVariableBroadcast(&slot->changed);
 	LWLockRelease(shmem->lock);
@@ -625,6 +623,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	epoch.early_us = monotonic_us() - begun;
 	begun = monotonic_us();
 	FAULT_POINT("keyed-before-stop");
+	keyed_set_horizons(keyed_present_watermark());
 	keyed_set_phase(BARRIER_STOP);
 	if (!keyed_wait_for_tasks(BARRIER_STOP, epoch.number, until_us))
 	{
@@ -655,7 +654,6 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	for (i = 0; i < my_launcher->program->nkeyed; i++)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);
 	barrier->watermark = epoch.watermark;
-	keyed_set_horizons(epoch.watermark);
 	barrier->committing = true;
 	barrier->merging = epoch.merging;
 	barrier->phase = BARRIER_RUN;
@@ -674,7 +672,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	barrier->committing = false;
 	LWLockRelease(&barrier->lock);
 	ConditionVariableBroadcast(&barrier->changed);
-	/* what the end has let go is answered in one more epoch */
+	/* where the end was not known when the tasks were stopped, some rows wait for one more epoch */
 	if (epoch.watermark == DT_NOEND && !keyed_rows_wait())
 		my_keyed->finished = true;
 	if (last)

@@ -384,6 +384,33 @@ apply_failed(void)
 
 /* ---- window functions ---- */
 
+/* Rows that were found late only when they were applied: those behind them have been answered since their batch began. */
+static void
+ship_overtaken_rows(void)
+{
+	bool		open = false;
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+	{
+		KeyedNode  *node = &my_task->program->keyed[i];
+		OperatorRow *row;
+
+		if (my_task->row->late == LATE_DROP)
+			continue;
+		for (row = node->rows->overtaken; row != NULL; row = row->next)
+		{
+			if (!open)
+				for_functions.open();
+			open = true;
+			CHECK_FOR_INTERRUPTS();
+			ship_late(node->spec, row, node->rows->watermark);
+		}
+	}
+	if (open)
+		for_functions.close(false);
+}
+
 static void
 ship_output(const char *bytes, Size len)
 {
@@ -411,16 +438,13 @@ find_origins(OperatorRows *rows)
 		}
 }
 
-/* Rows that the watermark has passed at the last barrier are answered, our share of the key groups. */
+/* Rows that the watermark has passed are answered before the stop, our share of the key groups. */
 static void
 release_rows(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
-	volatile bool some = false;
 	int			i;
 
-	if (my_keyed->mine->released >= barrier->epoch)
-		return;
 	over_emit = ship_output;
 	PG_TRY();
 	{
@@ -428,10 +452,8 @@ release_rows(void)
 		{
 			OperatorSpec *spec = my_task->program->keyed[i].spec;
 
-			if (spec->over == NULL || barrier->horizon[i] == DT_NOBEGIN)
-				continue;
-			some = true;
-			over_release(spec, my_keyed->area, barrier->horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
+			if (spec->over != NULL && !spec->over->arrival && barrier->horizon[i] != DT_NOBEGIN)
+				over_release(spec, my_keyed->area, barrier->horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
 		}
 		FAULT_POINT("over-released");
 	}
@@ -440,15 +462,6 @@ release_rows(void)
 		apply_failed();
 	}
 	PG_END_TRY();
-	my_keyed->mine->released = barrier->epoch;
-	if (!some)
-		return;
-	worker_apply_settings(my_task->row);
-	if (my_keyed->mine->begun_us == 0)
-	{
-		my_keyed->mine->begun_us = monotonic_us();
-		wake_launcher();
-	}
 }
 
 /* ---- one message at a time ---- */
@@ -584,9 +597,13 @@ keyed_task_commit(CheckpointReason reason)
 		over_emit = ship_output;
 		for (i = 0; i < my_task->program->nkeyed; i++)
 			if (my_task->program->keyed[i].spec->over != NULL && !my_task->program->keyed[i].spec->over->arrival)
+			{
 				find_origins(my_task->program->keyed[i].rows);
+				my_task->program->keyed[i].rows->horizon = &my_keyed->barrier->horizon[i];
+			}
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
 			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &for_functions);
+		ship_overtaken_rows();
 		if (my_keyed->shipped.len > 0)
 			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
 		FAULT_POINT("keyed-after-apply");
@@ -665,107 +682,6 @@ keyed_task_settle(void)
 			meet();
 		else
 			worker_wait(5);
-	}
-}
-
-/* ---- skew ---- */
-
-static int64
-largest_window(void)
-{
-	static const int64 unit_us[] = {[WINDOW_USEC] = 1, [WINDOW_DAY] = USECS_PER_DAY, [WINDOW_MONTH] = 31 * USECS_PER_DAY};
-	int64		largest = 0;
-	int			i;
-
-	for (i = 0; i < my_task->program->nkeyed; i++)
-	{
-		OperatorSpec *spec = my_task->program->keyed[i].spec;
-
-		if (spec->window != OPERATOR_NO_WINDOW)
-			largest = Max(largest, spec->scale.step * spec->scale.slices * unit_us[spec->scale.unit]);
-		if (spec->held)
-			largest = Max(largest, spec->held_scale.step * unit_us[spec->held_scale.unit]);
-	}
-	return largest;
-}
-
-void
-keyed_task_take_care(void)
-{
-	Batch	   *batch = my_task->batch;
-	int			i;
-
-	my_keyed->held = palloc0(sizeof(bool) * Max(batch->nparts, 1));
-	my_keyed->max_skew = largest_window();
-	if (my_keyed->max_skew > 0)
-		my_keyed->max_skew = my_task->row->max_skew > 0 ? my_task->row->max_skew :
-			Max(30 * USECS_PER_SEC, 2 * my_keyed->max_skew);
-	for (i = 0; i < batch->nparts; i++)
-	{
-		int			n = my_keyed->part[i];
-
-		if (n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
-			continue;
-		batch->parts[i].careful_until = my_task->pipeline->careful_until[n];
-		my_task->careful = my_keyed->careful = true;
-	}
-}
-
-static void
-hold_partition(int i, bool hold)
-{
-	TaskPartition *tp = &my_task->batch->parts[i];
-
-	my_keyed->held[i] = hold;
-	if (tp->slot >= 0)
-		shmem->partitions[tp->slot].held_us = hold ? monotonic_us() : 0;
-}
-
-/* The consumer was opened again: it reads every partition. */
-void
-keyed_task_held_forget(void)
-{
-	int			i;
-
-	for (i = 0; i < my_task->batch->nparts; i++)
-		hold_partition(i, false);
-}
-
-/*
- * A partition that is read far ahead of the others (a backlog, a slow broker)
- * would fill the state with windows that cannot close.  Its messages stay in
- * librdkafka's queue, which is bounded.
- */
-void
-keyed_task_hold(void)
-{
-	Barrier    *barrier = my_keyed->barrier;
-	Batch	   *batch = my_task->batch;
-	TimestampTz low = DT_NOEND;
-	int			i;
-
-	if (my_keyed->max_skew == 0)
-		return;
-	for (i = 0; i < barrier->nparts; i++)
-	{
-		BarrierPartition *part = &barrier->part[i];
-
-		if (!part->finished && !part->idle)
-			low = Min(low, part->watermark);
-	}
-	my_keyed->any_held = false;
-	for (i = 0; i < batch->nparts; i++)
-	{
-		TaskPartition *tp = &batch->parts[i];
-		bool		hold = low != DT_NOEND && low != WATERMARK_NONE && !tp->finished &&
-			tp->committed_watermark != WATERMARK_NONE && tp->committed_watermark - my_keyed->max_skew > low;
-
-		my_keyed->any_held |= hold;
-		if (hold == my_keyed->held[i])
-			continue;
-		hold_partition(i, hold);
-		if (!tp->finished)
-			kafka_consumer_hold(my_task->consumer, i, hold);
 	}
 }
 
@@ -870,7 +786,6 @@ keyed_task_meet(void)
 	{
 		if (state_abandoned(my_keyed->area))
 			proc_exit(0);
-		release_rows();
 		if (barrier->phase == BARRIER_EARLY && my_keyed->mine->early < barrier->epoch)
 			copy_early();
 		if (barrier->phase >= BARRIER_STOP && my_keyed->mine->arrived < barrier->epoch)

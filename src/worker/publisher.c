@@ -518,7 +518,7 @@ publisher_loop(void)
 		}
 		if (my_publisher->kafka == NULL)
 			continue;
-		/* connected, and nothing waits: an attempt that comes no further than that changes nothing of what is shown */
+		/* connected, and nothing waits; where something does, only its way to Kafka shows that all is well again */
 		my_publisher->failures = 0;
 		worker_set_state(WORKER_RUNNING, NULL);
 		if (stop)

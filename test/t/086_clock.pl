@@ -138,14 +138,14 @@ my $ends = join ' ', map { "@$_" } values %{ $kafka->offsets('out') };
 my @stored = stored();
 like($stored[-1][0], qr/ \Q@{[ q1('SELECT system_identifier FROM pg_control_system()') ]}\E /, 'the position is stored, with the system identifier');
 is(unpack('q>', substr($stored[-1][0], 2, 8)), $sent, '... as the number of messages');
-set_clock(0, $hour - 600);
+set_clock($hour - 600, $hour - 600);
 # it has looked when it has slept some times more
 my ($publisher) = worker_pids($node, role => 'publisher');
 my $slept = sub { return (slurp_file("/proc/$publisher/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m)[0] };
 my $looks = $slept->() + 4;
 ok(wait_until(sub { $slept->() >= $looks }, 30), 'the publisher looks at the clock');
 is(scalar(my @before = stored()), scalar @stored, 'not before the hour is over');
-set_clock(0, $hour + 60);
+set_clock($hour + 60, $hour + 60);
 ok(wait_until(sub { stored() > @stored }, 30), 'after an hour it is stored again');
 my @again = stored();
 is(scalar @again, @stored + 1, '... once');

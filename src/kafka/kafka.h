@@ -247,7 +247,8 @@ typedef struct KafkaPublisher KafkaPublisher;
  * transactional_id NULL: without transactions, an idempotent producer.  Belongs
  * to the current memory context.  After any failure of one of the following the
  * only thing left to do is to close it: nobody knows what has become of the
- * open transaction until the next one has asked for the position.
+ * open transaction until the next one has asked for the position.  With
+ * KAFKA_NO_TOPIC the message is the name of the topic.
  */
 extern KafkaPublisher *kafka_publisher_open(KafkaConf *conf, const char *transactional_id);
 extern void kafka_publisher_close(KafkaPublisher *publisher);

@@ -28,6 +28,8 @@
 #include "utils/memutils.h"
 
 #define MAX_TOPICS		255
+/* no message was acknowledged for so long: are the topics there? */
+#define LOOK_MS			1000
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
 #define TRANSACTION_TIMEOUT_MS	60000
 
@@ -156,6 +158,27 @@ run_init(PublishCall *p)
 			return;
 }
 
+/* Is one of the topics that messages were given for gone?  The library goes on trying for half a minute. */
+static bool
+find_missing_topic(PublishCall *p)
+{
+	const struct rd_kafka_metadata *metadata;
+	bool		found = false;
+	int			i;
+
+	/* of all topics that the handle knows */
+	if (rd_kafka_metadata(p->call.handle->rk, 0, NULL, &metadata, LOOK_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return false;
+	for (i = 0; i < metadata->topic_cnt && !found; i++)
+	{
+		found = metadata->topics[i].err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+		if (found)
+			kafka_call_fail(&p->call, KAFKA_NO_TOPIC, metadata->topics[i].topic);
+	}
+	rd_kafka_metadata_destroy(metadata);
+	return found;
+}
+
 /*
  * rd_kafka_flush() takes 10 ms where this takes one.  Without waiting it only
  * wakes the library's broker threads: one that found a partition not yet
@@ -169,6 +192,7 @@ wait_for_deliveries(PublishCall *p)
 	int			left = INT_MAX;
 	int			now;
 	int64		timeout = p->call.deadline_us - monotonic_us();
+	int64		next_look_us = monotonic_us() + LOOK_MS * 1000;
 
 	while (handle->undelivered == 0 && (now = rd_kafka_outq_len(handle->rk)) > 0)
 	{
@@ -176,6 +200,7 @@ wait_for_deliveries(PublishCall *p)
 		if (now < left)
 		{
 			left = now;
+			next_look_us = monotonic_us() + LOOK_MS * 1000;
 			p->call.deadline_us = Max(p->call.deadline_us, Min(monotonic_us() + timeout, p->last_deadline_us));
 		}
 		if (kafka_call_remaining_ms(&p->call) == 0)
@@ -185,6 +210,12 @@ wait_for_deliveries(PublishCall *p)
 		}
 		(void) rd_kafka_flush(handle->rk, 0);
 		rd_kafka_poll(handle->rk, 1);
+		if (monotonic_us() >= next_look_us)
+		{
+			if (find_missing_topic(p))
+				return false;
+			next_look_us = monotonic_us() + LOOK_MS * 1000;
+		}
 	}
 	if (handle->undelivered > 0)
 	{
@@ -417,6 +448,7 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR || handle->undelivered++ > 0)
 		return;
+	snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_err2str(message->err));
 	switch (message->err)
 	{
 			/* it will be refused again */
@@ -429,6 +461,7 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
 		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
 			handle->delivery_failure = KAFKA_NO_TOPIC;
+			snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_topic_name(message->rkt));
 			break;
 		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
 		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
@@ -440,7 +473,6 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 			handle->delivery_failure = failure_of(message->err);
 			break;
 	}
-	snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_err2str(message->err));
 }
 
 static void
@@ -569,6 +601,8 @@ kafka_publisher_make_topic(KafkaPublisher *publisher, const char *topic, int tim
 	{
 		if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) > 0)
 			return true;
+		if (err->failure == KAFKA_NO_TOPIC)
+			strlcpy(err->message, topic, sizeof(err->message));
 		if (err->failure != KAFKA_NO_TOPIC || monotonic_us() > deadline)
 			return false;
 		if (!publish_make(publish_call(publisher, publisher->handle, PUBLISH_CREATE_TOPIC, topic, NULL, NULL, timeout_ms), err))
@@ -626,7 +660,11 @@ kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_
 			return i;
 	/* without this question the first message would wait for a second */
 	if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) <= 0)
+	{
+		if (err->failure == KAFKA_NO_TOPIC)
+			strlcpy(err->message, topic, sizeof(err->message));
 		return -1;
+	}
 	rkt = i < MAX_TOPICS ? rd_kafka_topic_new(publisher->handle->rk, topic, NULL) : NULL;
 	if (rkt == NULL)
 	{

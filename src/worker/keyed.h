@@ -98,6 +98,7 @@ typedef struct KeyedLauncher
 	bool		give_all;		/* the next epoch gives out all that are alive */
 	bool		rewriting_planned;	/* before the stop */
 	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */
+	bool		outbox_full;	/* and the views say so */
 	int64		shown_epoch;
 	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */
 } KeyedLauncher;

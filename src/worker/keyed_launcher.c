@@ -735,6 +735,24 @@ all_read(void)
 	return true;
 }
 
+/* So much waits to be sent that nothing more is committed: tasks take some more input, then they wait, too. */
+static bool
+wait_for_publisher(void)
+{
+	bool		full = my_launcher->program->outbox != NULL && outbox_full(my_launcher->pipeline);
+	Reason		reason;
+
+	if (full)
+	{
+		worker_reason_outbox_full(&reason);
+		worker_set_waiting(&reason);
+	}
+	else if (my_keyed->outbox_full)
+		worker_set_state(WORKER_RUNNING, NULL);
+	my_keyed->outbox_full = full;
+	return full;
+}
+
 long
 keyed_launcher_step(void)
 {
@@ -747,8 +765,7 @@ keyed_launcher_step(void)
 
 	if (state_abandoned(my_keyed->area) || my_keyed->finished || !all_attached())
 		return KEYED_QUIET_MS;
-	/* tasks take some more input, then they wait for the next commit */
-	if (my_launcher->program->outbox != NULL && outbox_full(my_launcher->pipeline))
+	if (wait_for_publisher())
 		return KEYED_QUIET_MS;
 	if (!has_begun(&since, &behind))
 	{

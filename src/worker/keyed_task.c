@@ -557,6 +557,7 @@ static void
 wait_for_merge(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
+	Reason		reason;
 	int			i;
 
 	for (i = 0; i < my_task->program->nkeyed; i++)
@@ -564,7 +565,8 @@ wait_for_merge(void)
 			break;
 	if (i == my_task->program->nkeyed)
 		return;
-	worker_set_state(WORKER_WAITING, "windows to be put together");
+	reason_set(&reason, "55000", "windows to be put together", NULL, "The pipeline goes on by itself.");
+	worker_set_waiting(&reason);
 	ConditionVariablePrepareToSleep(&barrier->changed);
 	while (barrier->merging)
 		wait_for_change();
@@ -777,10 +779,27 @@ copy_early(void)
 	wake_launcher();
 }
 
+/* Does a commit not come to its end, or is none begun because too much waits to be sent? */
+static bool
+commit_is_late(Reason *reason)
+{
+	if (my_keyed->barrier->committing)
+	{
+		reason_set(reason, "55000", "the commit of the epoch before", NULL,
+				   "See what the launcher waits for in streamproc.stat_worker; the pipeline goes on by itself.");
+		return true;
+	}
+	if (my_task->program->outbox == NULL || !outbox_full(my_task->pipeline_number))
+		return false;
+	worker_reason_outbox_full(reason);
+	return true;
+}
+
 void
 keyed_task_meet(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
+	Reason		reason;
 
 	for (;;)
 	{
@@ -790,13 +809,13 @@ keyed_task_meet(void)
 			copy_early();
 		if (barrier->phase >= BARRIER_STOP && my_keyed->mine->arrived < barrier->epoch)
 			meet();
-		if (!barrier->committing || my_keyed->mine->bytes_in < AHEAD_BYTES)
+		if (my_keyed->mine->bytes_in < AHEAD_BYTES || !commit_is_late(&reason))
 			break;
 		/* backpressure: what is taken now waits for a commit that does not come */
-		worker_set_state(WORKER_WAITING, "the commit of the epoch before");
+		worker_set_waiting(&reason);
 		my_keyed->waiting_shown = true;
 		ConditionVariablePrepareToSleep(&barrier->changed);
-		if (barrier->committing && barrier->phase == BARRIER_RUN)
+		if (barrier->phase == BARRIER_RUN && commit_is_late(&reason))
 			wait_for_change();
 		ConditionVariableCancelSleep();
 	}

@@ -410,8 +410,7 @@ wait_for_publisher(void)
 
 	if (my_task->program->outbox == NULL || my_task->keyed != NULL || !outbox_full(my_task->pipeline_number))
 		return;
-	reason_set(&reason, "53400", "as many messages as streamproc.outbox_size allows wait to be sent", NULL,
-			   "See what the publisher waits for in streamproc.stat_worker; the pipeline goes on by itself.");
+	worker_reason_outbox_full(&reason);
 	while (outbox_full(my_task->pipeline_number) && !worker_stop_requested())
 	{
 		worker_set_waiting(&reason);

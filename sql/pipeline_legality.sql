@@ -98,7 +98,7 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT DISTINCT id, card, amoun
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT DISTINCT ON (card) id, card, amount FROM tx$$);
 \echo :SQLSTATE
-SELECT create_pipeline('bad', $$INSERT INTO sink SELECT row_number() OVER (PARTITION BY card ORDER BY at), card, amount FROM tx$$);
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT lead(amount) OVER (PARTITION BY card ORDER BY at), card, amount FROM tx$$);
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT id, card, lag(amount) OVER w FROM tx WINDOW w AS (ORDER BY o)$$);
 \echo :SQLSTATE

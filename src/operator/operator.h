@@ -336,6 +336,7 @@ typedef struct OverFunction
 typedef struct OverSpec
 {
 	bool		arrival;		/* rows are answered as they come, else in the order of event time */
+	bool		first_only;		/* DISTINCT ON: of a key nothing is kept but that there was a row */
 	int			nframes;
 	OverFrame  *frames;
 	int			nfunctions;
@@ -357,6 +358,7 @@ typedef struct OverSpec
 typedef struct OverPlan
 {
 	bool		arrival;
+	bool		first_only;
 	List	   *frames;			/* IntList each: WindowClause.frameOptions, and */
 	List	   *offsets;		/* Const, or NULL: its startOffset */
 	List	   *functions;		/* WindowFunc */

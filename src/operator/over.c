@@ -679,6 +679,22 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 	}
 }
 
+/* The first row of a key is given out, and no other. */
+static void
+answer_first(OverKey *key, OperatorRow *row)
+{
+	StateCursor cursor;
+	bool		found;
+
+	state_cursor_open(&cursor, key->area, key->spec->number, &key->eternal->chunk[key->group]);
+	(void) state_entry_make(&cursor, key->hash, key->key, key->key_meta, &found);
+	if (found)
+		return;
+	key->results[0] = Int64GetDatum(1);
+	key->result_null[0] = false;
+	emit(key, row);
+}
+
 void
 over_answer(OverKey *key, OperatorRow **rows, int n)
 {
@@ -690,6 +706,11 @@ over_answer(OverKey *key, OperatorRow **rows, int n)
 	key->hash = rows[0]->hash;
 	key->key_meta = rows[0]->key_meta;
 	key->key = rows[0]->key;
+	if (key->over->first_only)
+	{
+		answer_first(key, rows[0]);
+		return;
+	}
 	entry = take_out(key, &cursor);
 	for (i = 0; i < n; i = k)
 	{

@@ -260,6 +260,7 @@ over_spec_make(OperatorSpec *spec, const OverPlan *plan)
 
 	spec->over = over;
 	over->arrival = plan->arrival;
+	over->first_only = plan->first_only;
 	over->scratch = palloc0(sizeof(OperatorSpec));
 	over->scratch->group_context = CreateStandaloneExprContext();
 	over->scratch->temp_context = CreateStandaloneExprContext();
@@ -358,7 +359,7 @@ over_signature(const OperatorSpec *spec, StringInfo into)
 	const OverSpec *over = spec->over;
 	int			i;
 
-	appendStringInfo(into, " over, %s, " INT64_FORMAT " last, " INT64_FORMAT " first", over->arrival ? "arrival" : "event", over->ring, over->first);
+	appendStringInfo(into, " over, %s%s, " INT64_FORMAT " last, " INT64_FORMAT " first", over->arrival ? "arrival" : "event", over->first_only ? ", first only" : "", over->ring, over->first);
 	for (i = 0; i < over->nframes; i++)
 	{
 		appendStringInfo(into, "; frame %d ", i);
@@ -386,7 +387,9 @@ over_describe(const OperatorSpec *spec)
 	int			i;
 
 	initStringInfo(&into);
-	for (i = 0; i < over->nfunctions; i++)
+	if (over->first_only)
+		appendStringInfoString(&into, "first row");
+	for (i = 0; i < over->nfunctions && !over->first_only; i++)
 	{
 		const OverFunction *function = &over->functions[i];
 

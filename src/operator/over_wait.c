@@ -150,6 +150,8 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	OperatorRow *row;
 	OperatorRow *next;
 	StateCursor cursor;
+	StatePane  *eternal = NULL;
+	StateCursor keys;
 	StringInfoData bytes;
 	TimestampTz horizon = *rows->horizon;
 	TimestampTz begin = DT_NOEND;
@@ -161,6 +163,10 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	memset(&key, 0, sizeof(key));
 	initStringInfo(&bytes);
 	find_panes(&panes, area, spec);
+	if (spec->over->first_only)
+		eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, false);
+	if (eternal != NULL)
+		state_cursor_open(&keys, area, spec->number, &eternal->chunk[group]);
 	for (row = rows->first[group]; row != NULL; row = next)
 	{
 		TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
@@ -178,6 +184,9 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 			continue;
 		}
 
+		/* its key has been answered, and that is all */
+		if (eternal != NULL && state_entry_find(&keys, row->hash, row->key, row->key_meta) != NULL)
+			continue;
 		if (at < begin || at >= end)
 		{
 			StatePane  *pane = pane_for(&panes, area, spec, at, *rows->pace);

@@ -50,6 +50,8 @@ extern List *window_arguments(FuncExpr *call);
 
 /* the junk column that keyed_prepare() gives a SELECT with window functions is called so, and the operator's number follows */
 #define OVER_MARKER		"streamproc over "
+/* and this, where only the first row of each key is wanted */
+#define OVER_MARKER_FIRST " first"
 
 extern void over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
 extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *filters, bool arrival);

@@ -37,11 +37,13 @@
 #include "plan/keyed.h"
 #include "plan/legality.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #define PLACE_NAME "streamproc_place"
 
@@ -328,11 +330,43 @@ describe_over(Query *query)
 }
 
 static void
-add_over_marker(Query *query, List *outer, int number)
+add_over_marker(Query *query, List *outer, int number, bool first)
 {
 	query->targetList = lappend(query->targetList,
 								makeTargetEntry((Expr *) expose_place(query, outer), list_length(query->targetList) + 1,
-												psprintf(OVER_MARKER "%d", number), true));
+												psprintf(OVER_MARKER "%d%s", number, first ? OVER_MARKER_FIRST : ""), true));
+}
+
+/*
+ * SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the rows whose
+ * row_number() OVER (PARTITION BY keys ORDER BY event time) is 1.  The condition goes
+ * where the planner puts such ones.
+ */
+static void
+first_rows(Query *query)
+{
+	WindowClause *window = makeNode(WindowClause);
+	WindowFunc *number = makeNode(WindowFunc);
+
+	window->partitionClause = query->distinctClause;
+	window->orderClause = list_make1(llast(query->sortClause));
+	window->frameOptions = FRAMEOPTION_DEFAULTS;
+	window->winref = 1;
+	number->winfnoid = F_ROW_NUMBER;
+	number->wintype = INT8OID;
+	number->winref = 1;
+	number->location = -1;
+	window->runCondition = list_make1(make_opclause(lookup_type_cache(INT8OID, TYPECACHE_EQ_OPR)->eq_opr, BOOLOID, false, (Expr *) copyObject(number),
+													(Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(1), false, FLOAT8PASSBYVAL),
+													InvalidOid, InvalidOid));
+	set_opfuncid(linitial(window->runCondition));
+	query->windowClause = list_make1(window);
+	query->hasWindowFuncs = true;
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry((Expr *) number, list_length(query->targetList) + 1, pstrdup("row_number"), true));
+	query->distinctClause = NIL;
+	query->hasDistinctOn = false;
+	query->sortClause = NIL;
 }
 
 /* ---- slices ---- */
@@ -626,7 +660,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		if (legality_in_from(query, foreach_current_index(lc) + 1) && legality_rte_reads_topic(rte, query, outer))
 			reads_topic = true;
 	}
-	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs))
+	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs && !query->hasDistinctOn))
 		return;
 	if (over_groups)
 	{
@@ -638,10 +672,14 @@ keyed_prepare(Query *query, List *outer, Program *program)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
 				 errhint("Make several pipelines of it.")));
-	if (query->hasWindowFuncs)
+	if (query->hasWindowFuncs || query->hasDistinctOn)
 	{
+		bool		first = query->hasDistinctOn;
+
+		if (first)
+			first_rows(query);
 		program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_over(query));
-		add_over_marker(query, outer, program->nkeyed++);
+		add_over_marker(query, outer, program->nkeyed++, first);
 		return;
 	}
 	/* before its windows become slices */

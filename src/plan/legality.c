@@ -531,9 +531,11 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 
 	if (legality_is_grouped(query))
 		legality_check_groups(query, cxt, outer);
-	if (query->distinctClause != NIL)
+	if (query->hasDistinctOn)
+		legality_check_distinct_on(query, cxt, outer);
+	else if (query->distinctClause != NIL)
 		legality_refuse(cxt, legality_clause_location(query, query->distinctClause),
-			   "Use a unique index on the target and ON CONFLICT DO NOTHING.",
+			   "Use SELECT DISTINCT ON (columns) ... ORDER BY columns, event time; or a unique index on the target and ON CONFLICT DO NOTHING.",
 			   "DISTINCT over a topic is not supported");
 	if (query->hasWindowFuncs)
 	{
@@ -548,7 +550,7 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	if (query->rowMarks != NIL)
 		legality_refuse(cxt, query_location(query), "Remove FOR UPDATE or FOR SHARE.",
 			   "row locks in a query over a topic are not supported");
-	if (query->sortClause != NIL)
+	if (query->sortClause != NIL && !query->hasDistinctOn)
 		legality_refuse(cxt, legality_clause_location(query, query->sortClause),
 			   "Sort when you read the target.",
 			   "ORDER BY over a topic is not supported");

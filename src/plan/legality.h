@@ -63,6 +63,8 @@ extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 
 /* a query with window functions over the topic */
 extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, int location);
+/* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
+extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
 
 /* ---- legality_sink.c ---- */
 

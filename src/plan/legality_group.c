@@ -145,7 +145,7 @@ rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 		default:
 			return false;
 	}
-	return legality_is_grouped(sub) || sub->hasWindowFuncs || legality_is_over_groups(sub, outer);
+	return legality_is_grouped(sub) || sub->hasWindowFuncs || sub->hasDistinctOn || legality_is_over_groups(sub, outer);
 }
 
 bool
@@ -250,7 +250,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
 			legality_refuse(cxt, location,
 				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
-				   "aggregation over groups of a topic is only supported over their windows, and not over window functions");
+				   "aggregation over groups of a topic is only supported over their windows, and not over window functions or DISTINCT ON");
 		cxt->info->grouped = cxt->info->nested = true;
 		return;
 	}

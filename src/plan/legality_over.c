@@ -54,24 +54,27 @@ check_frame(WindowClause *window, CheckContext *cxt, int location)
 }
 
 static void
-check_window(WindowClause *window, Query *query, CheckContext *cxt, List *outer, int location)
+check_order(SortGroupClause *order, Query *query, CheckContext *cxt, List *outer, int location)
 {
-	SortGroupClause *order;
-	Node	   *at;
+	Node	   *at = get_sortgroupclause_expr(order, query->targetList);
 	TypeCacheEntry *type = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR);
 
-	if (list_length(window->orderClause) != 1)
-		legality_refuse(cxt, location, "Write OVER (PARTITION BY ... ORDER BY the column that option event_time of the foreign table names).",
-						"a window over a topic that is not ordered by its event time alone is not supported");
-	order = linitial(window->orderClause);
-	at = get_sortgroupclause_expr(order, query->targetList);
 	if (exprLocation(at) >= 0)
 		location = exprLocation(at);
 	if (!legality_is_event_time(at, query, outer))
 		legality_refuse(cxt, location, "Give it the column of the foreign table that option event_time names, as it is.",
-						"a window over a topic ordered by something else than its event time is not supported");
+						"rows of a topic in another order than that of event time are not supported");
 	if (order->sortop != type->lt_opr)
-		legality_refuse(cxt, location, "Rows come in ascending order.", "a window over a topic in descending order is not supported");
+		legality_refuse(cxt, location, "Rows come in ascending order.", "rows of a topic in descending order are not supported");
+}
+
+static void
+check_window(WindowClause *window, Query *query, CheckContext *cxt, List *outer, int location)
+{
+	if (list_length(window->orderClause) != 1)
+		legality_refuse(cxt, location, "Write OVER (PARTITION BY ... ORDER BY the column that option event_time of the foreign table names).",
+						"a window over a topic that is not ordered by its event time alone is not supported");
+	check_order(linitial(window->orderClause), query, cxt, outer, location);
 	check_frame(window, cxt, location);
 }
 
@@ -120,6 +123,36 @@ function_walker(Node *node, FunctionContext *context)
 	return false;
 }
 
+static void
+check_below(Query *query, CheckContext *cxt, List *outer, int location)
+{
+	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
+		legality_refuse(cxt, location, "Write the groups into a table or topic, and use it there.",
+						"window functions or DISTINCT ON over groups, or over other window functions, of a topic are not supported");
+	if (contain_vars_of_level((Node *) query, 1))
+		legality_refuse(cxt, location, "Join the topic with the table in FROM, below.",
+						"window functions or DISTINCT ON over a topic that depend on the query around them are not supported");
+}
+
+void
+legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer)
+{
+	int			location = legality_clause_location(query, query->distinctClause);
+
+	check_below(query, cxt, outer, location);
+	if (query->hasWindowFuncs)
+		legality_refuse(cxt, location, "Use a subquery for one of them in another pipeline.",
+						"DISTINCT ON over window functions of a topic is not supported");
+	if (query->hasTargetSRFs)
+		legality_refuse(cxt, location, "Call it in a SELECT around this one.",
+						"DISTINCT ON over a set-returning function of a topic is not supported");
+	if (list_length(query->sortClause) != list_length(query->distinctClause) + 1)
+		legality_refuse(cxt, location, "Write SELECT DISTINCT ON (columns) ... ORDER BY columns, event time.",
+						"DISTINCT ON over a topic without an order by event time is not supported");
+	check_order(llast(query->sortClause), query, cxt, outer, location);
+	cxt->info->grouped = cxt->info->over = true;
+}
+
 /* A query whose window functions look at rows of the topic. */
 void
 legality_check_over(Query *query, CheckContext *cxt, List *outer, int location)
@@ -128,12 +161,7 @@ legality_check_over(Query *query, CheckContext *cxt, List *outer, int location)
 	WindowClause *first = linitial(query->windowClause);
 	ListCell   *lc;
 
-	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
-		legality_refuse(cxt, location, "Write the groups into a table or topic, and use the window function there.",
-						"window functions over groups, or over other window functions, of a topic are not supported");
-	if (contain_vars_of_level((Node *) query, 1))
-		legality_refuse(cxt, location, "Join the topic with the table in FROM, below the window functions.",
-						"window functions over a topic that depend on the query around them are not supported");
+	check_below(query, cxt, outer, location);
 	foreach(lc, query->windowClause)
 	{
 		WindowClause *window = lfirst_node(WindowClause, lc);

@@ -185,7 +185,7 @@ over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 						 list_make3_int(nkeys, at_column, place_column),
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out);
-	private = list_concat(private, list_make5(args, filters, NIL, NIL, list_make3(frames, offsets, function_frames)));
+	private = list_concat(private, list_make5(args, filters, NIL, NIL, list_make4(frames, offsets, function_frames, list_make1_int(strstr(marker->resname, OVER_MARKER_FIRST) != NULL))));
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -213,6 +213,7 @@ over_read(CustomScan *scan, List *private, List *args, List *filters, bool arriv
 	plan->frames = linitial(private);
 	plan->offsets = lsecond(private);
 	plan->function_frames = lthird(private);
+	plan->first_only = linitial_int(lfourth(private)) != 0;
 	plan->args = args;
 	plan->filters = filters;
 	foreach(lc, scan->custom_scan_tlist)

@@ -341,12 +341,13 @@ section 'stalled partition' => sub {
 
 # catches: a broker that does not answer taken for silence: its rows would all be late
 section 'paused broker' => sub {
-	make_pipeline('paused', 1, { idle_timeout => '1 s' }, q{tumble(t.at, '1 s')}, parallelism => 1);
+	# long enough for the row that is sent when the broker is back
+	make_pipeline('paused', 1, { idle_timeout => '4 s' }, q{tumble(t.at, '1 s')}, parallelism => 1);
 	send_rows('paused', [ 0, 0.1 ]);
 	wait_caught_up($node, 'paused');
 	$kafka->pause;
 	my $paused_at = time;
-	wait_until(sub { time - $paused_at > 6 || sink('paused') ne '' }, 30);
+	wait_until(sub { time - $paused_at > 8 || sink('paused') ne '' }, 30);
 	is(sink('paused'), '', 'a mute broker is not silence');
 	$kafka->resume;
 	send_rows('paused', [ 0, 0.2 ]);

@@ -95,6 +95,21 @@ return (
 		q{SELECT t.id, t.side, lag(t.side) OVER (PARTITION BY t.card ORDER BY t.at) IS NULL AS first FROM (SELECT id, card, at, 'a' AS side FROM tx WHERE id % 2 = 0 UNION ALL SELECT id, card, at, 'b' FROM tx WHERE id % 2 = 1 AND n > 0) t}),
 	over('cte', 'a WITH query that is read twice',
 		q{WITH q AS MATERIALIZED (SELECT t.id, t.card, lag(t.id) OVER (PARTITION BY t.card ORDER BY {o}) AS prev FROM tx t) SELECT q.id, q.prev FROM q WHERE q.prev > 0}),
+	# ---- the first row of each key ----
+
+	over('distinct_on', 'another row than the first of its key, or two of them; NULL is a key',
+		q{SELECT DISTINCT ON (t.u) t.u, t.id, t.at, t.city FROM tx t ORDER BY t.u, {o}}),
+	over('distinct_on_two', 'keys in another order than that of the select list, one of them an expression',
+		q{SELECT DISTINCT ON (t.n % 50, lower(t.city)) t.id, t.card, lower(t.city) AS city FROM tx t WHERE t.n IS NOT NULL ORDER BY t.n % 50, lower(t.city), {o}}),
+	over('distinct_on_below', 'the first rows, filtered and joined above: not the first of the filtered ones',
+		q{SELECT q.id, q.card, c.owner FROM (SELECT DISTINCT ON (t.u) t.u, t.id, t.card, t.n FROM tx t ORDER BY t.u, {o}) q LEFT JOIN card c USING (card) WHERE q.n > 0}),
+	over('distinct_on_code', 'a key whose equal values look different',
+		q{SELECT DISTINCT ON (t.code, t.flag) t.id, t.code::text AS code FROM tx t ORDER BY t.code, t.flag, {o}}),
+	over('distinct_on_long', 'rows of thousands of bytes that wait',
+		q{SELECT DISTINCT ON (t.note) t.id, t.note, t.tags FROM tx t ORDER BY t.note, {o}}),
+
+	{	name => 'over_distinct_last', catches => 'the last row of a key, which is never known', must_refuse => 1, sink => 'CREATE TABLE sink (u uuid, id bigint)', text => q{INSERT INTO sink SELECT DISTINCT ON (t.u) t.u, t.id FROM tx t ORDER BY t.u, t.at DESC} },
+	{	name => 'over_distinct_any', catches => 'any row of a key', must_refuse => 1, sink => 'CREATE TABLE sink (u uuid, id bigint)', text => q{INSERT INTO sink SELECT DISTINCT ON (t.u) t.u, t.id FROM tx t} },
 	{	name => 'over_lead', catches => 'a function that looks ahead', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, lead(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS n FROM tx t} },
 	{	name => 'over_following', catches => 'a frame that looks ahead', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, count(*) OVER (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS n FROM tx t} },
 	{	name => 'over_other_order', catches => 'an order that is not that of event time', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, rank() OVER (PARTITION BY t.card ORDER BY t.amount) AS n FROM tx t} },

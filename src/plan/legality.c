@@ -531,6 +531,8 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 
 	if (legality_is_grouped(query))
 		legality_check_groups(query, cxt, outer);
+	else if (legality_filters_groups(query, outer))
+		cxt->info->having = true;
 	if (query->distinctClause != NIL)
 		legality_refuse(cxt, legality_clause_location(query, query->distinctClause),
 			   "Use a unique index on the target and ON CONFLICT DO NOTHING.",

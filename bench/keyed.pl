@@ -455,7 +455,13 @@ sub soak {
 		"SELECT streamproc.create_pipeline('soak_totals', \$\$INSERT INTO sink_soak_totals SELECT auction, count(*), sum(price) FROM soak GROUP BY auction
 			ON CONFLICT (auction) DO UPDATE SET n = EXCLUDED.n, total = EXCLUDED.total\$\$, emit => 'every 1 min')");
 	my @what = ('RssAnon of tasks and launchers, MB', 'state in shared memory, MB', 'state_segment with toast, MB', 'task_position, MB', 'segments, MB', 'age of the oldest xmin', 'lag, events');
-	my (@samples, %pids);
+	my @tables = qw(state_segment task_position);
+	my (@samples, @vacuumed);
+	# what vacuum leaves; in between the tables are autovacuum's, and breathe
+	my $vacuum = sub {
+		sql(map { "VACUUM streamproc.$_" } @tables);
+		push @vacuumed, [ map { sql("SELECT pg_total_relation_size('streamproc.$_') / 1e6") } @tables ];
+	};
 	my $begin = time;
 	printf "\nSoak: %d s, %d events/s, a windowed pipeline and one of running totals\n", $seconds, $rate;
 	printf "%8s", 's';
@@ -470,23 +476,28 @@ sub soak {
 			(SELECT coalesce(max(age(backend_xmin)), 0) FROM pg_stat_activity WHERE pid <> pg_backend_pid()), sum(lag_rows) FROM streamproc.stat_pipeline"));
 		push @samples, \@row;
 		printf "%8d" . ('  %.1f' x @row) . "\n", time - $begin, @row if @samples % 6 == 0;
+		$vacuum->() if !@vacuumed && time - $begin >= $seconds / 2;
 	}
+	$vacuum->();
 	end_load($load);
 	# largest of the second quarter against the largest of the last: what is periodic is in both
 	my $quarter = @samples / 4;
 	printf "%-36s %12s %12s %7s %6s\n", '', '2nd quarter', 'last', 'growth', 'bar';
 	for my $i (0 .. $#what) {
 		my ($early, $late) = map { my $q = $_; (sort { $b <=> $a } map { $samples[$_][$i] } int($q * $quarter) .. int(($q + 1) * $quarter) - 1)[0] } 1, 3;
-		if ($what[$i] =~ /lag/) { printf "%-36s %12.1f %12.1f\n", $what[$i], $early, $late; next; }
+		if ($what[$i] =~ /lag|state_segment|task_position/) { printf "%-36s %12.1f %12.1f\n", $what[$i], $early, $late; next; }
 		# 1 MB or 1000 transactions more are nothing
 		my $growth = $late / ($early || 1);
 		$growth = 1 if $late - $early <= ($what[$i] =~ /xmin/ ? 1000 : 1);
 		printf "%-36s %12.1f %12.1f %7.2f %6s %s\n", $what[$i], $early, $late, $growth, 1.1, bar("soak: $what[$i], growth", $growth, '<=', 1.1);
 	}
-	sql("SELECT streamproc.wait_until_caught_up('soak_totals', '120 s')");
+	printf "%-36s %12s %12s\n", '', 'half time', 'end';
+	for my $i (0 .. $#tables) {
+		my ($early, $late) = map { $_->[$i] } @vacuumed;
+		my $growth = $late - $early <= 1 ? 1 : $late / $early;
+		printf "%-36s %12.1f %12.1f %7.2f %6s %s\n", "$tables[$i] after VACUUM, MB", $early, $late, $growth, 1.1, bar("soak: $tables[$i] after VACUUM, growth", $growth, '<=', 1.1);
+	}
 	for my $name (qw(soak soak_totals)) { sql("SELECT streamproc.stop_pipeline('$name')", "SELECT streamproc.wait_until_stopped('$name', '60 s')"); }
-	sql('VACUUM streamproc.state_segment');
-	printf "state_segment with toast after VACUUM: %.1f MB\n", sql("SELECT pg_total_relation_size('streamproc.state_segment')") / 1e6;
 	for my $name (qw(soak soak_totals)) { sql("SELECT streamproc.drop_pipeline('$name')", "DROP TABLE sink_$name"); }
 	drop_topic('soak');
 	return;

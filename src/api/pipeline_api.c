@@ -208,7 +208,7 @@ check_state(const PipelineRow *row, Program *program)
 	if (row->state_signature == NULL || !OidIsValid(row->procedure) || !catalog_segments_exist(row->name))
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	present = program_load(row->procedure, row->trust_owners);
+	present = program_load(row->procedure, row->trust_owners, row->arrival);
 	PopActiveSnapshot();
 	was = psprintf("%s%s", program_groups(present), row->state_signature);
 	now = psprintf("%s%s", program_groups(program), program_signature(program));
@@ -220,6 +220,18 @@ check_state(const PipelineRow *row, Program *program)
 			 errmsg("the state of pipeline \"%s\" does not fit the new query", row->name),
 			 errdetail("It was made by:\n%sThe new query would make:\n%s", was, program->is_keyed ? now : "no state\n"),
 			 errhint("Keep what is grouped by, the windows and the aggregates, or drop the pipeline and create it anew.")));
+}
+
+/* Rows that wait for the watermark are not kept where none wait. */
+static void
+set_ordering(PipelineRow *row, bool arrival)
+{
+	if (row->arrival != arrival && catalog_segments_exist(row->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"ordering\" of pipeline \"%s\" cannot be changed: it has saved state", row->name),
+				 errhint("Drop the pipeline and create it anew.")));
+	row->arrival = arrival;
 }
 
 /*
@@ -241,7 +253,7 @@ check_query_text(const char *text, const PipelineRow *row, bool ask_cluster, Lis
 
 	(void) plan_check(queries, text, &server);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_make(queries, trust_owners);
+	program = program_make(queries, trust_owners, row->arrival);
 	program_check_rights(program);
 	PopActiveSnapshot();
 	plan_check_emit(program, catalog_parse_emit(row->emit, &period), row->late);
@@ -297,7 +309,7 @@ present_sink_server(const PipelineRow *row)
 	if (catalog_publisher_get(row->name) == NULL)
 		return InvalidOid;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(row->procedure, row->trust_owners);
+	program = program_load(row->procedure, row->trust_owners, row->arrival);
 	server = program->sink_server;
 	program_free(program);
 	PopActiveSnapshot();
@@ -389,7 +401,7 @@ needs_one_task(const PipelineRow *row)
 	GetUserIdAndSecContext(&save_user, &save_context);
 	SetUserIdAndSecContext(row->owner, save_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(row->procedure, row->trust_owners);
+	program = program_load(row->procedure, row->trust_owners, row->arrival);
 	plan_check_emit(program, catalog_parse_emit(row->emit, &period), row->late);
 	result = program->needs_one_task;
 	program_free(program);
@@ -451,6 +463,7 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	(void) api_arg_datum(fcinfo, 14, "allowed_lateness");
 	state_options(fcinfo, 12, &row);
 	row.at_least_once = check_choice("delivery", arg_text(fcinfo, 17, "delivery"), "at_least_once", "exactly_once");
+	row.arrival = check_choice("ordering", arg_text(fcinfo, 18, "ordering"), "arrival", "event");
 
 	rights_check_worker_login(GetUserId());
 	catalog_pipeline_lock(name);
@@ -512,6 +525,8 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 	state_options(fcinfo, 10, row);
 	if (!PG_ARGISNULL(15))
 		row->at_least_once = check_choice("delivery", arg_text(fcinfo, 15, "delivery"), "at_least_once", "exactly_once");
+	if (!PG_ARGISNULL(16))
+		set_ordering(row, check_choice("ordering", arg_text(fcinfo, 16, "ordering"), "arrival", "event"));
 	/* what a run before has held back may never change again */
 	if (!PG_ARGISNULL(10) || !PG_ARGISNULL(11) || !PG_ARGISNULL(12))
 		row->give_all = true;
@@ -697,7 +712,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	queries = check_query_text(query, &defaults, false, NULL, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_make(queries, false);
+	program = program_make(queries, false, false);
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);

@@ -81,6 +81,7 @@ typedef struct PipelineRow
 	bool		give_all;		/* the next epoch gives out all groups that are alive */
 	char	   *state_signature;	/* what the saved state was made by; NULL: none */
 	bool		at_least_once;	/* delivery: messages are sent without Kafka's transactions */
+	bool		arrival;		/* ordering: window functions answer rows as they come */
 
 	ItemPointerData tid;
 	Oid			procedure;		/* InvalidOid: has none (being dropped, or damaged) */

@@ -71,9 +71,10 @@ enum PipelineColumn
 	COL_MAX_SKEW,
 	COL_STATE_SIGNATURE,
 	COL_GIVE_ALL,
-	COL_DELIVERY
+	COL_DELIVERY,
+	COL_ORDERING
 };
-#define PIPELINE_NATTS COL_DELIVERY
+#define PIPELINE_NATTS COL_ORDERING
 
 static bool changed_in_transaction = false;
 static Oid	other_changed = InvalidOid; /* see catalog_mark_database() */
@@ -296,6 +297,7 @@ pipeline_from_tuple(Relation rel, HeapTuple tuple)
 	row->max_skew = isnull[COL_MAX_SKEW - 1] ? 0 : DatumGetIntervalP(values[COL_MAX_SKEW - 1])->time;
 	row->give_all = DatumGetBool(values[COL_GIVE_ALL - 1]);
 	row->state_signature = text_or_null(values, isnull, COL_STATE_SIGNATURE);
+	row->arrival = strcmp(text_or_null(values, isnull, COL_ORDERING), "arrival") == 0;
 	row->at_least_once = strcmp(text_or_null(values, isnull, COL_DELIVERY), "at_least_once") == 0;
 
 	row->tid = tuple->t_self;
@@ -373,6 +375,7 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	put_interval(values, COL_MAX_SKEW, row->max_skew);
 	put_text(values, isnull, COL_STATE_SIGNATURE, row->state_signature);
 	values[COL_GIVE_ALL - 1] = BoolGetDatum(row->give_all);
+	put_text(values, isnull, COL_ORDERING, row->arrival ? "arrival" : "event");
 	put_text(values, isnull, COL_DELIVERY, row->at_least_once ? "at_least_once" : "exactly_once");
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }

@@ -21,6 +21,11 @@
  *	  changed after it was copied is copied once more: the later record counts, and
  *	  says so (STATE_RECORD_AGAIN).
  *
+ *	  Rows that window functions answer in the order of event time wait in the
+ *	  state.  When the launcher asks for the stop it sets the horizon up to which they
+ *	  are answered; each task answers those of its share of the key groups before it
+ *	  arrives.
+ *
  *	  Nobody goes on before all have copied, or a later copy would hold rows of the
  *	  next epoch.  A task that does not arrive, because it has failed or died, leaves
  *	  the cut undone: the run is abandoned, and everybody reads the state from the
@@ -98,6 +103,7 @@ typedef struct BarrierTask
 	int64		bad_rows;
 	BarrierLog	cut;
 	BarrierLog	log;
+	BarrierLog	output;			/* rows that window functions have answered: OverRecords */
 	dsa_pointer replaced;
 	int			nreplaced;
 	int64		again;			/* records of entries that the cut holds an older one of */
@@ -113,6 +119,7 @@ typedef struct Barrier
 	int64		epoch;			/* open, or at its end */
 	TimestampTz watermark;		/* rules lateness in this epoch */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* of the run's begin, by operator */
+	TimestampTz horizon[STATE_MAX_OPERATORS];	/* rows that wait are answered up to here: see operator/over_wait.c */
 	uint64		signature;		/* of the operators: who has others must not touch the state */
 	/* rewriting of old entries in the next cut */
 	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */

@@ -230,7 +230,7 @@ kafka_call_make(KafkaCall *call, KafkaError *err)
 		return false;
 	err->failure = call->failure;
 	if (call->failure == KAFKA_UNREACHABLE)
-		kafka_handle_explain(handle, "no broker answered in time", err);
+		kafka_handle_explain(handle, call->serves ? call->message : "no broker answered in time", err);
 	else
 		snprintf(err->message, sizeof(err->message), "%s", call->message);
 	if (call->failure == KAFKA_OK)

@@ -77,6 +77,7 @@ typedef enum KafkaFailure
 	KAFKA_UNREACHABLE,			/* no broker answered in time */
 	KAFKA_LOGIN_FAILED,			/* a broker refused our credentials or we its certificate */
 	KAFKA_NOT_ALLOWED,			/* streamproc.allowed_brokers forbids a broker */
+	KAFKA_FORBIDDEN,			/* the cluster's access control forbids it to our user */
 	KAFKA_NO_TOPIC,				/* the cluster has no such topic */
 	KAFKA_FENCED,				/* another producer of the same id has taken over, or the time of a transaction was over */
 	KAFKA_REFUSED,				/* the message itself: it would be refused again */
@@ -246,7 +247,8 @@ typedef struct KafkaPublisher KafkaPublisher;
  * transactional_id NULL: without transactions, an idempotent producer.  Belongs
  * to the current memory context.  After any failure of one of the following the
  * only thing left to do is to close it: nobody knows what has become of the
- * open transaction until the next one has asked for the position.
+ * open transaction until the next one has asked for the position.  With
+ * KAFKA_NO_TOPIC the message is the name of the topic.
  */
 extern KafkaPublisher *kafka_publisher_open(KafkaConf *conf, const char *transactional_id);
 extern void kafka_publisher_close(KafkaPublisher *publisher);

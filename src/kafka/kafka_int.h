@@ -62,6 +62,7 @@ typedef struct KafkaHandle
 
 	/* of a publisher: messages that were not delivered, and why the first one was not */
 	uint64		undelivered;
+	bool		delivery_dropped;	/* by the library: its transaction had failed before */
 	KafkaFailure delivery_failure;
 	char		delivery_error[256];
 

@@ -71,6 +71,9 @@ question_fail_error(Question *question, rd_kafka_resp_err_t err)
 		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
 			kafka_call_fail(&question->call, KAFKA_NO_TOPIC, rd_kafka_err2str(err));
 			break;
+		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+			kafka_call_fail(&question->call, KAFKA_FORBIDDEN, rd_kafka_err2str(err));
+			break;
 		default:
 			kafka_call_fail(&question->call, KAFKA_FAILED, rd_kafka_err2str(err));
 			break;

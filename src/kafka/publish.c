@@ -28,6 +28,8 @@
 #include "utils/memutils.h"
 
 #define MAX_TOPICS		255
+/* no message was acknowledged for so long: are the topics there? */
+#define LOOK_MS			1000
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
 #define TRANSACTION_TIMEOUT_MS	60000
 
@@ -35,6 +37,7 @@ struct KafkaPublisher
 {
 	MemoryContext cxt;
 	KafkaHandle *handle;
+	KafkaHandle *reader;		/* asks for the position; NULL: it was read, or there is none */
 	bool		transactional;
 	int			ntopics;
 	char	   *names[MAX_TOPICS];
@@ -74,6 +77,52 @@ publish_free(KafkaCall *call)
 	free(p->metadata);
 }
 
+static KafkaFailure
+failure_of(rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__FENCED:
+		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING:
+			return KAFKA_FENCED;
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+		case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+			return KAFKA_UNREACHABLE;
+		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+			return KAFKA_FORBIDDEN;
+		default:
+			return KAFKA_FAILED;
+	}
+}
+
+/*
+ * Why the library gave the transaction up, where all it says of the messages is
+ * that it dropped them.  It refuses to begin another one with that reason, and
+ * does nothing else.  False: it knows none.
+ */
+static bool
+transaction_failure(rd_kafka_t *rk, KafkaFailure *failure, char *text, Size size)
+{
+	rd_kafka_error_t *error = rd_kafka_begin_transaction(rk);
+	bool		known = error != NULL && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__STATE;
+
+	if (known)
+	{
+		*failure = failure_of(rd_kafka_error_code(error));
+		snprintf(text, size, "%s", rd_kafka_error_string(error));
+	}
+	if (error != NULL)
+		rd_kafka_error_destroy(error);
+	return known;
+}
+
 /*
  * An error of the transactional API; true: the same call should be made again.
  * Takes the error over.
@@ -81,7 +130,7 @@ publish_free(KafkaCall *call)
 static bool
 again(KafkaCall *call, rd_kafka_error_t *error)
 {
-	rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+	const char *text = rd_kafka_error_string(error);
 	bool		retriable = rd_kafka_error_is_retriable(error) && !rd_kafka_error_is_fatal(error) &&
 		!rd_kafka_error_txn_requires_abort(error);
 
@@ -91,23 +140,10 @@ again(KafkaCall *call, rd_kafka_error_t *error)
 		kafka_call_pause();
 		return true;
 	}
-	switch (code)
-	{
-		case RD_KAFKA_RESP_ERR__FENCED:
-		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
-		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
-		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING:
-			kafka_call_fail(call, KAFKA_FENCED, rd_kafka_error_string(error));
-			break;
-		case RD_KAFKA_RESP_ERR__TIMED_OUT:
-		case RD_KAFKA_RESP_ERR__TRANSPORT:
-		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-			kafka_call_fail(call, KAFKA_UNREACHABLE, rd_kafka_error_string(error));
-			break;
-		default:
-			kafka_call_fail(call, KAFKA_FAILED, rd_kafka_error_string(error));
-			break;
-	}
+	/* the library's words are for who calls it again */
+	if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__TIMED_OUT && strstr(text, "retry call") != NULL)
+		text = "the transaction coordinator did not answer in time";
+	kafka_call_fail(call, failure_of(rd_kafka_error_code(error)), text);
 	rd_kafka_error_destroy(error);
 	return false;
 }
@@ -120,6 +156,27 @@ run_init(PublishCall *p)
 	while ((error = rd_kafka_init_transactions(p->call.handle->rk, kafka_call_remaining_ms(&p->call))) != NULL)
 		if (!again(&p->call, error))
 			return;
+}
+
+/* Is one of the topics that messages were given for gone?  The library goes on trying for half a minute. */
+static bool
+find_missing_topic(PublishCall *p)
+{
+	const struct rd_kafka_metadata *metadata;
+	bool		found = false;
+	int			i;
+
+	/* of all topics that the handle knows */
+	if (rd_kafka_metadata(p->call.handle->rk, 0, NULL, &metadata, LOOK_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return false;
+	for (i = 0; i < metadata->topic_cnt && !found; i++)
+	{
+		found = metadata->topics[i].err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+		if (found)
+			kafka_call_fail(&p->call, KAFKA_NO_TOPIC, metadata->topics[i].topic);
+	}
+	rd_kafka_metadata_destroy(metadata);
+	return found;
 }
 
 /*
@@ -135,6 +192,7 @@ wait_for_deliveries(PublishCall *p)
 	int			left = INT_MAX;
 	int			now;
 	int64		timeout = p->call.deadline_us - monotonic_us();
+	int64		next_look_us = monotonic_us() + LOOK_MS * 1000;
 
 	while (handle->undelivered == 0 && (now = rd_kafka_outq_len(handle->rk)) > 0)
 	{
@@ -142,6 +200,7 @@ wait_for_deliveries(PublishCall *p)
 		if (now < left)
 		{
 			left = now;
+			next_look_us = monotonic_us() + LOOK_MS * 1000;
 			p->call.deadline_us = Max(p->call.deadline_us, Min(monotonic_us() + timeout, p->last_deadline_us));
 		}
 		if (kafka_call_remaining_ms(&p->call) == 0)
@@ -151,10 +210,18 @@ wait_for_deliveries(PublishCall *p)
 		}
 		(void) rd_kafka_flush(handle->rk, 0);
 		rd_kafka_poll(handle->rk, 1);
+		if (monotonic_us() >= next_look_us)
+		{
+			if (find_missing_topic(p))
+				return false;
+			next_look_us = monotonic_us() + LOOK_MS * 1000;
+		}
 	}
 	if (handle->undelivered > 0)
 	{
 		kafka_call_fail(&p->call, handle->delivery_failure, handle->delivery_error);
+		if (handle->delivery_dropped && p->transactional)
+			(void) transaction_failure(handle->rk, &p->call.failure, p->call.message, sizeof(p->call.message));
 		return false;
 	}
 	return true;
@@ -229,7 +296,8 @@ take_position(PublishCall *p, rd_kafka_event_t *event)
 		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
 		case RD_KAFKA_RESP_ERR__WAIT_COORD:
-			if (kafka_call_remaining_ms(&p->call) > 0)
+			/* who waits gives up at the deadline, and should hear why */
+			if (kafka_call_remaining_ms(&p->call) > 100)
 				return false;
 			break;
 		case RD_KAFKA_RESP_ERR__TIMED_OUT:
@@ -238,7 +306,7 @@ take_position(PublishCall *p, rd_kafka_event_t *event)
 		default:
 			break;
 	}
-	kafka_call_fail(&p->call, KAFKA_FAILED, rd_kafka_err2str(err));
+	kafka_call_fail(&p->call, failure_of(err), rd_kafka_err2str(err));
 	return true;
 }
 
@@ -312,7 +380,7 @@ run_create_topic(PublishCall *p)
 	}
 	/* somebody else may have been faster */
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR && err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
-		kafka_call_fail(&p->call, KAFKA_FAILED, rd_kafka_err2str(err));
+		kafka_call_fail(&p->call, failure_of(err), rd_kafka_err2str(err));
 	if (event != NULL)
 		rd_kafka_event_destroy(event);
 	rd_kafka_AdminOptions_destroy(options);
@@ -343,11 +411,12 @@ publish_run(KafkaCall *call)
 }
 
 static PublishCall *
-publish_call(KafkaPublisher *publisher, PublishKind kind, const char *topic, const char *group, const char *metadata, int timeout_ms)
+publish_call(KafkaPublisher *publisher, KafkaHandle *handle, PublishKind kind, const char *topic, const char *group, const char *metadata, int timeout_ms)
 {
-	PublishCall *p = (PublishCall *) kafka_call_create(sizeof(PublishCall), publisher->handle, publish_run, publish_free, timeout_ms);
+	PublishCall *p = (PublishCall *) kafka_call_create(sizeof(PublishCall), handle, publish_run, publish_free, timeout_ms);
 
-	p->call.serves = true;
+	/* delivery reports come to the producer only */
+	p->call.serves = handle == publisher->handle;
 	p->kind = kind;
 	p->transactional = publisher->transactional;
 	p->topic = topic ? strdup(topic) : NULL;
@@ -379,31 +448,31 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR || handle->undelivered++ > 0)
 		return;
+	snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_err2str(message->err));
 	switch (message->err)
 	{
 			/* it will be refused again */
 		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
 		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-		case RD_KAFKA_RESP_ERR_INVALID_MSG:
 		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
 			handle->delivery_failure = KAFKA_REFUSED;
 			break;
 		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
 		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
 			handle->delivery_failure = KAFKA_NO_TOPIC;
+			snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_topic_name(message->rkt));
 			break;
-		case RD_KAFKA_RESP_ERR__FENCED:
-			handle->delivery_failure = KAFKA_FENCED;
-			break;
-		case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
-		case RD_KAFKA_RESP_ERR__TRANSPORT:
-			handle->delivery_failure = KAFKA_UNREACHABLE;
+		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+		case RD_KAFKA_RESP_ERR__FATAL:
+			handle->delivery_failure = KAFKA_FAILED;
+			handle->delivery_dropped = true;
 			break;
 		default:
-			handle->delivery_failure = KAFKA_FAILED;
+			handle->delivery_failure = failure_of(message->err);
 			break;
 	}
-	snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_err2str(message->err));
 }
 
 static void
@@ -412,12 +481,51 @@ publisher_release(void *arg)
 	KafkaPublisher *publisher = arg;
 	int			i;
 
+	if (publisher->reader != NULL)
+		kafka_handle_release(publisher->reader);
+	publisher->reader = NULL;
 	if (publisher->handle == NULL)
 		return;
 	for (i = 0; i < publisher->ntopics; i++)
 		rd_kafka_topic_destroy(publisher->topics[i]);
 	kafka_handle_release(publisher->handle);
 	publisher->handle = NULL;
+}
+
+static KafkaHandle *
+open_handle(rd_kafka_type_t type, KafkaConf *conf, rd_kafka_conf_t *rdconf)
+{
+	KafkaHandle *handle = kafka_handle_open(type, conf, rdconf);
+
+	handle->main_queue = rd_kafka_queue_get_main(handle->rk);
+	rd_kafka_queue_io_event_enable(handle->main_queue, handle->write_fd, "m", 1);
+	rd_kafka_set_log_queue(handle->rk, NULL);
+	return handle;
+}
+
+/*
+ * A producer can be asked for the position of a group, too, but where the
+ * coordinator has moved the library tells the consumer group of the handle, which a
+ * producer has not, and the process crashes (2.0.2).  So it is a consumer that
+ * asks; it never consumes.
+ */
+static KafkaHandle *
+open_reader(KafkaConf *conf, const char *group)
+{
+	static const KafkaSetting defaults[] = {
+		{"socket.timeout.ms", "10000"},
+		{NULL, NULL}
+	};
+	KafkaSetting fixed[] = {
+		{"group.id", group},
+		{"isolation.level", "read_committed"},
+		{"enable.auto.commit", "false"},
+		{"enable.auto.offset.store", "false"},
+		{"allow.auto.create.topics", "false"},
+		{NULL, NULL}
+	};
+
+	return open_handle(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
 }
 
 KafkaPublisher *
@@ -464,10 +572,9 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	publisher->handle = kafka_handle_open(RD_KAFKA_PRODUCER, conf, rdconf);
-	publisher->handle->main_queue = rd_kafka_queue_get_main(publisher->handle->rk);
-	rd_kafka_queue_io_event_enable(publisher->handle->main_queue, publisher->handle->write_fd, "m", 1);
-	rd_kafka_set_log_queue(publisher->handle->rk, NULL);
+	publisher->handle = open_handle(RD_KAFKA_PRODUCER, conf, rdconf);
+	if (transactional_id != NULL)
+		publisher->reader = open_reader(conf, transactional_id);
 	return publisher;
 }
 
@@ -480,7 +587,7 @@ kafka_publisher_close(KafkaPublisher *publisher)
 bool
 kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err)
 {
-	return publish_make(publish_call(publisher, PUBLISH_INIT, NULL, NULL, NULL, timeout_ms), err);
+	return publish_make(publish_call(publisher, publisher->handle, PUBLISH_INIT, NULL, NULL, NULL, timeout_ms), err);
 }
 
 /* ---- bookkeeping ---- */
@@ -494,9 +601,11 @@ kafka_publisher_make_topic(KafkaPublisher *publisher, const char *topic, int tim
 	{
 		if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) > 0)
 			return true;
+		if (err->failure == KAFKA_NO_TOPIC)
+			strlcpy(err->message, topic, sizeof(err->message));
 		if (err->failure != KAFKA_NO_TOPIC || monotonic_us() > deadline)
 			return false;
-		if (!publish_make(publish_call(publisher, PUBLISH_CREATE_TOPIC, topic, NULL, NULL, timeout_ms), err))
+		if (!publish_make(publish_call(publisher, publisher->handle, PUBLISH_CREATE_TOPIC, topic, NULL, NULL, timeout_ms), err))
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -508,7 +617,7 @@ bool
 kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const char *group, int timeout_ms,
 						 int64 *offset, char **metadata, KafkaError *err)
 {
-	PublishCall *p = publish_call(publisher, PUBLISH_POSITION, topic, group, NULL, timeout_ms);
+	PublishCall *p = publish_call(publisher, publisher->reader, PUBLISH_POSITION, topic, group, NULL, timeout_ms);
 	bool		result = kafka_call_make(&p->call, err);
 
 	if (result)
@@ -517,6 +626,8 @@ kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const cha
 		*metadata = pstrdup(p->metadata ? p->metadata : "");
 	}
 	kafka_call_leave(&p->call);
+	kafka_handle_release(publisher->reader);
+	publisher->reader = NULL;
 	return result;
 }
 
@@ -532,7 +643,7 @@ kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err)
 	error = rd_kafka_begin_transaction(publisher->handle->rk);
 	if (error == NULL)
 		return true;
-	err->failure = rd_kafka_error_is_fatal(error) ? KAFKA_FENCED : KAFKA_FAILED;
+	err->failure = failure_of(rd_kafka_error_code(error));
 	snprintf(err->message, sizeof(err->message), "%s", rd_kafka_error_string(error));
 	rd_kafka_error_destroy(error);
 	return false;
@@ -549,7 +660,11 @@ kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_
 			return i;
 	/* without this question the first message would wait for a second */
 	if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) <= 0)
+	{
+		if (err->failure == KAFKA_NO_TOPIC)
+			strlcpy(err->message, topic, sizeof(err->message));
 		return -1;
+	}
 	rkt = i < MAX_TOPICS ? rd_kafka_topic_new(publisher->handle->rk, topic, NULL) : NULL;
 	if (rkt == NULL)
 	{
@@ -583,12 +698,13 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int32 partition,
 				err->failure = handle->delivery_failure;
 			else if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 				err->failure = KAFKA_REFUSED;
-			else if (code == RD_KAFKA_RESP_ERR__FATAL)
-				err->failure = KAFKA_FENCED;
 			else
-				err->failure = KAFKA_FAILED;
+				err->failure = failure_of(code);
 			snprintf(err->message, sizeof(err->message), "%s",
 					 handle->undelivered > 0 ? handle->delivery_error : rd_kafka_err2str(code));
+			if (publisher->transactional &&
+				(handle->undelivered > 0 ? handle->delivery_dropped : code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__STATE))
+				(void) transaction_failure(handle->rk, &err->failure, err->message, sizeof(err->message));
 			return false;
 		}
 		kafka_handle_drain(handle);
@@ -610,7 +726,7 @@ bool
 kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
 					   const char *metadata, int timeout_ms, KafkaError *err)
 {
-	PublishCall *p = publish_call(publisher, PUBLISH_COMMIT, topic, group, metadata, timeout_ms);
+	PublishCall *p = publish_call(publisher, publisher->handle, PUBLISH_COMMIT, topic, group, metadata, timeout_ms);
 	bool		result;
 
 	p->offset = offset;

@@ -209,6 +209,12 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 
 	ReScanExprContext(spec->group_context);
 	old = MemoryContextSwitchTo(spec->group_context->ecxt_per_tuple_memory);
+	if (spec->over != NULL)
+	{
+		(void) over_row_read(spec, base + sizeof(OverRecord), values, isnull);
+		MemoryContextSwitchTo(old);
+		return;
+	}
 	if (spec->exact_keys)
 		state_key_decode(spec->keys, spec->nkeys, key, meta, keys, key_nulls);
 	else
@@ -226,6 +232,9 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 		isnull[i] = false;
 		switch (column->kind)
 		{
+			case OUTPUT_COLUMN:
+			case OUTPUT_OVER:
+				break;
 			case OUTPUT_KEY:
 				values[i] = keys[column->number];
 				isnull[i] = key_nulls[column->number];
@@ -359,6 +368,32 @@ fire_find_again(FireSet *set, FireUnit *unit)
 	}
 }
 
+/* The next row that window functions have answered. */
+static const OverRecord *
+next_output(FireScan *scan, const FireUnit *unit)
+{
+	for (;;)
+	{
+		const OverRecord *record;
+
+		if (scan->p == scan->end)
+		{
+			FireBlock  *block;
+
+			if (scan->block == list_length(unit->blocks))
+				return NULL;
+			block = list_nth(unit->blocks, scan->block++);
+			scan->p = block->runs;
+			scan->end = block->runs + block->bytes;
+			continue;
+		}
+		record = (const OverRecord *) scan->p;
+		scan->p += record->size;
+		if (record->op == (uint32) scan->set->spec->number)
+			return record;
+	}
+}
+
 /* The next group, whether it is to be given out or not. */
 static bool
 next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char **key, uint16 *meta, const char **base)
@@ -371,6 +406,21 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 		FireUnit   *unit = list_nth(set->units, scan->unit);
 
 		*unit_found = unit;
+		if (unit->output)
+		{
+			const OverRecord *record = next_output(scan, unit);
+
+			if (record != NULL)
+			{
+				*fixed = *key = NULL;
+				*meta = 0;
+				*base = (const char *) record;
+				return true;
+			}
+			scan->p = scan->end = NULL;
+			scan->block = 0;
+			continue;
+		}
 		if (unit->blocks != NIL || unit->from_cut)
 		{
 			const StateRecord *record = next_record(scan, unit, op->fixed_size);

@@ -281,6 +281,66 @@ native_update(const AggregateSpec *agg, char *state, Datum value)
 	}
 }
 
+/* ---- taking out ---- */
+
+bool
+native_takes_out(const AggregateSpec *agg)
+{
+	/* sums of floats would keep what was rounded away */
+	return agg->kernel < KERNEL_SUM_FLOAT4 || agg->kernel > KERNEL_AVG_FLOAT8;
+}
+
+/* A value that is in the state leaves it; false: the state must be made anew from those that stay. */
+bool
+native_take_out(const AggregateSpec *agg, char *state, Datum value)
+{
+	switch ((Kernel) agg->kernel)
+	{
+		case KERNEL_COUNT:
+			(*(int64 *) state)--;
+			return true;
+		case KERNEL_SUM_INT2:
+		case KERNEL_AVG_INT2:
+			((SumInt *) state)->sum -= DatumGetInt16(value);
+			((SumInt *) state)->n--;
+			return true;
+		case KERNEL_SUM_INT4:
+		case KERNEL_AVG_INT4:
+			((SumInt *) state)->sum -= DatumGetInt32(value);
+			((SumInt *) state)->n--;
+			return true;
+		case KERNEL_SUM_INT8:
+		case KERNEL_AVG_INT8:
+			{
+				SumWide    *s = (SumWide *) state;
+				int64		v = DatumGetInt64(value);
+				uint64		low = s->low - (uint64) v;
+
+				s->high -= (v < 0 ? -1 : 0) + (s->low < (uint64) v);
+				s->low = low;
+				s->n--;
+				return true;
+			}
+		case KERNEL_MIN_INT2:
+		case KERNEL_MAX_INT2:
+			return DatumGetInt16(value) != DatumGetInt16(((Extreme *) state)->value);
+		case KERNEL_MIN_INT4:
+		case KERNEL_MAX_INT4:
+			return DatumGetInt32(value) != DatumGetInt32(((Extreme *) state)->value);
+		case KERNEL_MIN_INT8:
+		case KERNEL_MAX_INT8:
+			return DatumGetInt64(value) != DatumGetInt64(((Extreme *) state)->value);
+		case KERNEL_MIN_FLOAT4:
+		case KERNEL_MAX_FLOAT4:
+			return !float4_eq(DatumGetFloat4(value), DatumGetFloat4(((Extreme *) state)->value));
+		case KERNEL_MIN_FLOAT8:
+		case KERNEL_MAX_FLOAT8:
+			return !float8_eq(DatumGetFloat8(value), DatumGetFloat8(((Extreme *) state)->value));
+		default:
+			return false;
+	}
+}
+
 /* ---- combine ---- */
 
 void

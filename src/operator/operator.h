@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * operator.h
- *	  The stateful operators: grouped aggregation.
+ *	  The stateful operators: grouped aggregation, window functions.
  *
  *	  task:		rows of the row query --> OperatorRows --> operator_apply() --> state
  *	  launcher:	state --> FireSet --> rows for the output plan
@@ -33,6 +33,7 @@ typedef enum AggregateKind
 } AggregateKind;
 
 struct Transition;
+struct TransitionState;
 
 typedef struct AggregateSpec
 {
@@ -58,7 +59,9 @@ typedef enum OutputKind
 	OUTPUT_WINDOW_START,
 	OUTPUT_WINDOW_END,
 	OUTPUT_AGGREGATE,
-	OUTPUT_GROUPING				/* GROUPING(...) of grouping sets */
+	OUTPUT_GROUPING,			/* GROUPING(...) of grouping sets */
+	OUTPUT_COLUMN,				/* OVER: a column of the row as it came */
+	OUTPUT_OVER					/* the result of a window function */
 } OutputKind;
 
 typedef struct OutputColumn
@@ -115,6 +118,8 @@ typedef struct OperatorSpec
 	bool		has_distinct;	/* some native one is DISTINCT */
 	bool		notes_given;	/* entries say whether their group was given out: see given.c */
 
+	struct OverSpec *over;		/* window functions instead of groups; NULL: none */
+
 	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
 	ExprContext *temp_context;	/* of one call */
 	int64		allowed_lateness;	/* us */
@@ -141,6 +146,7 @@ typedef struct OperatorPlan
 	List	   *agg_filters;	/* IntList: column or -1 */
 	List	   *sets;			/* IntList each: keys of a grouping set */
 	List	   *groupings;		/* IntList each: arguments of GROUPING() as keys */
+	struct OverPlan *over;		/* NULL: it groups */
 } OperatorPlan;
 
 extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext cxt);
@@ -153,6 +159,8 @@ extern void operator_signature(const OperatorSpec *spec, StringInfo into);
 
 extern bool native_choose(AggregateSpec *agg);
 extern void native_update(const AggregateSpec *agg, char *state, Datum value);
+extern bool native_takes_out(const AggregateSpec *agg);
+extern bool native_take_out(const AggregateSpec *agg, char *state, Datum value);
 extern void native_combine(const AggregateSpec *agg, char *state, const char *other);
 extern Datum native_final(const AggregateSpec *agg, const char *state, bool *isnull);
 
@@ -176,6 +184,8 @@ extern bool transition_combines(const AggregateSpec *agg);
 extern void transition_begin(OperatorSpec *spec, AggregateSpec *agg, const char *fixed, const char *base);
 extern void transition_step(OperatorSpec *spec, AggregateSpec *agg, const Datum *values, const bool *isnull);
 extern StateEntry *transition_store(OperatorSpec *spec, AggregateSpec *agg, StateCursor *cursor, StateEntry *entry);
+/* the value at work as it is kept, its bytes (NULL: it is in the state) in the memory of a call */
+extern const char *transition_bytes(OperatorSpec *spec, AggregateSpec *agg, struct TransitionState *state, Size *len);
 extern StateEntry *transition_combine(OperatorSpec *spec, AggregateSpec *agg, StateCursor *cursor, StateEntry *entry,
 									  const char *fixed, const char *base);
 extern Datum transition_final(OperatorSpec *spec, AggregateSpec *agg, const char *fixed, const char *base, bool *isnull);
@@ -195,6 +205,8 @@ typedef struct OperatorRow
 	uint16		key_meta;
 	bool		late;			/* for all of its windows */
 	uint8		set;			/* grouping set */
+	int32		part;			/* where the message came from, see OperatorRows.origins */
+	int64		offset;
 	int64		slice;
 	uint64		place;			/* tid as a number: row of the feed, source */
 	uint64		nulls;
@@ -213,6 +225,8 @@ typedef struct OperatorRows
 	OperatorRow **last[STATE_GROUPS];
 	OperatorRow *late_first;	/* rows that some window is too late for, linked by "next" */
 	OperatorRow **late_last;
+	OperatorRow *overtaken;		/* window functions: found late when they were applied */
+	const TimestampTz *horizon; /* rows before it have been answered; read by who owns the key group */
 	int64		nrows;
 	int64		nlate;
 	Size		bytes;
@@ -279,6 +293,132 @@ extern ErrorData *operator_apply_carefully(CarefulRow *rows, int n, StateArea *a
 /* panes may be gone: forget what is remembered of them */
 extern void operator_epoch_ended(void);
 
+/* ---- over_spec.c: window functions ---- */
+
+typedef enum OverKind
+{
+	OVER_ROW_NUMBER,
+	OVER_RANK,
+	OVER_DENSE_RANK,
+	OVER_LAG,
+	OVER_FIRST_VALUE,
+	OVER_LAST_VALUE,
+	OVER_NTH_VALUE,
+	OVER_AGGREGATE
+} OverKind;
+
+/* Rows that a function sees; all frames end with the current row. */
+typedef struct OverFrame
+{
+	bool		rows;			/* ROWS, else RANGE: peers are in it, too */
+	bool		unbounded;		/* from the first row on */
+	int64		nrows;			/* ROWS: so many before the current one */
+	Interval	preceding;		/* RANGE */
+	int64		us;				/* the same, -1: it has days or months */
+	bool		kept;			/* RANGE: some function needs its rows */
+} OverFrame;
+
+typedef struct OverFunction
+{
+	OverKind	kind;
+	char	   *name;
+	int			frame;
+	int			value;			/* column of the argument */
+	int			otherwise;		/* lag: column of the default, -1: null */
+	int64		n;				/* lag, nth_value: constant */
+	AggregateSpec agg;
+	bool		running;		/* its state goes from row to row, else it is made anew from the rows of the frame */
+	int16		len;			/* of the result */
+	bool		byval;
+	char		align;
+} OverFunction;
+
+typedef struct OverSpec
+{
+	bool		arrival;		/* rows are answered as they come, else in the order of event time */
+	int			nframes;
+	OverFrame  *frames;
+	int			nfunctions;
+	OverFunction *functions;
+	int			nkept;			/* columns of rows that are remembered */
+	int		   *kept;
+	int		   *kept_at;		/* by column: its number there, -1: it is not */
+	int64		ring;			/* so many of the last rows are kept, by number */
+	int64		first;			/* and so many of the first ones */
+	int64		span;			/* us: so long are others kept; 0: not at all */
+	WindowScale history;		/* slices of those */
+	uint32		fixed_size;		/* states of running aggregates */
+	struct OperatorSpec *scratch;	/* contexts for aggregates made anew */
+	ExprState  *filter;			/* rows that it does not pass are not given out; NULL: all are */
+	TupleTableSlot *slot;		/* for the filter: an output row */
+	ExprContext *filter_context;
+} OverSpec;
+
+typedef struct OverPlan
+{
+	bool		arrival;
+	List	   *frames;			/* IntList each: WindowClause.frameOptions, and */
+	List	   *offsets;		/* Const, or NULL: its startOffset */
+	List	   *functions;		/* WindowFunc */
+	List	   *function_frames;	/* IntList */
+	List	   *args;			/* IntList each: columns */
+	List	   *filters;		/* IntList: column or -1 */
+} OverPlan;
+
+extern void over_spec_make(OperatorSpec *spec, const OverPlan *plan);
+extern void over_signature(const OperatorSpec *spec, StringInfo into);
+/* for the views: the functions and how their frames are kept */
+extern char *over_describe(const OperatorSpec *spec);
+/* "qual": conditions on output rows, whose columns are those of "tlist" (INDEX_VAR) */
+extern void over_set_filter(OperatorSpec *spec, List *qual, List *tlist);
+
+/*
+ * Panes of such an operator: one for ever, with an entry for each key; slices of
+ * the history; slices of rows that wait for the watermark.
+ */
+#define OVER_WAITING		(INT64CONST(1) << 61)
+/* us: rows wait for the end of such a slice, */
+#define OVER_WAITING_SLICE	(INT64CONST(100) * 1000)
+/* or, where there are too many of them, of one that is 100 times as long, and so on */
+#define OVER_WAITING_LEVELS	4
+#define OVER_IS_WAITING(pane)	((pane) >= OVER_WAITING / 2)
+
+/* the instant at which nobody needs the pane any more; DT_NOEND: never */
+extern TimestampTz over_pane_end(const OperatorSpec *spec, int64 pane);
+/* of rows that wait */
+extern TimestampTz over_waiting_begin(int64 pane);
+
+/* ---- over.c, over_wait.c ---- */
+
+/* takes output rows: the log of a task */
+typedef void (*OverEmit) (const char *bytes, Size len);
+extern OverEmit over_emit;
+
+/* the rows of one key group, owned by the caller, that a batch brought */
+extern void over_apply_group(OperatorRows *rows, StateArea *area, int group);
+/*
+ * Rows that wait stand in panes: those that end until the result have been passed
+ * by this watermark, and everything before them too.  DT_NOBEGIN: none have.
+ */
+extern TimestampTz over_horizon(StateArea *area, const OperatorSpec *spec, TimestampTz watermark);
+/*
+ * Rows of the key groups group % ntasks == task that wait in panes that end until
+ * the horizon: they are answered, in order.  Owns and releases groups.
+ */
+extern void over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction);
+
+/* ---- over_scan.c ---- */
+
+/* values of an output row as over.c wrote it */
+extern const char *over_row_read(const OperatorSpec *spec, const char *from, Datum *values, bool *isnull);
+
+/* a row in a task's log of output rows; its values follow */
+typedef struct OverRecord
+{
+	uint32		size;			/* with this header; a multiple of 8 */
+	uint32		op;
+} OverRecord;
+
 /* ---- fire.c ---- */
 
 typedef struct FireUnit
@@ -293,6 +433,7 @@ typedef struct FireUnit
 	int64		cut_pane;
 	List	   *blocks;			/* of FireBlock: records of a cut */
 	struct HTAB *again;			/* keys with several records in the blocks; the last one counts.  NULL: none */
+	bool		output;			/* the blocks hold OverRecords */
 } FireUnit;
 
 typedef struct FireBlock

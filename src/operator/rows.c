@@ -110,6 +110,9 @@ find_slice(OperatorRows *rows, TimestampTz at)
 	rows->slice_end = window_instant(&spec->scale, slice + 1);
 	rows->slice_late = operator_is_late(spec, operator_closing(spec, last), rows->watermark);
 	rows->slice_partly = operator_is_late(spec, operator_closing(spec, slice + 1), rows->watermark);
+	/* who answers at once is never too late */
+	if (spec->over != NULL && spec->over->arrival)
+		rows->slice_late = rows->slice_partly = false;
 }
 
 /* ---- receiving ---- */
@@ -316,6 +319,7 @@ rows_reset(OperatorRows *rows)
 	}
 	rows->late_first = NULL;
 	rows->late_last = &rows->late_first;
+	rows->overtaken = NULL;
 	rows->nrows = 0;
 	rows->nlate = 0;
 	rows->bytes = 0;
@@ -642,7 +646,9 @@ apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransa
 			*open = true;
 		}
 		FAULT_POINT("operator-apply");
-		if (spec->user_code)
+		if (spec->over != NULL)
+			over_apply_group(rows, area, group);
+		else if (spec->user_code)
 			apply_group_by_key(rows, area, group);
 		else
 			apply_group(rows, area, group);

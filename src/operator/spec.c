@@ -124,9 +124,9 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 		if (wrong != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("GROUP BY a value of type %s is not supported in a pipeline", format_type_be(exprType(expr))),
+					 errmsg("%s a value of type %s is not supported in a pipeline", plan->over != NULL ? "PARTITION BY" : "GROUP BY", format_type_be(exprType(expr))),
 					 errdetail_internal("%s.", wrong),
-					 errhint("Group by its text: GROUP BY (value)::text.")));
+					 errhint("Use its text: %s (value)::text.", plan->over != NULL ? "PARTITION BY" : "GROUP BY")));
 		if (!key->exact)
 			spec->exact_keys = false;
 	}
@@ -179,6 +179,8 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 			spec->first_kept = Min(spec->first_kept, agg->filter);
 		choose_kind(spec, agg, spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE);
 	}
+	if (plan->over != NULL)
+		over_spec_make(spec, plan->over);
 	MemoryContextSwitchTo(old);
 	return spec;
 }
@@ -240,7 +242,9 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	appendStringInfoChar(into, ')');
 	for (i = 0; i < spec->nsets; i++)
 		appendStringInfo(into, "%s" UINT64_FORMAT, i == 0 ? " sets " : ",", spec->sets[i]);
-	if (spec->window != OPERATOR_NO_WINDOW)
+	if (spec->over != NULL)
+		over_signature(spec, into);
+	else if (spec->window != OPERATOR_NO_WINDOW)
 	{
 		appendStringInfo(into, " slices of %s " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? "us" :
 						 spec->scale.unit == WINDOW_DAY ? "days" : "months", spec->scale.step);

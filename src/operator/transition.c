@@ -332,46 +332,67 @@ transition_step(OperatorSpec *spec, AggregateSpec *agg, const Datum *values, con
 	call_step(spec, agg, t->call, t->ninputs);
 }
 
-StateEntry *
-transition_store(OperatorSpec *spec, AggregateSpec *agg, StateCursor *cursor, StateEntry *entry)
+const char *
+transition_bytes(OperatorSpec *spec, AggregateSpec *agg, TransitionState *state, Size *len)
 {
 	Transition *t = agg->transition;
-	TransitionState *state = (TransitionState *) (STATE_ENTRY_FIXED(entry) + agg->at);
+	Datum		value = t->value;
+	const char *bytes;
+	MemoryContext old;
 
+	*len = 0;
 	if (t->isnull)
 	{
 		state->flags = TRANSITION_HAS | TRANSITION_NULL | (t->none ? TRANSITION_NONE : 0);
-		return entry;
-	}
-	if (t->byval && !t->internal)
-		state->u.value = t->value;
-	else
-	{
-		MemoryContext old = MemoryContextSwitchTo(spec->temp_context->ecxt_per_tuple_memory);
-		Datum		value = t->value;
-
-		if (t->internal)
-		{
-			t->serial_call->args[0].value = t->value;
-			t->serial_call->args[0].isnull = false;
-			t->serial_call->isnull = false;
-			value = FunctionCallInvoke(t->serial_call);
-			if (t->serial_call->isnull)
-				elog(ERROR, "serial function of aggregate %u returned null", agg->aggref->aggfnoid);
-		}
-		if (t->internal || t->len == -1)
-		{
-			struct varlena *v = PG_DETOAST_DATUM(value);
-
-			entry = state_blob_set(cursor, entry, agg->at, VARDATA(v), VARSIZE(v) - VARHDRSZ);
-		}
-		else
-			entry = state_blob_set(cursor, entry, agg->at, DatumGetPointer(value), datumGetSize(value, false, t->len));
-		MemoryContextSwitchTo(old);
-		ResetExprContext(spec->temp_context);
-		state = (TransitionState *) (STATE_ENTRY_FIXED(entry) + agg->at);
+		return NULL;
 	}
 	state->flags = TRANSITION_HAS;
+	if (t->byval && !t->internal)
+	{
+		state->u.value = t->value;
+		return NULL;
+	}
+	old = MemoryContextSwitchTo(spec->temp_context->ecxt_per_tuple_memory);
+	if (t->internal)
+	{
+		t->serial_call->args[0].value = t->value;
+		t->serial_call->args[0].isnull = false;
+		t->serial_call->isnull = false;
+		value = FunctionCallInvoke(t->serial_call);
+		if (t->serial_call->isnull)
+			elog(ERROR, "serial function of aggregate %u returned null", agg->aggref->aggfnoid);
+	}
+	if (t->internal || t->len == -1)
+	{
+		struct varlena *v = PG_DETOAST_DATUM(value);
+
+		bytes = VARDATA(v);
+		*len = VARSIZE(v) - VARHDRSZ;
+	}
+	else
+	{
+		bytes = DatumGetPointer(value);
+		*len = datumGetSize(value, false, t->len);
+	}
+	MemoryContextSwitchTo(old);
+	return bytes;
+}
+
+StateEntry *
+transition_store(OperatorSpec *spec, AggregateSpec *agg, StateCursor *cursor, StateEntry *entry)
+{
+	TransitionState state = *(TransitionState *) (STATE_ENTRY_FIXED(entry) + agg->at);
+	Size		len;
+	const char *bytes = transition_bytes(spec, agg, &state, &len);
+
+	if (bytes != NULL)
+	{
+		entry = state_blob_set(cursor, entry, agg->at, bytes, len);
+		((TransitionState *) (STATE_ENTRY_FIXED(entry) + agg->at))->flags = state.flags;
+		ResetExprContext(spec->temp_context);
+	}
+	else
+		*(TransitionState *) (STATE_ENTRY_FIXED(entry) + agg->at) = state;
 	return entry;
 }
 

@@ -59,7 +59,7 @@ const char *
 statement_result_name(const Statement *statement)
 {
 	const StatementInfo *info = statement->info;
-	bool		given_again = info->grouped && !info->windowed && info->conflict_misses == NULL;
+	bool		given_again = info->grouped && !info->windowed && !info->over && info->conflict_misses == NULL;
 
 	if (given_again && info->having && statement->tombstones_miss == NULL)
 		return "upsert with tombstones";

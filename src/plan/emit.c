@@ -59,6 +59,14 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 	{
 		Statement  *statement = lfirst(lc);
 
+		if (statement->info->over)
+		{
+			if (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("rows of window functions are given out once: emit => 'changes' or 'every ...' and late => 'update' are not supported")));
+			continue;
+		}
 		if (statement->info->nested && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -51,6 +51,7 @@ typedef enum KeyedItem
 	KEYED_FILTERS,				/* IntList, by aggregate */
 	KEYED_SETS,					/* List of IntList: keys of each grouping set */
 	KEYED_GROUPINGS,			/* List of IntList: keys of each GROUPING() */
+	KEYED_OVER,					/* of window functions: see over.c; NIL: it groups */
 	KEYED_TOMBSTONE				/* key of the topic's messages, Integer: OID of the topic; may be missing */
 } KeyedItem;
 
@@ -60,8 +61,6 @@ static TupleTableSlot *keyed_exec(CustomScanState *node);
 static void keyed_end(CustomScanState *node);
 static void keyed_rescan(CustomScanState *node);
 static void keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es);
-static Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
-							 List *tlist, List *clauses, List *custom_plans);
 
 static const CustomPathMethods keyed_path_methods = {
 	.CustomName = "Streamproc Aggregate",
@@ -73,6 +72,11 @@ static const CustomScanMethods keyed_scan_methods = {
 	.CreateCustomScanState = keyed_create_state,
 };
 
+static const CustomScanMethods over_scan_methods = {
+	.CustomName = "Streamproc Over",
+	.CreateCustomScanState = keyed_create_state,
+};
+
 static const CustomExecMethods keyed_exec_methods = {
 	.CustomName = "Streamproc Aggregate",
 	.BeginCustomScan = keyed_begin,
@@ -81,6 +85,18 @@ static const CustomExecMethods keyed_exec_methods = {
 	.ReScanCustomScan = keyed_rescan,
 	.ExplainCustomScan = keyed_explain,
 };
+
+bool
+keyed_is_node(const Plan *plan)
+{
+	return IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &keyed_scan_methods;
+}
+
+static inline bool
+is_operator(const Plan *plan)
+{
+	return keyed_is_node(plan) || (IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &over_scan_methods);
+}
 
 typedef struct KeyedState
 {
@@ -177,8 +193,8 @@ is_window_border(Node *node, bool *is_end)
 }
 
 /* An argument must not be computed, and so not fail, for a row that FILTER keeps out. */
-static Expr *
-filtered(Expr *arg, Expr *filter)
+Expr *
+keyed_filtered(Expr *arg, Expr *filter)
 {
 	CaseExpr   *choice;
 	CaseWhen   *when;
@@ -199,8 +215,8 @@ filtered(Expr *arg, Expr *filter)
 }
 
 /* Number of the column that the expression is, added where it is new. */
-static int
-target_column(PathTarget *target, Expr *expr)
+int
+keyed_target_column(PathTarget *target, Expr *expr)
 {
 	ListCell   *lc;
 
@@ -288,6 +304,8 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 
 	if (prev_upper_paths_hook)
 		prev_upper_paths_hook(root, stage, input, output, extra);
+	if (keyed_planning && stage == UPPERREL_WINDOW)
+		over_paths(root, input, output);
 	if (!keyed_planning || stage != UPPERREL_GROUP_AGG)
 		return;
 	marker = take_marker(root, &having);
@@ -344,9 +362,9 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	{
 		Expr	   *at = ((TargetEntry *) lthird(marker->args))->expr;
 
-		at_column = target_column(target, IsA(at, Const) ? (Expr *) linitial(window->args) : at);
+		at_column = keyed_target_column(target, IsA(at, Const) ? (Expr *) linitial(window->args) : at);
 	}
-	place_column = target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
+	place_column = keyed_target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
 	foreach(lc, use.aggs)
 	{
 		Aggref	   *aggref = lfirst_node(Aggref, lc);
@@ -354,12 +372,12 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		ListCell   *la;
 
 		foreach(la, aggref->args)
-			columns = lappend_int(columns, target_column(target, filtered(((TargetEntry *) lfirst(la))->expr, aggref->aggfilter)));
+			columns = lappend_int(columns, keyed_target_column(target, keyed_filtered(((TargetEntry *) lfirst(la))->expr, aggref->aggfilter)));
 		foreach(la, aggref->aggdirectargs)
-			columns = lappend_int(columns, target_column(target, lfirst(la)));
+			columns = lappend_int(columns, keyed_target_column(target, lfirst(la)));
 		/* a list of nothing has no type of its own */
 		args = lappend(args, columns != NIL ? (Node *) columns : (Node *) list_make1_int(-1));
-		filters = lappend_int(filters, aggref->aggfilter != NULL ? target_column(target, aggref->aggfilter) : -1);
+		filters = lappend_int(filters, aggref->aggfilter != NULL ? keyed_target_column(target, aggref->aggfilter) : -1);
 		out = lappend_int(lappend_int(out, OUTPUT_AGGREGATE), foreach_current_index(lc));
 		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(aggref), list_length(tlist) + 1, NULL, false));
 	}
@@ -380,7 +398,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 list_make3_int(nkeys, at_column, place_column),
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out != NIL ? (Node *) out : (Node *) list_make1_int(-1));
-	private = list_concat(private, list_make4(args, filters, sets, groupings));
+	private = list_concat(private, list_make5(args, filters, sets, groupings, NIL));
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -396,7 +414,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	output->partial_pathlist = NIL;
 }
 
-static Plan *
+Plan *
 keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
 				List *tlist, List *clauses, List *custom_plans)
 {
@@ -410,7 +428,7 @@ keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path
 	scan->custom_scan_tlist = linitial(others);
 	scan->custom_private = linitial(private);
 	scan->flags = best_path->flags;
-	scan->methods = &keyed_scan_methods;
+	scan->methods = list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
 	return (Plan *) scan;
 }
 
@@ -585,7 +603,7 @@ read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 }
 
 static OperatorSpec *
-read_spec(CustomScan *scan, int statement, MemoryContext cxt)
+read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 {
 	OperatorPlan plan = {0};
 	List	   *columns = list_nth(scan->custom_private, KEYED_COLUMNS);
@@ -636,16 +654,12 @@ read_spec(CustomScan *scan, int statement, MemoryContext cxt)
 	}
 	if (window != NULL)
 		read_window(window, &plan.window, &plan.scale);
+	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
+		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
 	return operator_spec_make(&plan, cxt);
 }
 
 /* ---- tombstones ---- */
-
-bool
-keyed_is_node(const Plan *plan)
-{
-	return IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &keyed_scan_methods;
-}
 
 /* Windows of slices have no entries to note it in. */
 bool
@@ -654,8 +668,8 @@ keyed_notes_given(const CustomScan *scan)
 	FuncExpr   *window = list_nth(scan->custom_private, KEYED_WINDOW);
 	WindowFunction function = window != NULL ? window_function(window->funcid) : WINDOW_FUNCTION_NONE;
 
-	return function == WINDOW_FUNCTION_NONE || function == FUNCTION_TUMBLE || function == FUNCTION_TUMBLE_START ||
-		function == FUNCTION_TUMBLE_END;
+	return keyed_is_node(&scan->scan.plan) && (function == WINDOW_FUNCTION_NONE || function == FUNCTION_TUMBLE || function == FUNCTION_TUMBLE_START ||
+											   function == FUNCTION_TUMBLE_END);
 }
 
 void
@@ -676,6 +690,7 @@ typedef struct CollectContext
 	List	   *init_plans;		/* of the nodes above */
 	List	   *output_subplans;	/* IntList: indexes of those that hold an operator or ModifyTable */
 	int			subplan;		/* index of the one that is walked, -1: the main plan */
+	Plan	   *parent;			/* of the node that is walked; NULL: it is the top */
 } CollectContext;
 
 static PlannedStmt *
@@ -723,19 +738,22 @@ static bool
 collect_walker(PlanState *state, CollectContext *cxt)
 {
 	int			above;
+	Plan	   *parent = cxt->parent;
 
 	if (state == NULL)
 		return false;
-	if (slice_walker((Node *) state->plan->qual, NULL) && !keyed_is_node(state->plan))
+	if (slice_walker((Node *) state->plan->qual, NULL) &&
+		!is_operator(state->plan))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("conditions on the borders of windows of hop() or cumulate() are not supported in a pipeline"),
 				 errhint("Filter when you read the table.")));
 	above = list_length(cxt->init_plans);
 	cxt->init_plans = list_concat(cxt->init_plans, state->plan->initPlan);
-	if (cxt->subplan >= 0 && (IsA(state->plan, ModifyTable) || keyed_is_node(state->plan)))
+	if (cxt->subplan >= 0 && (IsA(state->plan, ModifyTable) ||
+							  is_operator(state->plan)))
 		cxt->output_subplans = list_append_unique_int(cxt->output_subplans, cxt->subplan);
-	if (keyed_is_node(state->plan))
+	if (is_operator(state->plan))
 	{
 		CustomScan *scan = (CustomScan *) state->plan;
 		MemoryContext old = MemoryContextSwitchTo(cxt->program->cxt);
@@ -746,7 +764,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			elog(ERROR, "there is no operator %d", number);
 		if (node->spec == NULL)
 		{
-			node->spec = read_spec(scan, cxt->statement->number, cxt->program->cxt);
+			node->spec = read_spec(scan, cxt->statement->number, cxt->program->arrival, cxt->program->cxt);
 			if (node->held_for != NULL)
 			{
 				OperatorWindow window;
@@ -758,11 +776,15 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			node->spec->notes_given = OidIsValid(cxt->statement->info->sink_server) && !cxt->statement->info->nested &&
 				keyed_notes_given(scan);
 			node->rows = rows_create(node->spec, cxt->program->cxt);
+			if (node->spec->over != NULL)
+				over_push_filter(node->spec, scan, cxt->parent);
 		}
 		node->query[cxt->size] = row_query(cxt, scan);
 		MemoryContextSwitchTo(old);
 	}
+	cxt->parent = state->plan;
 	(void) planstate_tree_walker(state, collect_walker, cxt);
+	cxt->parent = parent;
 	cxt->init_plans = list_truncate(cxt->init_plans, above);
 	return false;
 }
@@ -770,7 +792,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 void
 keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size)
 {
-	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1};
+	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL};
 	QueryDesc  *desc;
 	ListCell   *lc;
 	int			i;
@@ -781,6 +803,7 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 	foreach(lc, desc->estate->es_subplanstates)
 	{
 		cxt.subplan = foreach_current_index(lc);
+		cxt.parent = NULL;
 		(void) collect_walker(lfirst(lc), &cxt);
 	}
 	ExecutorEnd(desc);
@@ -795,7 +818,7 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 		if (node->spec == NULL || node->spec->statement != statement->number || node->query[size] == NULL)
 			continue;
 		/* the judge of the Query saw one, the planner has not brought it here */
-		if (statement->info->windowed && node->spec->window == OPERATOR_NO_WINDOW)
+		if (statement->info->windowed && node->spec->over == NULL && node->spec->window == OPERATOR_NO_WINDOW)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("the window of statement %d does not reach its GROUP BY", statement->number),
@@ -812,11 +835,16 @@ static void
 keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
-	OperatorSpec *spec = read_spec(scan, 0, CurrentMemoryContext);
+	OperatorSpec *spec = read_spec(scan, 0, false, CurrentMemoryContext);
 	static const char *const windows[] = {"none", "tumble", "hop", "cumulate"};
 	int			i;
 
 	ExplainPropertyInteger("Operator", NULL, spec->number, es);
+	if (spec->over != NULL)
+	{
+		ExplainPropertyText("Functions", over_describe(spec), es);
+		return;
+	}
 	ExplainPropertyText("Windows", windows[spec->window], es);
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
@@ -828,6 +856,7 @@ void
 keyed_init(void)
 {
 	RegisterCustomScanMethods(&keyed_scan_methods);
+	RegisterCustomScanMethods(&over_scan_methods);
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = upper_paths;
 }

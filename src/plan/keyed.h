@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "nodes/parsenodes.h"
+#include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 #include "operator/operator.h"
 #include "plan/plan.h"
@@ -45,12 +46,28 @@ extern void keyed_sort_for_sink(Query *insert, Relation sink);
 extern Oid	keyed_place_aggregate(void);
 extern List *window_arguments(FuncExpr *call);
 
+/* ---- over.c: window functions ---- */
+
+/* the junk column that keyed_prepare() gives a SELECT with window functions is called so, and the operator's number follows */
+#define OVER_MARKER		"streamproc over "
+
+extern void over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
+extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *filters, bool arrival);
+/* conditions of the node and its parent are asked for in the task: what they do not let through is not shipped */
+extern void over_push_filter(OperatorSpec *spec, CustomScan *scan, Plan *parent);
+
 /* ---- keyed.c ---- */
 
+/* number of the column that the expression is, added where it is new */
+extern int	keyed_target_column(PathTarget *target, Expr *expr);
+/* an argument that is not computed for a row that FILTER keeps out */
+extern Expr *keyed_filtered(Expr *arg, Expr *filter);
+extern Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
+							 List *tlist, List *clauses, List *custom_plans);
 extern void keyed_init(void);
 /* set around pg_plan_query: SELECTs that keyed_prepare() marked become operators */
 extern bool keyed_planning;
-/* is it an aggregation of ours? */
+/* is it a grouped aggregation of ours? */
 extern bool keyed_is_node(const Plan *plan);
 /* can it be noted which of its groups were given out? */
 extern bool keyed_notes_given(const CustomScan *scan);

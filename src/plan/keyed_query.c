@@ -285,6 +285,56 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	query->hasAggs = true;
 }
 
+/* ---- window functions ---- */
+
+/* The functions and their windows as text, as describe_groups() does. */
+static char *
+describe_over(Query *query)
+{
+	Query	   *bare = copyObject(query);
+	OverrideSearchPath path = {NIL, true, false};
+	List	   *tlist = NIL;
+	ListCell   *lc;
+	char	   *text;
+	char	   *from;
+
+	/* written out with each function */
+	foreach(lc, bare->windowClause)
+		lfirst_node(WindowClause, lc)->name = NULL;
+	foreach(lc, bare->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (!contain_window_function((Node *) tle->expr) && tle->ressortgroupref == 0)
+			continue;
+		tle->resno = list_length(tlist) + 1;
+		tle->resjunk = false;
+		tle->resname = NULL;
+		tlist = lappend(tlist, tle);
+	}
+	bare->targetList = tlist;
+	bare->sortClause = NIL;
+	bare->cteList = NIL;
+	PushOverrideSearchPath(&path);
+	text = pg_get_querydef(bare, true);
+	PopOverrideSearchPath();
+	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
+		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
+		{
+			*from = '\0';
+			break;
+		}
+	return text;
+}
+
+static void
+add_over_marker(Query *query, List *outer, int number)
+{
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry((Expr *) expose_place(query, outer), list_length(query->targetList) + 1,
+												psprintf(OVER_MARKER "%d", number), true));
+}
+
 /* ---- slices ---- */
 
 typedef struct WindowUse
@@ -576,7 +626,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		if (legality_in_from(query, foreach_current_index(lc) + 1) && legality_rte_reads_topic(rte, query, outer))
 			reads_topic = true;
 	}
-	if (!reads_topic || !legality_is_grouped(query))
+	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs))
 		return;
 	if (over_groups)
 	{
@@ -588,6 +638,12 @@ keyed_prepare(Query *query, List *outer, Program *program)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
 				 errhint("Make several pipelines of it.")));
+	if (query->hasWindowFuncs)
+	{
+		program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_over(query));
+		add_over_marker(query, outer, program->nkeyed++);
+		return;
+	}
 	/* before its windows become slices */
 	at = event_time_of_window(query);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));

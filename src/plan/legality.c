@@ -541,9 +541,7 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	{
 		(void) query_tree_walker(query, first_window_location, &location,
 								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
-		legality_refuse(cxt, location >= 0 ? location : query_location(query),
-			   "Write the rows into a table and use the window function there.",
-			   "window functions over a topic are not supported");
+		legality_check_over(query, cxt, outer, location >= 0 ? location : query_location(query));
 	}
 	if (query->limitCount != NULL || query->limitOffset != NULL)
 		legality_refuse(cxt, exprLocation(query->limitCount ? query->limitCount : query->limitOffset),

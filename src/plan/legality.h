@@ -58,6 +58,14 @@ extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_window
 /* a query that puts rows of the topic into groups */
 extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
+/* is it the event time of the query's topic, unmodified? */
+extern bool legality_is_event_time(Node *node, Query *query, List *outer);
+
+/* ---- legality_over.c ---- */
+
+/* a query with window functions over the topic */
+extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, int location);
+
 /* ---- legality_sink.c ---- */
 
 /* "named" is the relation that the text names: the same, or the partitioned table above it */

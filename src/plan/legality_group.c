@@ -19,8 +19,6 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
-static bool is_event_time(Node *node, Query *query, List *outer);
-
 /* Is this column of the query's result the event time of its topic, unmodified? */
 static bool
 column_is_event_time(Query *query, AttrNumber column, List *outer)
@@ -30,7 +28,7 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 
 	check_stack_depth();
 	if (query->setOperations == NULL)
-		return tle != NULL && is_event_time((Node *) tle->expr, query, outer);
+		return tle != NULL && legality_is_event_time((Node *) tle->expr, query, outer);
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);
@@ -41,8 +39,8 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 	return true;
 }
 
-static bool
-is_event_time(Node *node, Query *query, List *outer)
+bool
+legality_is_event_time(Node *node, Query *query, List *outer)
 {
 	Var		   *var = (Var *) node;
 	RangeTblEntry *rte;
@@ -62,7 +60,7 @@ is_event_time(Node *node, Query *query, List *outer)
 		case RTE_SUBQUERY:
 			return column_is_event_time(rte->subquery, var->varattno, lcons(query, outer));
 		case RTE_JOIN:
-			return is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
+			return legality_is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, lcons(home, home_outer));
@@ -149,7 +147,7 @@ rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 	List	   *around;
 	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? query_below(rte, query, outer, &around) : NULL;
 
-	return sub != NULL && (legality_is_grouped(sub) || legality_is_over_groups(sub, around));
+	return sub != NULL && (legality_is_grouped(sub) || sub->hasWindowFuncs || legality_is_over_groups(sub, around));
 }
 
 bool
@@ -314,7 +312,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
 			legality_refuse(cxt, location,
 				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
-				   "aggregation over groups of a topic is only supported over their windows");
+				   "aggregation over groups of a topic is only supported over their windows, and not over window functions");
 		cxt->info->grouped = cxt->info->nested = true;
 		return;
 	}
@@ -331,7 +329,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		window = call;
 		check_window_constants(call, cxt, location);
 		at = linitial(window_arguments(call));
-		if (!is_event_time(at, home, home_outer))
+		if (!legality_is_event_time(at, home, home_outer))
 			legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
 				   "Give it the column of the foreign table that option event_time names, as it is.",
 				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));

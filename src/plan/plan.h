@@ -47,6 +47,7 @@ typedef struct StatementInfo
 	bool		grouped;		/* puts the topic's rows into groups */
 	bool		windowed;		/* ... of windows, all of them */
 	bool		unwindowed;		/* ... some of them without */
+	bool		over;			/* puts nothing into groups: window functions */
 	bool		nested;			/* and those into groups again */
 	bool		having;			/* some of the groups are not given out */
 	const char *conflict_misses;	/* why ON CONFLICT does not find a group's row, NULL: it does */
@@ -145,15 +146,20 @@ typedef struct Program
 	int64		unchecked;		/* messages run whose deferred constraints are not checked */
 	double		checks_per_message; /* of deferred constraints */
 	bool		rows_only;		/* in a task of a keyed program: what is only written is not locked */
+	bool		arrival;		/* window functions answer rows as they come */
+	bool		has_over;		/* there are window functions */
 	bool		is_keyed;		/* statements run by program_fire(), their row queries by program_run() */
 	int			nkeyed;
 	KeyedNode	keyed[STATE_MAX_OPERATORS];	/* by number of the operator */
 } Program;
 
-/* Loads, checks, plans the statements of a procedure; throws what is wrong with them. */
-extern Program *program_load(Oid procedure, bool trust_owners);
+/*
+ * Loads, checks, plans the statements of a procedure; throws what is wrong with
+ * them.  "arrival": option ordering.
+ */
+extern Program *program_load(Oid procedure, bool trust_owners, bool arrival);
 /* Plans for check_pipeline and for the checks of creation. */
-extern Program *program_make(List *queries, bool trust_owners);
+extern Program *program_make(List *queries, bool trust_owners, bool arrival);
 extern void program_free(Program *program);
 /*
  * Takes the locks of the plans; false: something changed, the program must be

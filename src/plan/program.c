@@ -394,7 +394,7 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 
 /* Needs a transaction with an active snapshot. */
 Program *
-program_make(List *queries, bool trust_owners)
+program_make(List *queries, bool trust_owners, bool arrival)
 {
 	/* the caller's context, where an error after us would forget it; see program_load() */
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc program", ALLOCSET_DEFAULT_SIZES);
@@ -408,6 +408,7 @@ program_make(List *queries, bool trust_owners)
 	program->cxt = cxt;
 	program->valid = true;
 	program->trust_owners = trust_owners;
+	program->arrival = arrival;
 	PG_TRY();
 	{
 		queries = copyObject(queries);
@@ -422,6 +423,7 @@ program_make(List *queries, bool trust_owners)
 
 			if (info->grouped)
 				program->is_keyed = true;
+			program->has_over |= info->over;
 			if (OidIsValid(info->sink_server))
 				program->sink_server = info->sink_server;
 		}
@@ -442,7 +444,7 @@ program_make(List *queries, bool trust_owners)
 }
 
 Program *
-program_load(Oid procedure, bool trust_owners)
+program_load(Oid procedure, bool trust_owners, bool arrival)
 {
 	HeapTuple	tuple;
 	Datum		body;
@@ -467,7 +469,7 @@ program_load(Oid procedure, bool trust_owners)
 	/* BEGIN ATOMIC stores a list of one list */
 	if (IsA(linitial(stored), List))
 		stored = linitial_node(List, stored);
-	program = program_make(stored, trust_owners);
+	program = program_make(stored, trust_owners, arrival);
 	/* lives over transactions */
 	MemoryContextSetParent(program->cxt, TopMemoryContext);
 	program->procedure = procedure;

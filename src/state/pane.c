@@ -91,12 +91,13 @@ state_pane(StateArea *area, int op, int64 id, bool make)
 	return pane;
 }
 
-StatePane **
-state_panes(StateArea *area, int op, int *n)
+static StatePane **
+list_panes(StateArea *area, int op, bool open_only, int *n)
 {
 	StateOperator *o = &area->root->op[op];
 	StatePane **panes;
 	int			size;
+	int			npanes;
 	int			i;
 
 	/* not allocated under the lock */
@@ -104,16 +105,35 @@ state_panes(StateArea *area, int op, int *n)
 	{
 		panes = palloc(sizeof(StatePane *) * size);
 		LWLockAcquire(&area->root->lock, LW_SHARED);
-		*n = o->npanes;
-		if (*n <= size)
+		npanes = o->npanes;
+		if (npanes <= size)
 			break;
 		LWLockRelease(&area->root->lock);
 		pfree(panes);
 	}
-	for (i = 0; i < *n; i++)
-		panes[i] = dsa_get_address(area->dsa, ((dsa_pointer *) dsa_get_address(area->dsa, o->panes))[i]);
+	*n = 0;
+	for (i = 0; i < npanes; i++)
+	{
+		StatePane  *pane = dsa_get_address(area->dsa, ((dsa_pointer *) dsa_get_address(area->dsa, o->panes))[i]);
+
+		/* it is taken out of the directory before it is freed */
+		if (!open_only || !pane->closed)
+			panes[(*n)++] = pane;
+	}
 	LWLockRelease(&area->root->lock);
 	return panes;
+}
+
+StatePane **
+state_panes(StateArea *area, int op, int *n)
+{
+	return list_panes(area, op, false, n);
+}
+
+StatePane **
+state_panes_open(StateArea *area, int op, int *n)
+{
+	return list_panes(area, op, true, n);
 }
 
 Size

@@ -162,6 +162,8 @@ state_abandoned(StateArea *area)
 extern StatePane *state_pane(StateArea *area, int op, int64 id, bool make);
 /* all panes of an operator, ascending, palloc'd */
 extern StatePane **state_panes(StateArea *area, int op, int *n);
+/* those that are not closed: also while the launcher frees the others */
+extern StatePane **state_panes_open(StateArea *area, int op, int *n);
 extern void state_pane_free(StateArea *area, int op, StatePane *pane);
 extern Size state_chunk_bytes(const StateChunk *chunk);
 

@@ -294,6 +294,14 @@ worker_reason_from_error(Reason *reason, const ErrorData *edata)
 			   edata->detail, edata->hint);
 }
 
+/* Of pipelines with state it is the launcher that waits, of others each task. */
+void
+worker_reason_outbox_full(Reason *reason)
+{
+	reason_set(reason, "53400", "as many messages as streamproc.outbox_size allows wait to be sent", NULL,
+			   "See what the publisher waits for in streamproc.stat_worker; the pipeline goes on by itself.");
+}
+
 /* What views say about a cluster that cannot be used now. */
 void
 worker_describe_failure(char *into, Size size, const KafkaError *err)

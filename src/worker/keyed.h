@@ -41,17 +41,12 @@ typedef struct KeyedTask
 /* finds the area; the task's share of the pipeline's position */
 extern PositionRow *keyed_task_attach(PositionRow *whole);
 extern void keyed_task_check_layout(KeyedTask *keyed, Program *program);
-/* after the batch is made: which messages a task has to apply with care */
-extern void keyed_task_take_care(void);
 /* the lateness that rules, a transaction that only reads; after each checkpoint_begin() of a batch */
 extern void keyed_task_begin(void);
 extern void keyed_task_commit(CheckpointReason reason);
 extern void keyed_task_abort(void);
 /* takes part in a barrier that is asked for; also waits where the launcher has fallen behind */
 extern void keyed_task_meet(void);
-/* partitions that are too far ahead of the stream are not read until the others follow */
-extern void keyed_task_hold(void);
-extern void keyed_task_held_forget(void);
 static inline bool
 keyed_task_holds(const KeyedTask *keyed, int part)
 {
@@ -64,6 +59,14 @@ extern void keyed_task_publish(void);
 extern void keyed_task_settle(void);
 /* leaves in order: the run is not abandoned */
 extern void keyed_task_leave(void);
+
+/* ---- keyed_skew.c ---- */
+
+/* after the batch is made: which messages a task has to apply with care */
+extern void keyed_task_take_care(void);
+/* partitions that are too far ahead of the stream are not read until the others follow */
+extern void keyed_task_hold(void);
+extern void keyed_task_held_forget(void);
 
 /* ---- keyed_launcher.c ---- */
 
@@ -82,6 +85,7 @@ typedef struct KeyedLauncher
 	int64		all_idle_us;	/* since when all partitions are silent, 0: they are not */
 	TimestampTz idle_watermark; /* where the watermark stood then */
 	bool		finished;
+	TimestampTz finite_watermark;	/* the last one before the end of a run */
 	int64		next_show_us;
 	int64		fired_windows[STATE_MAX_OPERATORS];
 	int64		rows_out[STATE_MAX_OPERATORS];
@@ -94,6 +98,7 @@ typedef struct KeyedLauncher
 	bool		give_all;		/* the next epoch gives out all that are alive */
 	bool		rewriting_planned;	/* before the stop */
 	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */
+	bool		outbox_full;	/* and the views say so */
 	int64		shown_epoch;
 	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */
 } KeyedLauncher;
@@ -107,6 +112,7 @@ typedef struct Epoch
 	FireSet    *sets;			/* by operator */
 	BarrierLog *cuts;			/* by task */
 	BarrierLog *logs;
+	BarrierLog *outputs;
 	CheckpointReason reason;
 	bool		emit_due;		/* EMIT_EVERY: it is time */
 	bool		give_all;		/* whatever the options say */
@@ -181,7 +187,11 @@ extern bool keyed_closes_something(TimestampTz watermark);
 extern void keyed_choose_output(Epoch *epoch);
 /* tasks run again: what keyed_choose_output() left for then */
 extern void keyed_merge_slices(Epoch *epoch);
-/* the same of groups without windows, from what was copied */
+/* the same of groups without windows, from what was copied; and rows that window functions have answered */
 extern void keyed_add_changes(Epoch *epoch);
+/* rows that wait: how far they are answered before the tasks stop */
+extern void keyed_set_horizons(TimestampTz watermark);
+/* are there any left? */
+extern bool keyed_rows_wait(void);
 
 #endif							/* STREAMPROC_WORKER_KEYED_H */

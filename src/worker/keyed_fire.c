@@ -45,11 +45,19 @@ last_deadline(void)
 		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
 		StatePane **panes;
 		int			n;
+		int			i;
 
-		if (spec->window == OPERATOR_NO_WINDOW)
+		if (spec->window == OPERATOR_NO_WINDOW && spec->over == NULL)
 			continue;
 		panes = state_panes(my_keyed->area, op, &n);
-		if (n > 0)
+		if (spec->over != NULL)
+		{
+			/* also the end of what is remembered: silence frees it */
+			for (i = 0; i < n; i++)
+				if (panes[i]->id != STATE_PANE_ETERNAL)
+					last = Max(last, over_pane_end(spec, panes[i]->id) + spec->allowed_lateness);
+		}
+		else if (n > 0)
 			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
 		pfree(panes);
 	}
@@ -199,6 +207,107 @@ keyed_cap_watermark(TimestampTz watermark)
 	return Max(cap, my_keyed->barrier->watermark);
 }
 
+/* Rows from here on are still to be answered, when the watermark has come so far: what frames need before them is kept. */
+static TimestampTz
+history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz watermark, TimestampTz horizon)
+{
+	TimestampTz bound;
+	int			i;
+
+	/* the end of a run is not the end of time: what comes in the next one needs its frames */
+	if (watermark == DT_NOEND)
+		watermark = my_keyed->finite_watermark;
+	if (watermark == WATERMARK_NONE)
+		return DT_NOBEGIN;
+	/* a row is late where the slice is over that it would wait in */
+	bound = watermark - spec->allowed_lateness - OVER_WAITING_SLICE;
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(spec, panes[i]->id) > horizon)
+			bound = Min(bound, over_waiting_begin(panes[i]->id));
+	return bound;
+}
+
+static bool
+history_over(const OperatorSpec *spec, int64 pane, TimestampTz bound)
+{
+	return pane != STATE_PANE_ETERNAL && !OVER_IS_WAITING(pane) && over_pane_end(spec, pane) <= bound;
+}
+
+/* Is there history that nobody needs any more? */
+static bool
+over_closes(const OperatorSpec *spec, TimestampTz watermark)
+{
+	int			n;
+	StatePane **panes = state_panes(my_keyed->area, spec->number, &n);
+	TimestampTz bound = history_bound(spec, panes, n, watermark, DT_NOBEGIN);
+	bool		closes = false;
+	int			i;
+
+	for (i = 0; i < n && !closes; i++)
+		closes = history_over(spec, panes[i]->id, bound);
+	pfree(panes);
+	return closes;
+}
+
+/* All stand: rows that waited until the horizon have been answered, and history that is over goes. */
+static void
+close_over(const OperatorSpec *spec, Epoch *epoch)
+{
+	TimestampTz horizon = my_keyed->barrier->horizon[spec->number];
+	int			n;
+	StatePane **panes = state_panes(my_keyed->area, spec->number, &n);
+	TimestampTz bound = history_bound(spec, panes, n, epoch->watermark, horizon);
+	int			i;
+
+	for (i = 0; i < n; i++)
+		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? over_pane_end(spec, panes[i]->id) <= horizon :
+			history_over(spec, panes[i]->id, bound);
+	pfree(panes);
+	/* after the end of a run the next one may bring more of the same time, which is late */
+	epoch->closed_until[spec->number] = horizon;
+}
+
+void
+keyed_set_horizons(TimestampTz watermark)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int			op;
+
+	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+
+		/* it never goes back: what stands before it has been answered */
+		if (spec->over != NULL && !spec->over->arrival)
+			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, watermark));
+	}
+	LWLockRelease(&barrier->lock);
+}
+
+bool
+keyed_rows_wait(void)
+{
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		int			n;
+		bool		wait;
+
+		if (spec->over == NULL)
+			continue;
+		panes = state_panes_open(my_keyed->area, op, &n);
+		wait = n > 0 && OVER_IS_WAITING(panes[n - 1]->id);
+		pfree(panes);
+		if (wait)
+			return true;
+	}
+	return false;
+}
+
 bool
 keyed_closes_something(TimestampTz watermark)
 {
@@ -214,6 +323,12 @@ keyed_closes_something(TimestampTz watermark)
 		int			n;
 		int			i;
 
+		if (spec->over != NULL)
+		{
+			/* something to answer, or history to free */
+			closes = over_horizon(my_keyed->area, spec, watermark) != DT_NOBEGIN || over_closes(spec, watermark);
+			continue;
+		}
 		if (spec->window == OPERATOR_NO_WINDOW)
 			continue;
 		panes = state_panes(my_keyed->area, op, &n);
@@ -374,6 +489,11 @@ keyed_choose_output(Epoch *epoch)
 
 		set->spec = spec;
 		set->area = my_keyed->area;
+		if (spec->over != NULL)
+		{
+			close_over(spec, epoch);
+			continue;
+		}
 		panes = state_panes(my_keyed->area, op, &n);
 		if (spec->window != OPERATOR_NO_WINDOW)
 			give_out(set, epoch, panes, n);
@@ -435,6 +555,33 @@ add_block(FireUnit *unit, const char *runs, Size bytes)
 	unit->blocks = lappend(unit->blocks, block);
 }
 
+/* Rows that window functions have answered in the epoch. */
+static void
+add_output(Epoch *epoch, FireSet *set)
+{
+	FireUnit   *unit = NULL;
+	int			t;
+
+	for (t = 0; t < my_keyed->barrier->ntasks; t++)
+	{
+		dsa_pointer p;
+
+		for (p = epoch->outputs[t].first; DsaPointerIsValid(p);)
+		{
+			BarrierBlock *block = dsa_get_address(my_keyed->area->dsa, p);
+
+			if (unit == NULL)
+			{
+				unit = palloc0(sizeof(FireUnit));
+				unit->output = true;
+				set->units = lappend(set->units, unit);
+			}
+			add_block(unit, block->bytes, block->used);
+			p = block->next;
+		}
+	}
+}
+
 /* Units ascend by their panes. */
 static FireUnit *
 unit_of_pane(FireSet *set, int64 pane)
@@ -490,6 +637,11 @@ keyed_add_changes(Epoch *epoch)
 		FireUnit   *unit = NULL;
 		ListCell   *lc;
 
+		if (set->spec->over != NULL)
+		{
+			add_output(epoch, set);
+			continue;
+		}
 		/* the others are given out with all others, or when it is time */
 		if (!set->spec->notes_given &&
 			(set->spec->window != OPERATOR_NO_WINDOW || my_keyed->emit == EMIT_EVERY || epoch->give_all))

@@ -169,7 +169,10 @@ prepare(int ntasks)
 		part->finished = p->stop_offset >= 0 && p->next_offset >= p->stop_offset;
 	}
 	memcpy(keyed->barrier->closed_until, keyed->closed_now, sizeof(keyed->closed_now));
+	for (i = 0; i < STATE_MAX_OPERATORS; i++)
+		keyed->barrier->horizon[i] = keyed->closed_now[i];
 	keyed->barrier->signature = keyed->saved->signature;
+	keyed->finite_watermark = keyed->position->stream_watermark;
 	/* what a run before has not given out */
 	keyed->unemitted = saved_entries_bytes(keyed->area) > 0;
 	before_shmem_exit(on_exit_abandon, (Datum) 0);
@@ -298,8 +301,10 @@ show_operators(void)
 		stat->in_use = true;
 		stat->statement = spec->statement;
 		stat->number = op;
-		strlcpy(stat->kind, "aggregate", sizeof(stat->kind));
+		strlcpy(stat->kind, spec->over != NULL ? "over" : "aggregate", sizeof(stat->kind));
 		initStringInfo(&kinds);
+		if (spec->over != NULL)
+			appendStringInfoString(&kinds, over_describe(spec));
 		for (i = 0; i < spec->naggs; i++)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));
@@ -536,6 +541,7 @@ commit_epoch(Epoch *epoch)
 	{
 		barrier_log_free(my_keyed->area, &epoch->cuts[t]);
 		barrier_log_free(my_keyed->area, &epoch->logs[t]);
+		barrier_log_free(my_keyed->area, &epoch->outputs[t]);
 	}
 	/* where it costs little, before anybody is told that the epoch is committed */
 	if (count_panes() <= SHOW_PANES || monotonic_us() >= my_keyed->next_show_us || epoch->watermark == DT_NOEND)
@@ -620,6 +626,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	epoch.early_us = monotonic_us() - begun;
 	begun = monotonic_us();
 	FAULT_POINT("keyed-before-stop");
+	keyed_set_horizons(keyed_present_watermark());
 	keyed_set_phase(BARRIER_STOP);
 	if (!keyed_wait_for_tasks(BARRIER_STOP, epoch.number, until_us))
 	{
@@ -630,7 +637,9 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 
 	begun = monotonic_us();
 	epoch.watermark = keyed_cap_watermark(keyed_present_watermark());
-	epoch.saved_watermark = epoch.watermark == DT_NOEND ? barrier->watermark : epoch.watermark;
+	if (epoch.watermark != DT_NOEND)
+		my_keyed->finite_watermark = epoch.watermark;
+	epoch.saved_watermark = my_keyed->finite_watermark;
 	with_functions(keyed_choose_output, &epoch);
 	if (!my_keyed->rewriting_planned)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
@@ -666,7 +675,8 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	barrier->committing = false;
 	LWLockRelease(&barrier->lock);
 	ConditionVariableBroadcast(&barrier->changed);
-	if (epoch.watermark == DT_NOEND)
+	/* where the end was not known when the tasks were stopped, some rows wait for one more epoch */
+	if (epoch.watermark == DT_NOEND && !keyed_rows_wait())
 		my_keyed->finished = true;
 	if (last)
 		show_operators();
@@ -728,6 +738,24 @@ all_read(void)
 	return true;
 }
 
+/* So much waits to be sent that nothing more is committed: tasks take some more input, then they wait, too. */
+static bool
+wait_for_publisher(void)
+{
+	bool		full = my_launcher->program->outbox != NULL && outbox_full(my_launcher->pipeline);
+	Reason		reason;
+
+	if (full)
+	{
+		worker_reason_outbox_full(&reason);
+		worker_set_waiting(&reason);
+	}
+	else if (my_keyed->outbox_full)
+		worker_set_state(WORKER_RUNNING, NULL);
+	my_keyed->outbox_full = full;
+	return full;
+}
+
 long
 keyed_launcher_step(void)
 {
@@ -740,8 +768,7 @@ keyed_launcher_step(void)
 
 	if (state_abandoned(my_keyed->area) || my_keyed->finished || !all_attached())
 		return KEYED_QUIET_MS;
-	/* tasks take some more input, then they wait for the next commit */
-	if (my_launcher->program->outbox != NULL && outbox_full(my_launcher->pipeline))
+	if (wait_for_publisher())
 		return KEYED_QUIET_MS;
 	if (!has_begun(&since, &behind))
 	{

@@ -179,6 +179,7 @@ keyed_take_over(Epoch *epoch)
 
 	epoch->cuts = palloc(sizeof(BarrierLog) * barrier->ntasks);
 	epoch->logs = palloc(sizeof(BarrierLog) * barrier->ntasks);
+	epoch->outputs = palloc(sizeof(BarrierLog) * barrier->ntasks);
 	for (t = 0; t < barrier->ntasks; t++)
 	{
 		BarrierTask *task = &barrier->task[t];
@@ -206,6 +207,8 @@ keyed_take_over(Epoch *epoch)
 		epoch->logs[t] = task->log;
 		memset(&task->cut, 0, sizeof(BarrierLog));
 		memset(&task->log, 0, sizeof(BarrierLog));
+		epoch->outputs[t] = task->output;
+		memset(&task->output, 0, sizeof(BarrierLog));
 	}
 	for (op = 0; op < my_launcher->program->nkeyed; op++)
 	{

@@ -190,7 +190,7 @@ feed_row_json(const StreamFeed *feed, int row)
 	return json;
 }
 
-/* One late_row for each window that the row came too late for. */
+/* One late_row for each window that the row came too late for; for window functions one alone. */
 static void
 ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermark)
 {
@@ -222,6 +222,12 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
 	late.watermark = watermark;
 	json = feed_row_json(place.feed, place.row);
+	if (spec->over != NULL)
+	{
+		late.window_start = late.window_end = DT_NOBEGIN;
+		shipped_late_row(&my_keyed->shipped, &late, json);
+		return;
+	}
 	for (end = row->slice + 1; end <= last; end++)
 	{
 		if (!operator_is_late(spec, operator_closing(spec, end), watermark))
@@ -369,10 +375,93 @@ apply_failed(void)
 			proc_exit(1);
 		}
 	}
-	if (worker_error_of_row(edata) && !my_keyed->careful)
+	/* rows that window functions answer hang on each other: none is left out */
+	if (worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
 		proc_exit_with_care(edata);
 	worker_reason_from_error(&reason, edata);
 	worker_fail_pipeline(&reason);
+}
+
+/* ---- window functions ---- */
+
+/* Rows that were found late only when they were applied: those behind them have been answered since their batch began. */
+static void
+ship_overtaken_rows(void)
+{
+	bool		open = false;
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+	{
+		KeyedNode  *node = &my_task->program->keyed[i];
+		OperatorRow *row;
+
+		if (my_task->row->late == LATE_DROP)
+			continue;
+		for (row = node->rows->overtaken; row != NULL; row = row->next)
+		{
+			if (!open)
+				for_functions.open();
+			open = true;
+			CHECK_FOR_INTERRUPTS();
+			ship_late(node->spec, row, node->rows->watermark);
+		}
+	}
+	if (open)
+		for_functions.close(false);
+}
+
+static void
+ship_output(const char *bytes, Size len)
+{
+	barrier_log_append(my_keyed->area, &my_keyed->mine->output, bytes, len);
+}
+
+/* Rows of one instant are told apart by where their messages stand. */
+static void
+find_origins(OperatorRows *rows)
+{
+	Batch	   *batch = my_task->batch;
+	OperatorRow *row;
+	int			g;
+
+	for (g = 0; g < STATE_GROUPS; g++)
+		for (row = rows->first[g]; row != NULL; row = row->next)
+		{
+			StreamPlace place = {&batch->feeds[(row->place & 0xffff) - 1], (int) (row->place >> 16)};
+			int			i = batch_message_of_place(batch, &place);
+
+			if (i < 0)
+				elog(ERROR, "a row belongs to no message");
+			row->part = batch->retried != NULL ? -1 : my_keyed->part[batch->messages[i].part];
+			row->offset = batch->messages[i].offset;
+		}
+}
+
+/* Rows that the watermark has passed are answered before the stop, our share of the key groups. */
+static void
+release_rows(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	int			i;
+
+	over_emit = ship_output;
+	PG_TRY();
+	{
+		for (i = 0; i < my_task->program->nkeyed; i++)
+		{
+			OperatorSpec *spec = my_task->program->keyed[i].spec;
+
+			if (spec->over != NULL && !spec->over->arrival && barrier->horizon[i] != DT_NOBEGIN)
+				over_release(spec, my_keyed->area, barrier->horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
+		}
+		FAULT_POINT("over-released");
+	}
+	PG_CATCH();
+	{
+		apply_failed();
+	}
+	PG_END_TRY();
 }
 
 /* ---- one message at a time ---- */
@@ -468,6 +557,7 @@ static void
 wait_for_merge(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
+	Reason		reason;
 	int			i;
 
 	for (i = 0; i < my_task->program->nkeyed; i++)
@@ -475,7 +565,8 @@ wait_for_merge(void)
 			break;
 	if (i == my_task->program->nkeyed)
 		return;
-	worker_set_state(WORKER_WAITING, "windows to be put together");
+	reason_set(&reason, "55000", "windows to be put together", NULL, "The pipeline goes on by itself.");
+	worker_set_waiting(&reason);
 	ConditionVariablePrepareToSleep(&barrier->changed);
 	while (barrier->merging)
 		wait_for_change();
@@ -505,8 +596,16 @@ keyed_task_commit(CheckpointReason reason)
 		FAULT_POINT("keyed-before-apply");
 		if (my_keyed->careful)
 			apply_carefully();
+		over_emit = ship_output;
+		for (i = 0; i < my_task->program->nkeyed; i++)
+			if (my_task->program->keyed[i].spec->over != NULL && !my_task->program->keyed[i].spec->over->arrival)
+			{
+				find_origins(my_task->program->keyed[i].rows);
+				my_task->program->keyed[i].rows->horizon = &my_keyed->barrier->horizon[i];
+			}
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
 			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &for_functions);
+		ship_overtaken_rows();
 		if (my_keyed->shipped.len > 0)
 			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
 		FAULT_POINT("keyed-after-apply");
@@ -588,107 +687,6 @@ keyed_task_settle(void)
 	}
 }
 
-/* ---- skew ---- */
-
-static int64
-largest_window(void)
-{
-	static const int64 unit_us[] = {[WINDOW_USEC] = 1, [WINDOW_DAY] = USECS_PER_DAY, [WINDOW_MONTH] = 31 * USECS_PER_DAY};
-	int64		largest = 0;
-	int			i;
-
-	for (i = 0; i < my_task->program->nkeyed; i++)
-	{
-		OperatorSpec *spec = my_task->program->keyed[i].spec;
-
-		if (spec->window != OPERATOR_NO_WINDOW)
-			largest = Max(largest, spec->scale.step * spec->scale.slices * unit_us[spec->scale.unit]);
-		if (spec->held)
-			largest = Max(largest, spec->held_scale.step * unit_us[spec->held_scale.unit]);
-	}
-	return largest;
-}
-
-void
-keyed_task_take_care(void)
-{
-	Batch	   *batch = my_task->batch;
-	int			i;
-
-	my_keyed->held = palloc0(sizeof(bool) * Max(batch->nparts, 1));
-	my_keyed->max_skew = largest_window();
-	if (my_keyed->max_skew > 0)
-		my_keyed->max_skew = my_task->row->max_skew > 0 ? my_task->row->max_skew :
-			Max(30 * USECS_PER_SEC, 2 * my_keyed->max_skew);
-	for (i = 0; i < batch->nparts; i++)
-	{
-		int			n = my_keyed->part[i];
-
-		if (n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
-			continue;
-		batch->parts[i].careful_until = my_task->pipeline->careful_until[n];
-		my_task->careful = my_keyed->careful = true;
-	}
-}
-
-static void
-hold_partition(int i, bool hold)
-{
-	TaskPartition *tp = &my_task->batch->parts[i];
-
-	my_keyed->held[i] = hold;
-	if (tp->slot >= 0)
-		shmem->partitions[tp->slot].held_us = hold ? monotonic_us() : 0;
-}
-
-/* The consumer was opened again: it reads every partition. */
-void
-keyed_task_held_forget(void)
-{
-	int			i;
-
-	for (i = 0; i < my_task->batch->nparts; i++)
-		hold_partition(i, false);
-}
-
-/*
- * A partition that is read far ahead of the others (a backlog, a slow broker)
- * would fill the state with windows that cannot close.  Its messages stay in
- * librdkafka's queue, which is bounded.
- */
-void
-keyed_task_hold(void)
-{
-	Barrier    *barrier = my_keyed->barrier;
-	Batch	   *batch = my_task->batch;
-	TimestampTz low = DT_NOEND;
-	int			i;
-
-	if (my_keyed->max_skew == 0)
-		return;
-	for (i = 0; i < barrier->nparts; i++)
-	{
-		BarrierPartition *part = &barrier->part[i];
-
-		if (!part->finished && !part->idle)
-			low = Min(low, part->watermark);
-	}
-	my_keyed->any_held = false;
-	for (i = 0; i < batch->nparts; i++)
-	{
-		TaskPartition *tp = &batch->parts[i];
-		bool		hold = low != DT_NOEND && low != WATERMARK_NONE && !tp->finished &&
-			tp->committed_watermark != WATERMARK_NONE && tp->committed_watermark - my_keyed->max_skew > low;
-
-		my_keyed->any_held |= hold;
-		if (hold == my_keyed->held[i])
-			continue;
-		hold_partition(i, hold);
-		if (!tp->finished)
-			kafka_consumer_hold(my_task->consumer, i, hold);
-	}
-}
-
 /* ---- barriers ---- */
 
 /* Sleeps until the barrier changes; leaves where the run is over. */
@@ -711,6 +709,7 @@ meet(void)
 	int64		epoch = barrier->epoch;
 	bool		cut = false;
 
+	release_rows();
 	FAULT_POINT("barrier-arrive");
 	/* silence is part of what the watermark is made of */
 	task_show_partitions(my_task, false);
@@ -780,10 +779,27 @@ copy_early(void)
 	wake_launcher();
 }
 
+/* Does a commit not come to its end, or is none begun because too much waits to be sent? */
+static bool
+commit_is_late(Reason *reason)
+{
+	if (my_keyed->barrier->committing)
+	{
+		reason_set(reason, "55000", "the commit of the epoch before", NULL,
+				   "See what the launcher waits for in streamproc.stat_worker; the pipeline goes on by itself.");
+		return true;
+	}
+	if (my_task->program->outbox == NULL || !outbox_full(my_task->pipeline_number))
+		return false;
+	worker_reason_outbox_full(reason);
+	return true;
+}
+
 void
 keyed_task_meet(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
+	Reason		reason;
 
 	for (;;)
 	{
@@ -793,13 +809,13 @@ keyed_task_meet(void)
 			copy_early();
 		if (barrier->phase >= BARRIER_STOP && my_keyed->mine->arrived < barrier->epoch)
 			meet();
-		if (!barrier->committing || my_keyed->mine->bytes_in < AHEAD_BYTES)
+		if (my_keyed->mine->bytes_in < AHEAD_BYTES || !commit_is_late(&reason))
 			break;
 		/* backpressure: what is taken now waits for a commit that does not come */
-		worker_set_state(WORKER_WAITING, "the commit of the epoch before");
+		worker_set_waiting(&reason);
 		my_keyed->waiting_shown = true;
 		ConditionVariablePrepareToSleep(&barrier->changed);
-		if (barrier->committing && barrier->phase == BARRIER_RUN)
+		if (barrier->phase == BARRIER_RUN && commit_is_late(&reason))
 			wait_for_change();
 		ConditionVariableCancelSleep();
 	}

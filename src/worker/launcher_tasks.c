@@ -407,14 +407,15 @@ launcher_watch_tasks(void)
 	return all_finished;
 }
 
-/* The pipeline's state, made of its tasks' states. */
+/* The pipeline's state, made of its tasks' states; what the launcher itself waits for is why they wait. */
 void
 launcher_show_state(void)
 {
 	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
+	WorkerSlot *mine = &shmem->workers[my_worker_slot];
 	int			running = 0;
-	bool		waiting = false;
-	Reason		reason;
+	bool		waiting = mine->state == WORKER_WAITING;
+	Reason		reason = mine->reason;
 	int			i;
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);

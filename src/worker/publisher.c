@@ -79,9 +79,10 @@ show_waiting(const char *sqlstate, const char *message, const char *hint)
 
 /* The handle is of no use any more: another one is opened after a pause. */
 static void
-give_up_handle(const char *topic, const KafkaError *err)
+give_up_handle(const KafkaError *err)
 {
 	char		message[SHMEM_MESSAGE_LEN];
+	char		hint[SHMEM_MESSAGE_LEN];
 
 	my_publisher->failures++;
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
@@ -89,16 +90,23 @@ give_up_handle(const char *topic, const KafkaError *err)
 		my_publisher->pipeline->publish_fencings++;
 	my_publisher->pipeline->publish_retries++;
 	LWLockRelease(shmem->lock);
-	counter_add(&shmem->workers[my_worker_slot].retries, 1);
+	counter_add(&my_publisher->slot->retries, 1);
 	switch (err->failure)
 	{
 		case KAFKA_NO_TOPIC:
-			snprintf(message, sizeof(message), "topic \"%s\" does not exist", topic);
+			snprintf(message, sizeof(message), "topic \"%s\" does not exist", err->message);
 			show_waiting("42704", message, "Create the topic; the publisher goes on by itself.");
 			break;
 		case KAFKA_FENCED:
 			snprintf(message, sizeof(message), "Kafka has ended the producer: %s", err->message);
 			show_waiting("40001", message, "The publisher goes on by itself, unless another server sends the same messages.");
+			break;
+		case KAFKA_FORBIDDEN:
+			snprintf(message, sizeof(message), "Kafka does not allow it: %s", err->message);
+			snprintf(hint, sizeof(hint),
+					 "Allow the user of the server's user mapping to write to the topics and to create \"" PUBLISHER_TOPIC "\", and to use \"%s\" as transactional id and group; the publisher goes on by itself.",
+					 my_publisher->group);
+			show_waiting("42501", message, hint);
 			break;
 		case KAFKA_UNREACHABLE:
 		case KAFKA_LOGIN_FAILED:
@@ -137,7 +145,7 @@ fail_at_message(const char *topic, const KafkaError *err)
 	snprintf(message, sizeof(message), "a message cannot be sent to topic \"%s\": %s", topic, err->message);
 	reason_set(&reason, "HV000", message, "It stands in the outbox, and those after it wait for it.", NULL);
 	snprintf(reason.hint, sizeof(reason.hint),
-			 "Let the topic take it (max.message.bytes, partitions) and start the pipeline; reconcile_publisher(%s, 'discard') sends none of what waits.",
+			 "Let the topic take it (max.message.bytes, partitions), or send smaller batches (batch_size of the server), and start the pipeline; reconcile_publisher(%s, 'discard') sends none of what waits.",
 			 quote_literal_cstr(my_publisher->row->name));
 	worker_fail_pipeline(&reason);
 }
@@ -179,7 +187,7 @@ load(void)
 	worker_works_by(my_publisher->row->version);
 	worker_apply_settings(my_publisher->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(my_publisher->row->procedure, my_publisher->row->trust_owners);
+	program = program_load(my_publisher->row->procedure, my_publisher->row->trust_owners, my_publisher->row->arrival);
 	program_check_rights(program);
 	PopActiveSnapshot();
 	my_publisher->server = program->sink_server;
@@ -240,7 +248,7 @@ connect_kafka(void)
 		err.failure = KAFKA_FAILED;
 		snprintf(err.message, sizeof(err.message), "%s%s%s", edata->message, edata->detail ? ": " : "", edata->detail ? edata->detail : "");
 		my_publisher->kafka = NULL;
-		give_up_handle("", &err);
+		give_up_handle(&err);
 		return false;
 	}
 	if (exactly_once)
@@ -250,7 +258,7 @@ connect_kafka(void)
 			!kafka_publisher_make_topic(my_publisher->kafka, PUBLISHER_TOPIC, ASK_TIMEOUT_MS, &err) ||
 			!kafka_publisher_position(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, KAFKA_TIMEOUT_MS, &offset, &metadata, &err))
 		{
-			give_up_handle(PUBLISHER_TOPIC, &err);
+			give_up_handle(&err);
 			return false;
 		}
 	}
@@ -262,7 +270,7 @@ connect_kafka(void)
 		 !kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published,
 								 publisher_metadata(), KAFKA_TIMEOUT_MS, &err)))
 	{
-		give_up_handle(PUBLISHER_TOPIC, &err);
+		give_up_handle(&err);
 		return false;
 	}
 	my_publisher->last_commit_us = monotonic_us();
@@ -342,7 +350,7 @@ send_segment(const OutboxSegment *segment, int64 *number, const char **topic, Ka
 }
 
 static void
-show_sent(int64 bytes, TimestampTz oldest)
+show_sent(int64 messages, int64 bytes, TimestampTz oldest)
 {
 	PipelineSlot *slot = my_publisher->pipeline;
 	TimestampTz now = GetCurrentTimestamp();
@@ -353,7 +361,8 @@ show_sent(int64 bytes, TimestampTz oldest)
 	slot->publish_transactions++;
 	slot->publish_latency_us[slot->publish_latency_count++ % SHMEM_LATENCIES] = (int32) Min(Max(now - oldest, 0), PG_INT32_MAX);
 	LWLockRelease(shmem->lock);
-	counter_add(&shmem->workers[my_worker_slot].commits, 1);
+	counter_add(&my_publisher->slot->rows_out, messages);
+	counter_add(&my_publisher->slot->commits, 1);
 	worker_set_state(WORKER_RUNNING, NULL);
 	my_publisher->undeleted_bytes += bytes;
 }
@@ -365,6 +374,7 @@ send_some(void)
 	List	   *streams[SHMEM_MAX_TASKS];
 	int64		sent[SHMEM_MAX_TASKS];
 	int64		number = my_publisher->published;
+	int64		messages;
 	int64		bytes = 0;
 	TimestampTz oldest = DT_NOEND;
 	const char *topic = "";
@@ -402,6 +412,9 @@ send_some(void)
 			bytes += segment->len;
 		}
 	}
+	messages = number - my_publisher->published;
+	counter_add(&my_publisher->slot->batches, 1);
+	counter_add(&my_publisher->slot->rows_in, messages);
 	FAULT_POINT("publisher-before-commit");
 	if (good)
 		good = kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number,
@@ -413,7 +426,7 @@ send_some(void)
 			fail_at_message(topic, &err);
 		/* perhaps it was too much for the time that Kafka gives */
 		my_publisher->read_bytes = Max(my_publisher->read_bytes / 2, READ_LEAST);
-		give_up_handle(topic, &err);
+		give_up_handle(&err);
 		return false;
 	}
 	FAULT_POINT("publisher-committed");
@@ -422,7 +435,7 @@ send_some(void)
 	my_publisher->last_commit_us = monotonic_us();
 	my_publisher->failures = 0;
 	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
-	show_sent(bytes, oldest);
+	show_sent(messages, bytes, oldest);
 	return true;
 }
 
@@ -460,7 +473,7 @@ renew(void)
 		my_publisher->last_commit_us = monotonic_us();
 		return true;
 	}
-	give_up_handle(PUBLISHER_TOPIC, &err);
+	give_up_handle(&err);
 	return false;
 }
 
@@ -505,7 +518,6 @@ publisher_loop(void)
 				pause_after_failure();
 			if (worker_stop_requested() || !connect_kafka())
 				continue;
-			worker_set_state(WORKER_RUNNING, NULL);
 		}
 		if (send_some())
 		{
@@ -514,6 +526,9 @@ publisher_loop(void)
 		}
 		if (my_publisher->kafka == NULL)
 			continue;
+		/* connected, and nothing waits; where something does, only its way to Kafka shows that all is well again */
+		my_publisher->failures = 0;
+		worker_set_state(WORKER_RUNNING, NULL);
 		if (stop)
 		{
 			delete_some(true);

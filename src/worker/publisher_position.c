@@ -197,6 +197,31 @@ check_kafka(const PublisherRow *pub, const OutboxTotals *totals, int64 offset, c
 	my_publisher->published = kafka.published;
 }
 
+/* What waits, for the views and for the bound; before the comparison, since who has to decide wants to know. */
+static void
+show_outbox(const OutboxTotals *totals)
+{
+	PipelineSlot *slot = my_publisher->pipeline;
+	int			s;
+
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	slot->published_total = my_publisher->published;
+	slot->publishes = true;
+	slot->outbox_oldest = totals->oldest;
+	/* once, before a task writes: later both are counted on */
+	if (!slot->outbox_counted)
+	{
+		pg_atomic_write_u64(&slot->outbox_rows, pg_atomic_read_u64(&slot->published_rows) + totals->messages);
+		pg_atomic_write_u64(&slot->outbox_bytes, pg_atomic_read_u64(&slot->published_bytes) + totals->bytes);
+		for (s = 0; s < SHMEM_MAX_TASKS; s++)
+			pg_atomic_write_u64(&slot->outbox_written[s], Max((uint64) totals->last[s], (uint64) my_publisher->deleted_until[s]));
+		slot->outbox_counted = true;
+	}
+	for (s = 0; s < SHMEM_MAX_TASKS; s++)
+		pg_atomic_write_u64(&slot->outbox_sent[s], (uint64) my_publisher->deleted_until[s]);
+	LWLockRelease(shmem->lock);
+}
+
 void
 publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 {
@@ -239,6 +264,7 @@ publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 	memset(my_publisher->sent, 0, sizeof(my_publisher->sent));
 	memcpy(my_publisher->sent, pub->segments, sizeof(int64) * pub->nsegments);
 	memcpy(my_publisher->deleted_until, my_publisher->sent, sizeof(my_publisher->sent));
+	show_outbox(&totals);
 	my_publisher->decided = pub->reconcile != NULL;
 	if (my_publisher->decided)
 	{
@@ -305,19 +331,6 @@ publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	slot->published_total = my_publisher->published;
-	slot->publishes = true;
-	slot->outbox_oldest = totals.oldest;
-	/* once, before a task writes: later both are counted on */
-	if (!slot->outbox_counted)
-	{
-		pg_atomic_write_u64(&slot->outbox_rows, pg_atomic_read_u64(&slot->published_rows) + totals.messages);
-		pg_atomic_write_u64(&slot->outbox_bytes, pg_atomic_read_u64(&slot->published_bytes) + totals.bytes);
-		for (s = 0; s < SHMEM_MAX_TASKS; s++)
-			pg_atomic_write_u64(&slot->outbox_written[s], Max((uint64) totals.last[s], (uint64) my_publisher->deleted_until[s]));
-		slot->outbox_counted = true;
-	}
-	for (s = 0; s < SHMEM_MAX_TASKS; s++)
-		pg_atomic_write_u64(&slot->outbox_sent[s], (uint64) my_publisher->deleted_until[s]);
 	LWLockRelease(shmem->lock);
 }
 

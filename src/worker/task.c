@@ -132,7 +132,7 @@ load(void)
 	}
 	worker_apply_settings(my_task->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	my_task->program = program_load(my_task->row->procedure, my_task->row->trust_owners);
+	my_task->program = program_load(my_task->row->procedure, my_task->row->trust_owners, my_task->row->arrival);
 	program_check_rights(my_task->program);
 	PopActiveSnapshot();
 
@@ -410,8 +410,7 @@ wait_for_publisher(void)
 
 	if (my_task->program->outbox == NULL || my_task->keyed != NULL || !outbox_full(my_task->pipeline_number))
 		return;
-	reason_set(&reason, "53400", "as many messages as streamproc.outbox_size allows wait to be sent", NULL,
-			   "See what the publisher waits for in streamproc.stat_worker; the pipeline goes on by itself.");
+	worker_reason_outbox_full(&reason);
 	while (outbox_full(my_task->pipeline_number) && !worker_stop_requested())
 	{
 		worker_set_waiting(&reason);

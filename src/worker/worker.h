@@ -68,6 +68,7 @@ extern bool worker_error_passes(int sqlstate);
  */
 extern bool worker_error_of_row(const ErrorData *edata);
 extern void worker_reason_from_error(Reason *reason, const ErrorData *edata);
+extern void worker_reason_outbox_full(Reason *reason);
 extern void worker_describe_failure(char *into, Size size, const KafkaError *err);
 /*
  * The pipeline has failed: recorded in the catalog (it stays so over a

@@ -3,9 +3,10 @@
  * clock.c
  *	  Another wall clock for a process and its children, by LD_PRELOAD.
  *
- * The file that STREAMPROC_CLOCK names holds a number of microseconds (an
- * int64) that the clock is off; it is mapped, so a test that writes it makes
- * the clock jump at once.  The monotonic clock is left alone.
+ * The file that STREAMPROC_CLOCK names holds two numbers of microseconds
+ * (int64): what the wall clock is off, and what the monotonic clock is ahead,
+ * as if the machine had done nothing for so long; the second one only grows.
+ * It is mapped, so a test that writes it makes the clocks jump at once.
  *
  * Waits that end at a time of the wall clock are part of it: the kernel would
  * end them by the clock as it is after a jump, so a jump back makes those that
@@ -31,8 +32,8 @@
 
 #define SLICE_NS	20000000L	/* how long a wait may not see a jump */
 
-static volatile int64_t no_offset = 0;
-static volatile int64_t *offset_us = &no_offset;
+static volatile int64_t no_offset[2];
+static volatile int64_t *offset_us = no_offset;
 
 static int	(*real_clock_gettime) (clockid_t, struct timespec *);
 static int	(*real_cnd_timedwait) (cnd_t *, mtx_t *, const struct timespec *);
@@ -52,7 +53,7 @@ begin(void)
 		dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
 	if (fd < 0)
 		return;
-	map = mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+	map = mmap(NULL, sizeof(no_offset), PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
 	if (map != MAP_FAILED)
 		offset_us = map;
@@ -86,7 +87,7 @@ add_ns(struct timespec *ts, int64_t sec, int64_t ns)
 static void
 now(struct timespec *ts)
 {
-	int64_t		off = *offset_us;
+	int64_t		off = offset_us[0];
 
 	real_now(CLOCK_REALTIME, ts);
 	add_ns(ts, off / 1000000, off % 1000000 * 1000);
@@ -102,7 +103,11 @@ clock_gettime(clockid_t clock, struct timespec *ts)
 	}
 	if (real_clock_gettime == NULL)
 		begin();
-	return real_clock_gettime(clock, ts);
+	if (real_clock_gettime(clock, ts) != 0)
+		return -1;
+	if (clock == CLOCK_MONOTONIC)
+		add_ns(ts, offset_us[1] / 1000000, offset_us[1] % 1000000 * 1000);
+	return 0;
 }
 
 int

@@ -241,7 +241,7 @@ at timestamptz NOT NULL, note text, day date, i interval, code numeric, spec flo
 SQL
 
 my %columns = (
-	tx => $tx_columns,
+	tx => "$tx_columns, part int OPTIONS (kafka 'partition'), off bigint OPTIONS (kafka 'offset')",
 	other => $tx_columns,
 	none => $tx_columns,
 	dst => 'id bigint, k text, v int, at timestamptz NOT NULL',

@@ -157,6 +157,49 @@ caught_up('state', $_) for qw(by_p by_parity);
 is(q1('state', $totals), 't|t', 'and the database that it came from runs on');
 q1('state', 'SELECT streamproc.drop_pipeline(pipeline) FROM streamproc.stat_pipeline');
 q1('postgres', 'DROP DATABASE state');
+# with a topic as the sink: the outbox comes along, and Kafka says what of it was sent
+$kafka->topic($_, 1) for qw(few few_out);
+my $few = 0;
+sub send_few { my ($n) = @_; $kafka->produce('few', map { { partition => 0, value => qq({"id": $_}) } } $few + 1 .. $few + $n); return $few += $n }
+# messages | different ones | different numbers
+sub few_out { return q1($_[0], q{SELECT count(*), count(DISTINCT id), count(DISTINCT headers->>'streamproc') FROM few_out}, $_[1]) }
+sub hold { my ($point) = @_; return q1('postgres', "ALTER SYSTEM SET streamproc.fault_points = '$point'; SELECT pg_reload_conf()") }
+sub sends { my ($db, $columns, $n) = @_; return q1($db, "SELECT $columns FROM streamproc.stat_pipeline WHERE pipeline = 'sends'", $n) }
+my $another = '55000|messages of this pipeline were sent by another server, or by a later state of this one';
+q1('postgres', 'CREATE DATABASE topics');
+q1('topics', "CREATE EXTENSION streamproc; $objects" . join('', map { "CREATE FOREIGN TABLE $_ (id int, headers jsonb OPTIONS (kafka 'headers')) SERVER kafka OPTIONS (topic '$_');" } qw(few few_out))
+	. q{SELECT streamproc.create_pipeline('sends', 'INSERT INTO few_out (id) SELECT id FROM few')});
+send_few(20);
+caught_up('topics', 'sends');
+hold('publisher-before-begin=wait');
+send_few(10);
+ok(wait_until(sub { sends('topics', 'outbox_rows') eq '10' }, 30), 'with a topic: messages wait');
+run_ok('with a topic: dumped', 'pg_dump', '-Fc', '-f', "$temp/topics", $node->connstr('topics'));
+q1('topics', q{SELECT streamproc.stop_pipeline('sends')});
+q1('topics', q{SELECT streamproc.wait_until_stopped('sends', '30 s')});
+hold('');
+is(few_out('topics'), '20|20|20', 'with a topic: they were not sent');
+q1('postgres', 'CREATE DATABASE r4');
+run_ok('with a topic: restored', 'pg_restore', '--exit-on-error', '-d', $node->connstr('r4'), "$temp/topics");
+is(sends('r4', 'state'), 'restored', 'with a topic: restored, it does not run');
+is(q1('r4', 'SELECT sum(messages), (SELECT published FROM streamproc.publisher_position) FROM streamproc.outbox'), '10|20', 'with a topic: what waits, and how much was sent');
+q1('r4', q{SELECT streamproc.start_pipeline('sends', adopt => true)});
+send_few(5);
+caught_up('r4', 'sends');
+is(few_out('r4'), '35|35|35', 'with a topic: adopted, it sends what waited and goes on, each once');
+q1('topics', q{SELECT streamproc.start_pipeline('sends')});
+ok(wait_until(sub { sends('topics', 'state') eq 'failed' }, 30), 'with a topic: the original is not started beside it');
+is(sends('topics', 'sqlstate, reason'), $another, 'with a topic: and says why');
+is(few_out('topics'), '35|35|35', 'with a topic: nothing was sent twice');
+q1('postgres', 'DROP DATABASE topics');
+run_ok('with a topic: restored over the running one', 'pg_restore', '--exit-on-error', '--clean', '--if-exists', '-d', $node->connstr('r4'), "$temp/topics");
+q1('r4', q{SELECT streamproc.start_pipeline('sends', adopt => true)});
+ok(wait_until(sub { sends('r4', 'state') eq 'failed' }, 30), 'with a topic: set back by a restore, it fails');
+is(sends('r4', 'sqlstate, reason, outbox_rows'), "$another|10", 'with a topic: and says why, and how many wait');
+is(few_out('r4'), '35|35|35', 'with a topic: nothing was sent');
+q1('r4', q{SELECT streamproc.reconcile_publisher('sends', 'resend')});
+caught_up('r4', 'sends');
+is(few_out('r4'), '50|35|35', 'with a topic: resend: 10 that waited and 5 that were read since came again, under the same numbers');
 # back into the very same database
 caught_up('own', $_) for qw(a b);
 run_ok('pg_restore --clean over running pipelines', 'pg_restore', '--exit-on-error', '--clean', '--if-exists', '-d', $node->connstr('own'), "$temp/custom");
@@ -169,6 +212,9 @@ caught_up('own', $_) for qw(a b);
 exact_here('before pg_upgrade');
 my $rows = q1('own', 'SELECT count(*) FROM a_sink');
 my $whole = q1('own', $members);
+hold('publisher-before-begin=wait');
+send_few(7);
+ok(wait_until(sub { sends('r4', 'outbox_rows') eq '7' }, 30), 'messages wait for pg_upgrade');
 $node->stop('fast');
 my $new = PostgreSQL::Test::Cluster->new('new');
 $new->init;
@@ -188,5 +234,10 @@ q1('own', q{SELECT streamproc.start_pipeline('a', adopt => true)}, $new);
 caught_up('own', 'a', $new);
 is(q1('own', 'SELECT count(*), count(DISTINCT (p, o)) FROM a_sink', $new), ($rows + 100) . '|' . ($rows + 100), 'pg_upgrade: adopted, it goes on, each row once');
 is(q1('own', q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'b'}, $new), 'restored', 'pg_upgrade: and only that one');
+is(few_out('r4', $new), '50|35|35', 'pg_upgrade: what waited for a topic was not sent');
+q1('r4', q{SELECT streamproc.start_pipeline('sends', adopt => true)}, $new);
+send_few(3);
+caught_up('r4', 'sends', $new);
+is(few_out('r4', $new), '60|45|45', 'pg_upgrade: adopted, it is, once, and all goes on');
 $new->stop('fast');
 done_testing();

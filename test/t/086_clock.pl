@@ -1,5 +1,5 @@
 # The clock of the server jumps, forth and back: all waits are by the monotonic clock, so nothing stalls and nothing spins.
-# ../clock/clock.c is what shows the server another time.
+# What is due after an hour comes when that clock says so.  ../clock/clock.c is what shows the server another time.
 use strict;
 use warnings;
 use FindBin;
@@ -13,12 +13,12 @@ use Streamproc::Node;
 my $temp = PostgreSQL::Test::Utils::tempdir();
 my ($library, $file) = ("$temp/clock.so", "$temp/clock");
 
-# seconds that the clock is off, from now on; written in place, because the file is mapped
+# seconds that the clock is off, and that the server has slept, from now on; written in place, because the file is mapped
 sub set_clock
 {
-	my ($seconds) = @_;
+	my ($seconds, $slept) = @_;
 	open(my $out, -e $file ? '+<' : '>', $file) or die $!;
-	syswrite($out, pack('q', $seconds * 1_000_000)) == 8 or die $!;
+	syswrite($out, pack('qq', map { $_ * 1_000_000 } $seconds, $slept // 0)) == 16 or die $!;
 	close($out);
 }
 command_ok([ 'cc', '-shared', '-fPIC', '-O2', '-Wall', '-Wextra', '-Werror', '-o', $library, "$FindBin::Bin/../clock/clock.c" ], 'the other clock');
@@ -113,5 +113,49 @@ my ($used, $took) = (cpu(@workers) - $cpu, time - $begun);
 diag(sprintf '%d idle processes used %.2f s of CPU in %.1f s', scalar @workers, $used, $took);
 cmp_ok($used, '<', $took / 2, 'no process is busy with nothing');
 is(q1(q{SELECT count(*) FROM streamproc.stat_pipeline WHERE last_error IS NOT NULL AND last_error_sqlstate !~ '^(57|08)'}), 0, 'no error but those that the test made') or diag(q1('SELECT last_error_sqlstate, last_error FROM streamproc.stat_pipeline'));
+
+# ---- an hour without messages to send: the publisher stores its position again, so that Kafka does not forget it ----
+
+set_clock(0);
+$kafka->topic('out', 1);
+q1(q{CREATE FOREIGN TABLE "out" (id int) SERVER kafka OPTIONS (topic 'out')});
+create_pipeline($node, 'sends', 'INSERT INTO "out" SELECT id FROM tx WHERE id % 100 = 0');
+wait_caught_up($node, 'sends', 60);
+my $group = 'streamproc-' . q1(q{SELECT id FROM streamproc.pipeline WHERE name = 'sends'});
+# what Kafka has stored for the group: offset, leader's epoch, metadata as they are; when
+sub stored
+{
+	my @values = map { $_->{value} } grep { defined $_->{key} && defined $_->{value} && $_->{key} =~ /\Q$group\E.*\Qstreamproc.positions\E/s } $kafka->consume('__consumer_offsets');
+	my @parts = map { [ substr($_, 0, -8), unpack('q>', substr($_, -8)) ] } @values;
+	return @parts;
+}
+my $sent = q1(q{SELECT published_rows FROM streamproc.stat_pipeline WHERE pipeline = 'sends'});
+cmp_ok($sent, '>', 0, 'messages were sent');
+# the last of them is deleted from the outbox a moment later
+wait_query($node, q{SELECT published FROM streamproc.publisher_position WHERE pipeline = 'sends'}, $sent);
+my $position = q1(q{SELECT p FROM streamproc.publisher_position p WHERE pipeline = 'sends'});
+my $ends = join ' ', map { "@$_" } values %{ $kafka->offsets('out') };
+my @stored = stored();
+like($stored[-1][0], qr/ \Q@{[ q1('SELECT system_identifier FROM pg_control_system()') ]}\E /, 'the position is stored, with the system identifier');
+is(unpack('q>', substr($stored[-1][0], 2, 8)), $sent, '... as the number of messages');
+set_clock($hour - 600, $hour - 600);
+# it has looked when it has slept some times more
+my ($publisher) = worker_pids($node, role => 'publisher');
+my $slept = sub { return (slurp_file("/proc/$publisher/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m)[0] };
+my $looks = $slept->() + 4;
+ok(wait_until(sub { $slept->() >= $looks }, 30), 'the publisher looks at the clock');
+is(scalar(my @before = stored()), scalar @stored, 'not before the hour is over');
+set_clock($hour + 60, $hour + 60);
+ok(wait_until(sub { stored() > @stored }, 30), 'after an hour it is stored again');
+my @again = stored();
+is(scalar @again, @stored + 1, '... once');
+is($again[-1][0], $stored[-1][0], '... as it was');
+cmp_ok($again[-1][1], '>', $stored[-1][1], '... but for the time');
+is(q1(q{SELECT p FROM streamproc.publisher_position p WHERE pipeline = 'sends'}), $position, '... and PostgreSQL\'s is as it was');
+is(join(' ', map { "@$_" } values %{ $kafka->offsets('out') }), $ends, '... and nothing is sent');
+$kafka->produce('tx', map { { partition => $_ % 2, value => qq({"id": ${_}00}) } } 1 .. 10);
+wait_caught_up($node, 'sends', 60);
+is(q1(q{SELECT published_rows FROM streamproc.stat_pipeline WHERE pipeline = 'sends'}), $sent + 10, '... and what comes next is');
+is(q1(q{SELECT state, publish_retries FROM streamproc.stat_pipeline WHERE pipeline = 'sends'}), 'running|0', '... without a failure');
 $node->stop('fast');
 done_testing();

@@ -111,7 +111,7 @@ sub kill_role { my ($role, $pipeline) = @_; my $pid = pid_of($role, $pipeline); 
 
 my @points = qw(publisher-before-durable publisher-before-begin publisher-before-commit publisher-committed publisher-before-delete publisher-before-delete-commit);
 my @rounds;
-for my $turn (1 .. $long ? 4 : 1)
+for my $turn (1 .. ($long ? 3 : 1))
 {
 	for my $pipeline (qw(many windows))
 	{
@@ -123,7 +123,7 @@ for my $turn (1 .. $long ? 4 : 1)
 	push @rounds, [ 'kill -9 broker', $_, sub { $kafka->kill; $kafka->start } ] for $long ? @points[ 1, 2, 3 ] : $points[2];
 	push @rounds, [ 'connections cut', $_, sub { $proxy->cut } ] for $long ? @points[ 0 .. 4 ] : @points[ 1, 2, 3 ];
 	# the library finds out by its own time-outs
-	push @rounds, [ 'half open connections', $_, sub { $proxy->freeze; $crash->reset_fault; usleep(500_000) for 1 .. $long ? 50 : 4; $proxy->thaw } ] for $long ? @points[ 1, 2 ] : $points[2];
+	push @rounds, [ 'half open connections', $_, sub { $proxy->freeze; $crash->reset_fault; usleep(500_000) for 1 .. ($long ? 50 : 4); $proxy->thaw } ] for $long ? @points[ 1, 2 ] : $points[2];
 }
 strike(@$_) for @rounds;
 

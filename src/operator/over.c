@@ -1,0 +1,758 @@
+/*-------------------------------------------------------------------------
+ *
+ * over.c
+ *	  Window functions over the rows of a key, one row after another.
+ *
+ * What is known of a key stands in its entry (OverHead): counters, the first
+ * and the last rows, states of running aggregates.  It is taken out, the rows of the
+ * batch are answered, and it is put back.  Rows of frames by time stand in
+ * the history (over_history.c).
+ *
+ * Rows come in the order of event time, those of one instant (peers) together:
+ * a RANGE frame ends with the last of them.  With ordering => 'arrival' each row
+ * comes alone, and may come behind a later one: frames by time are then looked
+ * through for it, and running states are made anew when the order is
+ * restored.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "operator/over.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+OverEmit	over_emit = NULL;
+
+/* ---- the key at work ---- */
+
+OverKey *
+over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark)
+{
+	OverKey    *key = palloc0(sizeof(OverKey));
+	OverSpec   *over = spec->over;
+
+	key->spec = spec;
+	key->over = over;
+	key->area = area;
+	key->group = group;
+	key->watermark = watermark;
+	key->tails = palloc(sizeof(OverTail) * Max(over->nframes, 1));
+	key->fixed = palloc(Max(over->fixed_size, 1));
+	key->ring_size = 64;
+	key->ring = palloc(sizeof(int) * key->ring_size);
+	key->first_at = palloc(sizeof(int) * Max(over->first, 1));
+	key->values = palloc(sizeof(Datum) * Max(over->nkept, 1));
+	key->isnull = palloc(sizeof(bool) * Max(over->nkept, 1));
+	key->results = palloc(sizeof(Datum) * Max(over->nfunctions, 1));
+	key->result_null = palloc(sizeof(bool) * Max(over->nfunctions, 1));
+	initStringInfo(&key->rows);
+	initStringInfo(&key->first);
+	initStringInfo(&key->bytes);
+	initStringInfo(&key->out);
+	key->low = palloc(sizeof(TimestampTz) * Max(over->nframes, 1));
+	key->ordered = palloc(sizeof(bool) * Max(over->nframes, 1));
+	key->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc row", ALLOCSET_SMALL_SIZES);
+	key->walk_cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc row of a frame", ALLOCSET_SMALL_SIZES);
+	if (over->span > 0)
+		history_open(key);
+	return key;
+}
+
+void
+over_end(OverKey *key)
+{
+	MemoryContextDelete(key->row_cxt);
+	MemoryContextDelete(key->walk_cxt);
+}
+
+static void
+remember_place(OverKey *key)
+{
+	if (key->nring == key->ring_size)
+		key->ring = repalloc_huge(key->ring, sizeof(int) * (key->ring_size *= 2));
+	key->ring[key->nring++] = key->rows.len;
+}
+
+static const char *
+take_rows(StringInfo into, int *at, int n, const char *p)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		OverBytes	row;
+
+		memcpy(&row, p, OVER_BYTES_SIZE);
+		at[i] = into->len;
+		appendBinaryStringInfo(into, p, (int) (OVER_BYTES_SIZE + row.len));
+		p += OVER_BYTES_SIZE + row.len;
+	}
+	return p;
+}
+
+/* The entry of the key; its blob as copied bytes, aligned. */
+static StateEntry *
+take_out(OverKey *key, StateCursor *cursor)
+{
+	OperatorSpec *spec = key->spec;
+	OverSpec   *over = key->over;
+	StatePane  *pane = state_pane(key->area, spec->number, STATE_PANE_ETERNAL, true);
+	StateEntry *entry;
+	StateBlob  *blob;
+	char	   *copy;
+	const char *p;
+	bool		found;
+	int			i;
+
+	resetStringInfo(&key->rows);
+	resetStringInfo(&key->first);
+	key->nring = 0;
+	state_cursor_open(cursor, key->area, spec->number, &pane->chunk[key->group]);
+	entry = state_entry_make(cursor, key->hash, key->key, key->key_meta, &found);
+	state_entry_mark(cursor, entry);
+	blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB);
+	if (!found || blob->len == 0)
+	{
+		memset(&key->head, 0, sizeof(OverHead));
+		key->head.last_at = key->head.disorder = DT_NOBEGIN;
+		memset(key->tails, 0, sizeof(OverTail) * over->nframes);
+		for (i = 0; i < over->nframes; i++)
+			key->tails[i].pane = PG_INT64_MIN + 1;
+		memset(key->fixed, 0, over->fixed_size);
+		copy = NULL;
+	}
+	else
+	{
+		copy = palloc(blob->len);
+		memcpy(copy, state_blob_bytes(cursor->data, blob), blob->len);
+		p = copy;
+		memcpy(&key->head, p, sizeof(OverHead));
+		p += sizeof(OverHead);
+		memcpy(key->tails, p, sizeof(OverTail) * over->nframes);
+		p += sizeof(OverTail) * over->nframes;
+		memcpy(key->fixed, p, over->fixed_size);
+		p += over->fixed_size;
+		p = take_rows(&key->first, key->first_at, (int) key->head.nfirst, p);
+		while (key->ring_size < (int) key->head.nring)
+			key->ring = repalloc_huge(key->ring, sizeof(int) * (key->ring_size *= 2));
+		(void) take_rows(&key->rows, key->ring, (int) key->head.nring, p);
+		key->nring = (int) key->head.nring;
+	}
+	for (i = 0; i < over->nfunctions; i++)
+		if (over->functions[i].running && over->functions[i].agg.kind == AGGREGATE_TRANSITION && over->functions[i].kind == OVER_AGGREGATE)
+			transition_begin(spec, &over->functions[i].agg, key->fixed, copy);
+	if (copy != NULL)
+		pfree(copy);
+	return entry;
+}
+
+static void
+put_back(OverKey *key, StateCursor *cursor, StateEntry *entry)
+{
+	OperatorSpec *spec = key->spec;
+	OverSpec   *over = key->over;
+	StringInfo	to = &key->bytes;
+	int			kept = (int) Min(key->nring, over->ring);
+	int			from = kept > 0 ? key->ring[key->nring - kept] : key->rows.len;
+	int			fixed_at = (int) (sizeof(OverHead) + sizeof(OverTail) * over->nframes);
+	int			i;
+
+	key->head.nring = (uint32) kept;
+	resetStringInfo(to);
+	appendBinaryStringInfo(to, (const char *) &key->head, sizeof(OverHead));
+	appendBinaryStringInfo(to, (const char *) key->tails, (int) sizeof(OverTail) * over->nframes);
+	appendBinaryStringInfo(to, key->fixed, (int) over->fixed_size);
+	appendBinaryStringInfo(to, key->first.data, key->first.len);
+	appendBinaryStringInfo(to, key->rows.data + from, key->rows.len - from);
+	for (i = 0; i < over->nfunctions; i++)
+	{
+		OverFunction *function = &over->functions[i];
+		TransitionState *state = (TransitionState *) (key->fixed + function->agg.at);
+		const char *bytes;
+		Size		len;
+
+		if (function->kind != OVER_AGGREGATE || !function->running || function->agg.kind != AGGREGATE_TRANSITION)
+			continue;
+		bytes = transition_bytes(spec, &function->agg, state, &len);
+		if (bytes == NULL)
+			continue;
+		/* as blobs stand in a record */
+		appendStringInfoSpaces(to, (8 - to->len % 8) % 8);
+		state->u.blob.offset = (uint32) to->len / 8;
+		state->u.blob.len = (uint32) len;
+		appendBinaryStringInfo(to, (const char *) &state->u.blob.len, sizeof(uint32));
+		appendBinaryStringInfo(to, bytes, (int) len);
+		ResetExprContext(spec->temp_context);
+	}
+	memcpy(to->data + fixed_at, key->fixed, over->fixed_size);
+	(void) state_blob_set(cursor, entry, OVER_BLOB, to->data, to->len);
+	ReScanExprContext(spec->group_context);
+}
+
+/* ---- rows ---- */
+
+static inline TimestampTz
+event_time(const OverKey *key, const OperatorRow *row)
+{
+	return DatumGetTimestampTz(row->values[key->spec->at_column]);
+}
+
+/* The columns that are kept, as bytes, behind the last rows. */
+static void
+remember_row(OverKey *key, const OperatorRow *row)
+{
+	OverSpec   *over = key->over;
+	OverBytes	head = {event_time(key, row), 0};
+	int			at = key->rows.len;
+	int			i;
+
+	remember_place(key);
+	appendBinaryStringInfo(&key->rows, (const char *) &head, OVER_BYTES_SIZE);
+	for (i = 0; i < over->nkept; i++)
+	{
+		int			column = over->kept[i];
+
+		state_datum_write(&key->rows, row->values[column], (row->nulls & (UINT64CONST(1) << column)) != 0,
+						  key->spec->column_len[column], key->spec->column_byval[column]);
+	}
+	head.len = (uint32) (key->rows.len - at - OVER_BYTES_SIZE);
+	memcpy(key->rows.data + at, &head, OVER_BYTES_SIZE);
+	if (key->head.nfirst < over->first)
+	{
+		key->first_at[key->head.nfirst++] = key->first.len;
+		appendBinaryStringInfo(&key->first, key->rows.data + at, key->rows.len - at);
+	}
+}
+
+/* Columns of a row that was kept, into values[]; what is by reference goes into this memory. */
+static void
+decode(OverKey *key, const char *columns, MemoryContext cxt)
+{
+	OverSpec   *over = key->over;
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	int			i;
+
+	for (i = 0; i < over->nkept; i++)
+	{
+		int			column = over->kept[i];
+
+		columns = state_datum_read(columns, &key->values[i], &key->isnull[i], key->spec->column_len[column],
+								   key->spec->column_byval[column], key->spec->column_align[column]);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static inline const char *
+ring_columns(const OverKey *key, int number)
+{
+	return key->rows.data + key->ring[number] + OVER_BYTES_SIZE;
+}
+
+/* One column of a kept row as the result of a function. */
+static void
+column_result(OverKey *key, int f, const char *columns, int column)
+{
+	decode(key, columns, key->row_cxt);
+	key->results[f] = key->values[key->over->kept_at[column]];
+	key->result_null[f] = key->isnull[key->over->kept_at[column]];
+}
+
+/* ---- aggregates ---- */
+
+/* The row in values[] joins the state; "fixed": of native ones. */
+static void
+add_row(OverKey *key, OverFunction *function, OperatorSpec *contexts, char *state)
+{
+	const AggregateSpec *agg = &function->agg;
+	const int  *at = key->over->kept_at;
+	Datum		values[FUNC_MAX_ARGS];
+	bool		isnull[FUNC_MAX_ARGS];
+	int			i;
+
+	if (agg->filter >= 0 && (key->isnull[at[agg->filter]] || !DatumGetBool(key->values[at[agg->filter]])))
+		return;
+	if (agg->kind == AGGREGATE_NATIVE)
+	{
+		if (agg->nargs == 0)
+			native_update(agg, state, (Datum) 0);
+		else if (!key->isnull[at[agg->args[0]]])
+			native_update(agg, state, key->values[at[agg->args[0]]]);
+		return;
+	}
+	for (i = 0; i < agg->nargs; i++)
+	{
+		values[i] = key->values[at[agg->args[i]]];
+		isnull[i] = key->isnull[at[agg->args[i]]];
+	}
+	transition_step(contexts, &function->agg, values, isnull);
+}
+
+/* The row in values[] leaves the state; false: it must be made anew. */
+static bool
+take_row(OverKey *key, OverFunction *function)
+{
+	const AggregateSpec *agg = &function->agg;
+	const int  *at = key->over->kept_at;
+
+	if (agg->filter >= 0 && (key->isnull[at[agg->filter]] || !DatumGetBool(key->values[at[agg->filter]])))
+		return true;
+	if (agg->nargs == 0)
+		return native_take_out(agg, key->fixed + agg->at, (Datum) 0);
+	return key->isnull[at[agg->args[0]]] || native_take_out(agg, key->fixed + agg->at, key->values[at[agg->args[0]]]);
+}
+
+static inline bool
+is_running_of(const OverFunction *function, int frame)
+{
+	return function->kind == OVER_AGGREGATE && function->running && function->frame == frame;
+}
+
+/* Rows of a frame, one after another, from where the walk stands. */
+typedef struct Walk
+{
+	OverTail	at;				/* RANGE: place in the history */
+	TimestampTz low;			/* rows before are not in the frame, */
+	TimestampTz high;			/* nor are those behind */
+	int			ring;			/* ROWS: number among the last rows */
+	int			ring_end;
+} Walk;
+
+static const char *
+walk(OverKey *key, const OverFrame *frame, Walk *walk)
+{
+	OverBytes	row;
+	const char *columns;
+
+	if (frame->rows)
+		return walk->ring < walk->ring_end ? ring_columns(key, walk->ring++) : NULL;
+	while (history_next(key, &walk->at, &row, &columns))
+		if (row.at >= walk->low && row.at <= walk->high)
+			return columns;
+	return NULL;
+}
+
+/* ---- frames by time ---- */
+
+static TimestampTz
+frame_begin(const OverFrame *frame, TimestampTz at)
+{
+	if (frame->us >= 0)
+		return at - frame->us;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(at),
+												   IntervalPGetDatum(unconstify(Interval *, &frame->preceding))));
+}
+
+/* Where the row begins that history_next() has passed. */
+static OverTail
+place_of_row(const OverTail *behind, const OverBytes *row)
+{
+	OverTail	at = *behind;
+
+	at.offset -= OVER_BYTES_SIZE + row->len;
+	return at;
+}
+
+/* Running states of the frame from the rows at its tail on. */
+static void
+make_anew(OverKey *key, int f)
+{
+	OverSpec   *over = key->over;
+	OverTail	at = key->tails[f];
+	OverBytes	row;
+	const char *columns;
+	bool		first = true;
+	int			i;
+
+	for (i = 0; i < over->nfunctions; i++)
+		if (is_running_of(&over->functions[i], f))
+			memset(key->fixed + over->functions[i].agg.at, 0, over->functions[i].agg.size);
+	while (history_next(key, &at, &row, &columns))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (first)
+			key->tails[f] = place_of_row(&at, &row);
+		first = false;
+		decode(key, columns, key->walk_cxt);
+		for (i = 0; i < over->nfunctions; i++)
+			if (is_running_of(&over->functions[i], f))
+				add_row(key, &over->functions[i], key->spec, key->fixed + over->functions[i].agg.at);
+		MemoryContextReset(key->walk_cxt);
+	}
+	key->tails[f].running = 1;
+}
+
+/* The frame goes on to "low": rows before it leave.  Only where they stand in the order of event time. */
+static void
+advance(OverKey *key, int f, TimestampTz low)
+{
+	OverSpec   *over = key->over;
+	OverTail   *tail = &key->tails[f];
+	OverTail	next = *tail;
+	OverBytes	row;
+	const char *columns;
+	int			i;
+
+	if (history_lost(key, tail))
+		tail->running = 0;
+	while (history_next(key, &next, &row, &columns))
+	{
+		bool		running = tail->running != 0;
+
+		CHECK_FOR_INTERRUPTS();
+		if (row.at >= low)
+		{
+			*tail = place_of_row(&next, &row);
+			tail->running = running;
+			break;
+		}
+		if (running)
+		{
+			decode(key, columns, key->walk_cxt);
+			for (i = 0; i < over->nfunctions; i++)
+				if (is_running_of(&over->functions[i], f) && !take_row(key, &over->functions[i]))
+					running = false;
+			MemoryContextReset(key->walk_cxt);
+		}
+		*tail = next;
+		tail->running = running;
+	}
+}
+
+/* ---- answering ---- */
+
+static void
+aggregate_result(OverKey *key, int f, bool running, const Walk *from)
+{
+	OverSpec   *over = key->over;
+	OverFunction *function = &over->functions[f];
+	AggregateSpec *agg = &function->agg;
+	char		state[64];
+	Walk		at = *from;
+	const char *columns;
+
+	if (running)
+	{
+		if (agg->kind == AGGREGATE_NATIVE)
+			key->results[f] = native_final(agg, key->fixed + agg->at, &key->result_null[f]);
+		else
+			key->results[f] = transition_result(key->spec, agg, NULL, NULL, &key->result_null[f]);
+		return;
+	}
+	Assert(agg->kind != AGGREGATE_NATIVE || agg->size <= sizeof(state));
+	memset(state, 0, sizeof(state));
+	if (agg->kind == AGGREGATE_TRANSITION)
+		transition_fresh(over->scratch, agg);
+	while ((columns = walk(key, &over->frames[function->frame], &at)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		decode(key, columns, key->walk_cxt);
+		add_row(key, function, over->scratch, state);
+		MemoryContextReset(key->walk_cxt);
+	}
+	if (agg->kind == AGGREGATE_NATIVE)
+		key->results[f] = native_final(agg, state, &key->result_null[f]);
+	else
+		key->results[f] = transition_result(over->scratch, agg, NULL, NULL, &key->result_null[f]);
+}
+
+/* The n-th row of the frame, NULL: it has not so many. */
+static const char *
+nth_row(OverKey *key, const OverFunction *function, const Walk *from, int64 rows)
+{
+	const OverFrame *frame = &key->over->frames[function->frame];
+	Walk		at = *from;
+	int64		n = function->kind == OVER_NTH_VALUE ? function->n : 1;
+	const char *columns = NULL;
+
+	if (frame->unbounded)
+		return n <= rows && n <= key->head.nfirst ? key->first.data + key->first_at[n - 1] + OVER_BYTES_SIZE : NULL;
+	while (n-- > 0 && (columns = walk(key, frame, &at)) != NULL)
+		;
+	return columns;
+}
+
+/* The place of the message ends here. */
+static inline bool
+column_is_null(const OperatorSpec *spec, const OperatorRow *row, int column)
+{
+	return column == spec->place_column || (row->nulls & (UINT64CONST(1) << column)) != 0;
+}
+
+static void
+emit(OverKey *key, const OperatorRow *row)
+{
+	OperatorSpec *spec = key->spec;
+	OverSpec   *over = key->over;
+	OverRecord	record = {0, (uint32) spec->number};
+	int			i;
+
+	if (over->filter != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(key->row_cxt);
+		bool		passes;
+
+		ExecClearTuple(over->slot);
+		for (i = 0; i < spec->noutput; i++)
+		{
+			int			n = spec->output[i].number;
+
+			over->slot->tts_values[i] = spec->output[i].kind == OUTPUT_COLUMN ? row->values[n] : key->results[n];
+			over->slot->tts_isnull[i] = spec->output[i].kind == OUTPUT_COLUMN ? column_is_null(spec, row, n) : key->result_null[n];
+		}
+		ExecStoreVirtualTuple(over->slot);
+		passes = ExecQual(over->filter, over->filter_context);
+		ResetExprContext(over->filter_context);
+		MemoryContextSwitchTo(old);
+		if (!passes)
+			return;
+	}
+	resetStringInfo(&key->out);
+	appendBinaryStringInfo(&key->out, (const char *) &record, sizeof(record));
+	for (i = 0; i < spec->noutput; i++)
+	{
+		int			n = spec->output[i].number;
+
+		if (spec->output[i].kind == OUTPUT_COLUMN)
+			state_datum_write(&key->out, row->values[n], column_is_null(spec, row, n), spec->column_len[n], spec->column_byval[n]);
+		else
+			state_datum_write(&key->out, key->results[n], key->result_null[n], over->functions[n].len, over->functions[n].byval);
+	}
+	appendStringInfoSpaces(&key->out, (8 - key->out.len % 8) % 8);
+	record.size = (uint32) key->out.len;
+	memcpy(key->out.data, &record, sizeof(record));
+	over_emit(key->out.data, key->out.len);
+}
+
+/* Rows of one instant: the next ones of the key. */
+static void
+answer_peers(OverKey *key, OperatorRow **peers, int n)
+{
+	OverSpec   *over = key->over;
+	OverHead   *head = &key->head;
+	TimestampTz at = event_time(key, peers[0]);
+	bool		in_order = head->rows == 0 || at >= head->last_at;
+	bool		new_instant = head->rows == 0 || at != head->last_at;
+	int			before = key->nring;	/* number of the first peer among the last rows */
+	TimestampTz *low = key->low;
+	bool	   *ordered = key->ordered;
+	int			f,
+				i,
+				p;
+
+	if (!in_order)
+		head->disorder = Max(head->disorder, head->last_at);
+	/* frames by time: who leaves, who comes */
+	for (f = 0; f < over->nframes; f++)
+	{
+		ordered[f] = false;
+		if (!over->frames[f].kept)
+			continue;
+		low[f] = frame_begin(&over->frames[f], at);
+		ordered[f] = in_order && (head->disorder == DT_NOBEGIN || low[f] > head->disorder);
+		if (!ordered[f])
+			key->tails[f].running = 0;
+		else
+		{
+			advance(key, f, low[f]);
+			if (!key->tails[f].running)
+				make_anew(key, f);
+		}
+	}
+	for (p = 0; p < n; p++)
+	{
+		remember_row(key, peers[p]);
+		if (over->span > 0)
+			history_append(key, at, ring_columns(key, before + p), (uint32) (key->rows.len - key->ring[before + p] - OVER_BYTES_SIZE));
+		decode(key, ring_columns(key, before + p), key->row_cxt);
+		for (i = 0; i < over->nfunctions; i++)
+		{
+			OverFunction *function = &over->functions[i];
+			OverFrame  *frame = &over->frames[function->frame];
+
+			/* RANGE: all peers, before any of them is answered */
+			if (function->kind == OVER_AGGREGATE && function->running && !frame->rows && (frame->unbounded || ordered[function->frame]))
+				add_row(key, function, key->spec, key->fixed + function->agg.at);
+		}
+		head->rows++;
+		MemoryContextReset(key->row_cxt);
+	}
+	if (in_order)
+		head->last_at = at;
+	if (new_instant)
+	{
+		head->dense_rank++;
+		head->rank = head->rows - n + 1;
+	}
+
+	for (p = 0; p < n; p++)
+	{
+		int			here = before + p;	/* number among the last rows */
+		int64		number = head->rows - n + p + 1;
+
+		for (i = 0; i < over->nfunctions; i++)
+		{
+			OverFunction *function = &over->functions[i];
+			OverFrame  *frame = &over->frames[function->frame];
+			Walk		from = {0};
+			const char *columns;
+
+			key->result_null[i] = false;
+			if (frame->rows)
+			{
+				from.ring = (int) Max(here - frame->nrows, 0);
+				from.ring_end = here + 1;
+			}
+			else if (frame->kept)
+			{
+				from.at = key->tails[function->frame];
+				from.low = low[function->frame];
+				from.high = at;
+			}
+			switch (function->kind)
+			{
+				case OVER_ROW_NUMBER:
+					key->results[i] = Int64GetDatum(number);
+					break;
+				case OVER_RANK:
+					key->results[i] = Int64GetDatum(head->rank);
+					break;
+				case OVER_DENSE_RANK:
+					key->results[i] = Int64GetDatum(head->dense_rank);
+					break;
+				case OVER_LAG:
+					if (function->n < number && function->n <= here)
+						column_result(key, i, ring_columns(key, here - (int) function->n), function->value);
+					else if (function->otherwise >= 0)
+						column_result(key, i, ring_columns(key, here), function->otherwise);
+					else
+					{
+						key->results[i] = (Datum) 0;
+						key->result_null[i] = true;
+					}
+					break;
+				case OVER_LAST_VALUE:
+					column_result(key, i, ring_columns(key, frame->rows ? here : before + n - 1), function->value);
+					break;
+				case OVER_FIRST_VALUE:
+				case OVER_NTH_VALUE:
+					columns = nth_row(key, function, &from, frame->rows ? number : head->rows);
+					if (columns != NULL)
+						column_result(key, i, columns, function->value);
+					else
+					{
+						key->results[i] = (Datum) 0;
+						key->result_null[i] = true;
+					}
+					break;
+				case OVER_AGGREGATE:
+					if (function->running && frame->rows)
+					{
+						decode(key, ring_columns(key, here), key->walk_cxt);
+						add_row(key, function, key->spec, key->fixed + function->agg.at);
+						if (!frame->unbounded && here > frame->nrows && number > frame->nrows + 1)
+						{
+							decode(key, ring_columns(key, here - (int) frame->nrows - 1), key->walk_cxt);
+							if (!take_row(key, function))
+							{
+								int			r;
+
+								memset(key->fixed + function->agg.at, 0, function->agg.size);
+								for (r = from.ring; r < from.ring_end; r++)
+								{
+									decode(key, ring_columns(key, r), key->walk_cxt);
+									add_row(key, function, key->spec, key->fixed + function->agg.at);
+								}
+							}
+						}
+					}
+					aggregate_result(key, i, function->running && (frame->rows || frame->unbounded || ordered[function->frame]), &from);
+					break;
+			}
+		}
+		emit(key, peers[p]);
+		MemoryContextReset(key->walk_cxt);
+		MemoryContextReset(key->row_cxt);
+		ReScanExprContext(over->scratch->group_context);
+	}
+}
+
+void
+over_answer(OverKey *key, OperatorRow **rows, int n)
+{
+	StateCursor cursor;
+	StateEntry *entry;
+	int			i,
+				k;
+
+	key->hash = rows[0]->hash;
+	key->key_meta = rows[0]->key_meta;
+	key->key = rows[0]->key;
+	entry = take_out(key, &cursor);
+	for (i = 0; i < n; i = k)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (k = i + 1; k < n && !key->over->arrival && event_time(key, rows[k]) == event_time(key, rows[i]); k++)
+			;
+		answer_peers(key, rows + i, k - i);
+	}
+	put_back(key, &cursor, entry);
+}
+
+/* Rows in the order of (key), within a key as they came. */
+static int
+compare_arrival(const void *a, const void *b)
+{
+	const OperatorRow *x = *(OperatorRow *const *) a;
+	const OperatorRow *y = *(OperatorRow *const *) b;
+	int			c;
+
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
+	if (x->key_meta != y->key_meta)
+		return x->key_meta < y->key_meta ? -1 : 1;
+	c = memcmp(x->key, y->key, STATE_KEY_LEN(x->key_meta));
+	if (c != 0)
+		return c;
+	return x->place != y->place ? (x->place < y->place ? -1 : 1) : 0;
+}
+
+void
+over_apply_group(OperatorRows *rows, StateArea *area, int group)
+{
+	OperatorSpec *spec = rows->spec;
+	OperatorRow **sorted;
+	OperatorRow *row;
+	OverKey    *key;
+	int			n = 0;
+	int			i,
+				k;
+
+	if (!spec->over->arrival)
+	{
+		over_wait(rows, area, group);
+		return;
+	}
+	for (row = rows->first[group]; row != NULL; row = row->next)
+		n++;
+	sorted = palloc(sizeof(OperatorRow *) * n);
+	n = 0;
+	for (row = rows->first[group]; row != NULL; row = row->next)
+		sorted[n++] = row;
+	qsort(sorted, n, sizeof(OperatorRow *), compare_arrival);
+	key = over_begin(spec, area, group, rows->watermark);
+	for (i = 0; i < n; i = k)
+	{
+		for (k = i + 1; k < n; k++)
+			if (sorted[k]->hash != sorted[i]->hash || sorted[k]->key_meta != sorted[i]->key_meta ||
+				memcmp(sorted[k]->key, sorted[i]->key, STATE_KEY_LEN(sorted[i]->key_meta)) != 0)
+				break;
+		over_answer(key, sorted + i, k - i);
+	}
+	over_end(key);
+	pfree(sorted);
+}

@@ -1,0 +1,371 @@
+/*-------------------------------------------------------------------------
+ *
+ * over_wait.c
+ *	  ordering => 'event': rows wait until the watermark has passed them.
+ *
+ * They stand in panes of 100 ms of event time.  Where a backlog of few rows would
+ * make too many of those, in longer ones, which may overlap shorter ones: so what may
+ * be answered is not said by the watermark alone.  The launcher sets the horizon
+ * (over_horizon) when it asks the tasks to stop; each task answers what ends until
+ * there, of its share of the key groups, before it arrives; when all have, these
+ * panes are closed.  So rows that are passed in the epoch in which they came are never
+ * written into segments.
+ *
+ * A row that was in time when its batch began may be behind the horizon when it
+ * is applied: only who owns its key group can say.  Then it is late.
+ *
+ * A row's entry: as key where its message came from; in the blob its hash and key,
+ * and all of its columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "operator/over.h"
+#include "time/time.h"
+#include "utils/memutils.h"
+
+/* so many panes of one length */
+#define WAITING_MANY	256
+#define LEVEL_SHIFT		56
+
+typedef struct WaitingKey
+{
+	int32		part;
+	uint32		number;			/* of the rows of one message */
+	int64		offset;
+} WaitingKey;
+
+/* ---- panes ---- */
+
+static const int64 lengths[OVER_WAITING_LEVELS] = {
+	OVER_WAITING_SLICE, 100 * OVER_WAITING_SLICE, 10000 * OVER_WAITING_SLICE, 1000000 * OVER_WAITING_SLICE
+};
+
+/* numbers of slices lie around the middle of what a level has */
+#define LEVEL_MIDDLE	(INT64CONST(1) << (LEVEL_SHIFT - 1))
+
+static int64
+waiting_pane(int level, TimestampTz at)
+{
+	int64		slice = at / lengths[level] - (at % lengths[level] < 0 ? 1 : 0);
+
+	return OVER_WAITING + ((int64) level << LEVEL_SHIFT) + LEVEL_MIDDLE + slice;
+}
+
+static int
+waiting_level(int64 pane)
+{
+	return (int) ((pane - OVER_WAITING) >> LEVEL_SHIFT);
+}
+
+TimestampTz
+over_waiting_begin(int64 pane)
+{
+	int			level = waiting_level(pane);
+
+	return (pane - OVER_WAITING - ((int64) level << LEVEL_SHIFT) - LEVEL_MIDDLE) * lengths[level];
+}
+
+TimestampTz
+over_waiting_end(int64 pane)
+{
+	return over_waiting_begin(pane) + lengths[waiting_level(pane)];
+}
+
+/* The pane for the instant: one that is there, or the shortest of which there are not too many. */
+static StatePane *
+pane_for(StateArea *area, const OperatorSpec *spec, TimestampTz at)
+{
+	StateOperator *op = &area->root->op[spec->number];
+	int			level;
+	int			most;
+
+	for (level = OVER_WAITING_LEVELS - 1; level >= 0; level--)
+	{
+		StatePane  *pane = state_pane(area, spec->number, waiting_pane(level, at), false);
+
+		if (pane != NULL)
+			return pane;
+	}
+	most = op->npanes;			/* a hint */
+	for (level = 0; level < OVER_WAITING_LEVELS - 1 && most >= (level + 1) * WAITING_MANY; level++)
+		;
+	return state_pane(area, spec->number, waiting_pane(level, at), true);
+}
+
+TimestampTz
+over_horizon(StateArea *area, const OperatorSpec *spec, TimestampTz watermark)
+{
+	int			n;
+	StatePane **panes = state_panes_open(area, spec->number, &n);
+	TimestampTz passed = DT_NOBEGIN;
+	TimestampTz horizon = DT_NOEND;
+	int			i;
+
+	/* nothing beyond the begin of a pane that must still wait */
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && !operator_is_late(spec, over_waiting_end(panes[i]->id), watermark))
+			horizon = Min(horizon, over_waiting_begin(panes[i]->id));
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && over_waiting_end(panes[i]->id) <= horizon)
+			passed = Max(passed, over_waiting_end(panes[i]->id));
+	pfree(panes);
+	return passed;
+}
+
+/* ---- keeping ---- */
+
+void
+over_wait(OperatorRows *rows, StateArea *area, int group)
+{
+	OperatorSpec *spec = rows->spec;
+	OperatorRow *row;
+	OperatorRow *next;
+	StateCursor cursor;
+	StringInfoData bytes;
+	TimestampTz horizon = *rows->horizon;
+	TimestampTz begin = DT_NOEND;
+	TimestampTz end = DT_NOBEGIN;
+	WaitingKey	key;
+	int			i;
+
+	memset(&key, 0, sizeof(key));
+	initStringInfo(&bytes);
+	for (row = rows->first[group]; row != NULL; row = next)
+	{
+		TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
+		StateEntry *entry;
+		uint32		hash;
+		bool		found;
+
+		next = row->next;
+		/* it was not late when its batch began; but what comes behind it may be answered already */
+		if (window_instant(&spec->scale, window_slice(&spec->scale, at) + 1) <= horizon)
+		{
+			row->next = rows->overtaken;
+			rows->overtaken = row;
+			rows->nlate++;
+			continue;
+		}
+
+		if (at < begin || at >= end)
+		{
+			StatePane  *pane = pane_for(area, spec, at);
+
+			begin = over_waiting_begin(pane->id);
+			end = over_waiting_end(pane->id);
+			state_cursor_open(&cursor, area, spec->number, &pane->chunk[group]);
+		}
+		resetStringInfo(&bytes);
+		appendBinaryStringInfo(&bytes, (const char *) &row->hash, sizeof(row->hash));
+		appendBinaryStringInfo(&bytes, (const char *) &row->key_meta, sizeof(row->key_meta));
+		appendBinaryStringInfo(&bytes, row->key, STATE_KEY_LEN(row->key_meta));
+		for (i = 0; i < spec->ncolumns; i++)
+			if (i != spec->place_column)
+				state_datum_write(&bytes, row->values[i], (row->nulls & (UINT64CONST(1) << i)) != 0, spec->column_len[i], spec->column_byval[i]);
+		key.part = row->part;
+		key.offset = row->offset;
+		/* rows of one message that go to one key group */
+		for (key.number = 0;; key.number++)
+		{
+			hash = state_hash((const char *) &key, sizeof(key) | STATE_KEY_MEMBER);
+			entry = state_entry_make(&cursor, hash, (const char *) &key, sizeof(key) | STATE_KEY_MEMBER, &found);
+			if (!found)
+				break;
+		}
+		(void) state_blob_set(&cursor, entry, OVER_BLOB, bytes.data, bytes.len);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pfree(bytes.data);
+}
+
+/* ---- releasing ---- */
+
+typedef struct WaitingRow
+{
+	OperatorRow *row;
+	TimestampTz at;
+	WaitingKey	from;
+} WaitingRow;
+
+static int
+compare_keys(const OperatorRow *x, const OperatorRow *y)
+{
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
+	if (x->key_meta != y->key_meta)
+		return x->key_meta < y->key_meta ? -1 : 1;
+	return memcmp(x->key, y->key, STATE_KEY_LEN(x->key_meta));
+}
+
+/* By key, event time, partition, offset. */
+static int
+compare_waiting(const void *a, const void *b)
+{
+	const WaitingRow *x = a;
+	const WaitingRow *y = b;
+	int			c = compare_keys(x->row, y->row);
+
+	if (c != 0)
+		return c;
+	if (x->at != y->at)
+		return x->at < y->at ? -1 : 1;
+	if (x->from.part != y->from.part)
+		return x->from.part < y->from.part ? -1 : 1;
+	if (x->from.offset != y->from.offset)
+		return x->from.offset < y->from.offset ? -1 : 1;
+	return x->from.number < y->from.number ? -1 : x->from.number > y->from.number;
+}
+
+static OperatorRow *
+read_waiting(const OperatorSpec *spec, const char *p)
+{
+	OperatorRow *row = palloc0(offsetof(OperatorRow, values) + sizeof(Datum) * spec->ncolumns);
+	char	   *key;
+	int			i;
+
+	memcpy(&row->hash, p, sizeof(row->hash));
+	p += sizeof(row->hash);
+	memcpy(&row->key_meta, p, sizeof(row->key_meta));
+	p += sizeof(row->key_meta);
+	key = palloc(Max(STATE_KEY_LEN(row->key_meta), 1));
+	memcpy(key, p, STATE_KEY_LEN(row->key_meta));
+	row->key = key;
+	p += STATE_KEY_LEN(row->key_meta);
+	for (i = 0; i < spec->ncolumns; i++)
+	{
+		bool		isnull;
+
+		if (i == spec->place_column)
+			continue;
+		p = state_datum_read(p, &row->values[i], &isnull, spec->column_len[i], spec->column_byval[i], spec->column_align[i]);
+		if (isnull)
+			row->nulls |= UINT64CONST(1) << i;
+	}
+	return row;
+}
+
+/* The rows of a key group in the panes that have been passed, sorted. */
+static WaitingRow *
+collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group, int *n)
+{
+	StateOperator *op = &area->root->op[spec->number];
+	WaitingRow *rows;
+	int64		size = 0;
+	int			p;
+
+	*n = 0;
+	for (p = 0; p < npanes; p++)
+		size += panes[p]->chunk[group].nentries;
+	if (size == 0)
+		return NULL;
+	rows = palloc_extended(sizeof(WaitingRow) * size, MCXT_ALLOC_HUGE);
+	for (p = 0; p < npanes; p++)
+	{
+		StateCursor cursor;
+		StateEntry *entry;
+		uint32		at = 0;
+
+		state_cursor_open(&cursor, area, spec->number, &panes[p]->chunk[group]);
+		while ((entry = state_entry_next(&cursor, &at)) != NULL)
+		{
+			WaitingRow *row = &rows[(*n)++];
+
+			CHECK_FOR_INTERRUPTS();
+			memcpy(&row->from, state_entry_key(op, entry), sizeof(WaitingKey));
+			row->row = read_waiting(spec, state_blob_bytes(cursor.data, (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB)));
+			row->at = DatumGetTimestampTz(row->row->values[spec->at_column]);
+		}
+	}
+	qsort(rows, *n, sizeof(WaitingRow), compare_waiting);
+	return rows;
+}
+
+static void
+release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group)
+{
+	int			n;
+	WaitingRow *rows = collect(spec, area, panes, npanes, group, &n);
+	OperatorRow **list;
+	OverKey    *key;
+	int			i,
+				k;
+
+	if (n == 0)
+		return;
+	list = palloc_extended(sizeof(OperatorRow *) * n, MCXT_ALLOC_HUGE);
+	for (i = 0; i < n; i++)
+		list[i] = rows[i].row;
+	key = over_begin(spec, area, group, DT_NOBEGIN);
+	for (i = 0; i < n; i = k)
+	{
+		for (k = i + 1; k < n && compare_keys(list[i], list[k]) == 0; k++)
+			;
+		over_answer(key, list + i, k - i);
+	}
+	over_end(key);
+}
+
+/* The group is ours; it is given back whatever happens. */
+static void
+release_owned(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group)
+{
+	PG_TRY();
+	{
+		FAULT_POINT("over-release");
+		release_group(spec, area, panes, npanes, group);
+	}
+	PG_CATCH();
+	{
+		/* as in apply_owned(): nobody goes on with what is half done */
+		state_abandon(area);
+		state_group_release(area, spec->number, group);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	state_group_release(area, spec->number, group);
+}
+
+void
+over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	int			n;
+	int			npanes = 0;
+	StatePane **panes = state_panes_open(area, spec->number, &n);
+	int			group;
+	int			i;
+	bool		open = false;
+
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && over_waiting_end(panes[i]->id) <= horizon)
+			panes[npanes++] = panes[i];
+	for (group = task; npanes > 0 && group < STATE_GROUPS; group += ntasks)
+	{
+		for (i = 0; i < npanes; i++)
+			if (panes[i]->chunk[group].nentries > 0)
+				break;
+		if (i == npanes)
+			continue;
+		if (!state_group_try_own(area, spec->number, group))
+		{
+			/* its owner may wait for a lock of ours */
+			if (open)
+				transaction->close(false);
+			open = false;
+			state_group_own(area, spec->number, group);
+		}
+		if (!open)
+			transaction->open();
+		open = true;
+		MemoryContextSwitchTo(cxt);
+		release_owned(spec, area, panes, npanes, group);
+	}
+	if (open)
+		transaction->close(false);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}

@@ -1,0 +1,338 @@
+# Window functions over a topic: what the oracle suite does not see.  When rows are answered, in either order; what comes
+# too late; what outlives a stop, a kill and another number of tasks; and that what nobody needs any more goes.
+#
+# also with assertions
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use POSIX qw(strftime);
+use PostgreSQL::Test::Utils;
+use Streamproc::Crash;
+use Streamproc::Kafka;
+use Streamproc::Node;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $kafka = Streamproc::Kafka->new;
+my $node = create_node('main', conf => <<'CONF');
+restart_after_crash = on
+log_statement = none
+streamproc.restart_backoff_max = 400ms
+include_if_exists = 'fault.conf'
+CONF
+create_kafka_server($node, $kafka);
+my $crash = Streamproc::Crash->new($node);
+
+sub value { return scalar $node->safe_psql('postgres', $_[0]) }
+
+my $epoch = 1767268800;    # 2026-01-01 12:00:00+00
+value("CREATE FUNCTION sec(t timestamptz) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT trim_scale((extract(epoch FROM t) - $epoch)::numeric)'");
+
+# ---- helpers ----
+
+sub at
+{
+	my ($seconds) = @_;
+	my $us = sprintf('%.0f', $seconds * 1e6);
+	my $whole = POSIX::floor($us / 1e6);
+	return strftime('"%Y-%m-%dT%H:%M:%S', gmtime($epoch + $whole)) . sprintf('.%06dZ"', $us - $whole * 1e6);
+}
+
+# send_rows('name', [ partition, seconds, key, value ], ...)
+sub send_rows
+{
+	my ($name, @rows) = @_;
+	return $kafka->produce($name, map { { partition => $_->[0], value => '{"at": ' . at($_->[1]) . ', "k": "' . ($_->[2] // 'a') . '", "v": ' . ($_->[3] // 1) . '}' } } @rows);
+}
+
+# topic, foreign table <name>_in, sink <name>: its rows are (partition, offset) and what the functions gave
+sub make_topic
+{
+	my ($name, $partitions, $columns, %options) = @_;
+	my %all = (topic => $name, event_time => 'at', idle_timeout => '1 h', max_ahead => '10000 days', %options);
+	$kafka->topic($name, $partitions);
+	value("CREATE FOREIGN TABLE ${name}_in (at timestamptz, k text, v bigint, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS ("
+		  . join(', ', map { "$_ '$all{$_}'" } sort keys %all) . ')');
+	value("CREATE TABLE $name (p int, o bigint, at timestamptz, k text, $columns, PRIMARY KEY (p, o))");
+	return;
+}
+
+my $functions = q{lag(t.v) OVER k, row_number() OVER k, count(*) OVER m, sum(t.v) OVER m, max(t.v) OVER m};
+my $columns = 'prev bigint, nr bigint, n bigint, total numeric, biggest bigint';
+
+sub select_of
+{
+	my ($name, $frame, $order) = @_;
+	return "SELECT t.p, t.o, t.at, t.k, $functions FROM ${name}_in t WINDOW k AS (PARTITION BY t.k ORDER BY $order), m AS (PARTITION BY t.k ORDER BY t.at RANGE BETWEEN '$frame' PRECEDING AND CURRENT ROW)";
+}
+
+sub make_pipeline
+{
+	my ($name, $partitions, $topic, $frame, %options) = @_;
+	make_topic($name, $partitions, $columns, %$topic);
+	create_pipeline($node, $name, "INSERT INTO $name " . select_of($name, $frame, 't.at'), %options);
+	return;
+}
+
+sub rows_of { my ($name) = @_; return value("SELECT string_agg(k || sec(at) || ' ' || coalesce(prev::text, '-') || ' ' || nr || ' ' || n || ' ' || total || ' ' || biggest, ', ' ORDER BY at, p, o) FROM $name") }
+
+sub settled { my ($name) = @_; wait_caught_up($node, $name); return rows_of($name) }
+
+# the sink against the batch query over the topic; rows that came too late take no part
+sub same_as_batch
+{
+	my ($name, $frame, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $batch = select_of('x', $frame, 't.at, t.p, t.o');
+	is(value(<<SQL), '0|0', $what);
+WITH x_in AS MATERIALIZED (SELECT * FROM ${name}_in i WHERE NOT EXISTS (SELECT FROM streamproc.late_row l WHERE l.pipeline = '$name' AND l.partition = i.p AND l."offset" = i.o)),
+	batch AS MATERIALIZED ($batch)
+SELECT (SELECT count(*) FROM (TABLE batch EXCEPT ALL TABLE $name) x), (SELECT count(*) FROM (TABLE $name EXCEPT ALL TABLE batch) x)
+SQL
+	return;
+}
+
+sub late { my ($name) = @_; return value("SELECT string_agg(partition || '/' || \"offset\" || ' ' || sec(event_time) || coalesce(' in ' || sec(window_start), ''), ', ' ORDER BY partition, \"offset\") FROM streamproc.late_row WHERE pipeline = '$name'") }
+sub stop { my ($name, %o) = @_; value("SELECT streamproc.stop_pipeline('$name'" . ($o{drain} ? ', drain => true' : '') . ')'); value("SELECT streamproc.wait_until_stopped('$name', '60 s')"); return }
+sub start { my ($name) = @_; value("SELECT streamproc.start_pipeline('$name')"); return }
+sub error_of
+{
+	my ($sql) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	return $err;
+}
+
+# Each section has its own topics and pipelines: one that fails leaves the others to be seen.
+sub section
+{
+	my ($name, $code) = @_;
+	return unless picked($name);
+	my $begun = time;
+	eval { $code->(); 1 } or fail("$name: $@");
+	$crash->reset_fault;
+	eval { value('SELECT streamproc.drop_pipeline(pipeline) FROM streamproc.stat_pipeline'); 1 } or fail("$name: pipelines can be dropped: $@");
+	note(sprintf '%s: %.1f s', $name, time - $begun);
+	return;
+}
+
+# ---- event order: a row is answered when the watermark has passed it, and not before ----
+
+# catches: a row that is answered before those that come before it; an answer that does not come
+section 'event' => sub {
+	make_pipeline('event', 2, { watermark_delay => '2 s' }, '10 s', parallelism => 2);
+	send_rows('event', [ 0, 1, 'a', 10 ], [ 0, 3, 'a', 30 ], [ 0, 2, 'a', 20 ]);
+	is(settled('event'), '', 'a partition without data holds the stream');
+	send_rows('event', [ 1, 5, 'b', 1 ]);
+	is(settled('event'), '', 'so does the delay');
+	send_rows('event', [ 0, 4.1, 'a', 40 ]);
+	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20', 'rows that the watermark has passed are answered, in the order of their times');
+	send_rows('event', [ 1, 5.11, 'b', 2 ], [ 0, 13.01, 'a', 5 ], [ 1, 15.2, 'b', 3 ]);
+	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20, a3 20 3 3 60 30, a4.1 30 4 4 100 40, b5 - 1 1 1 1, b5.11 1 2 2 3 2', 'those before the slowest partition');
+	send_rows('event', [ 0, 0.5, 'a', 7 ]);
+	is(settled('event'), 'a1 - 1 1 10 10, a2 10 2 2 30 20, a3 20 3 3 60 30, a4.1 30 4 4 100 40, b5 - 1 1 1 1, b5.11 1 2 2 3 2', 'a row that comes too late is not answered');
+	is(late('event'), '0/5 0.5', 'it stands in late_row, without a window');
+	stop('event', drain => 1);
+	same_as_batch('event', '10 s', 'drained, all rows are answered as the batch query does');
+	# a frame's rows from before the stop, lag and numbers
+	start('event');
+	send_rows('event', [ 0, 16, 'a', 6 ], [ 0, 40, 'a', 8 ], [ 1, 17, 'b', 4 ], [ 1, 41, 'b', 9 ]);
+	stop('event', drain => 1);
+	same_as_batch('event', '10 s', 'what comes after it knows what was before');
+};
+
+# catches: rows of one instant that do not see each other, or are numbered in another order after a restart
+section 'ties' => sub {
+	make_pipeline('ties', 3, {}, '1 s', parallelism => 3);
+	send_rows('ties', map { my $i = $_; map { [ $_, $i, $i % 2 ? 'a' : 'b', $i + $_ ] } 0 .. 2 } 0 .. 20);
+	stop('ties', drain => 1);
+	same_as_batch('ties', '1 s', 'by partition and offset, all of them in each frame');
+};
+
+# ---- random rows, and all that makes tasks begin anew ----
+
+# catches: state that is lost or doubled, rows that wait and are forgotten or answered twice, a tail that stands wrong
+section 'grow' => sub {
+	make_pipeline('grow', 4, { watermark_delay => '3 s' }, '20 s', parallelism => 1);
+	my ($now, $phase) = (0, 0);
+	my $more = sub {
+		my ($rows, $keys) = @_;
+		my @rows;
+		for (1 .. $rows)
+		{
+			$now += rand(0.05);
+			push @rows, [ int(rand(4)), $now - rand(2.9), 'k' . int(rand($keys)), int(rand(1000)) - 500 ];
+		}
+		# nobody is behind the others by more than the delay
+		push @rows, map { [ $_, $now, "p$_", 0 ] } 0 .. 3;
+		send_rows('grow', @rows);
+		return;
+	};
+	$more->(1000, 50);
+	wait_caught_up($node, 'grow');
+	stop('grow');
+	value(q{SELECT streamproc.alter_pipeline('grow', parallelism => 4)});
+	start('grow');
+	$more->(1500, 400);
+	for my $what ('task', 'launcher', 'postmaster', 'task')
+	{
+		my $position = q{SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = 'grow'};
+		my $before = value($position);
+		$more->(600, 100);
+		wait_query($node, "SELECT ($position) > $before", 't', 60);
+		if ($what eq 'postmaster')
+		{
+			crash_postmaster($node);
+			$node->start;
+		}
+		else
+		{
+			my $pid = value("SELECT pid FROM streamproc.stat_worker WHERE pipeline = 'grow' AND role = '$what' AND pid IS NOT NULL ORDER BY pid LIMIT 1");
+			if ($pid) { kill9($pid); wait_gone($pid) }
+		}
+		wait_query($node, 'SELECT 1', 1, 60);
+	}
+	value(q{SELECT streamproc.wait_until_caught_up('grow', '120 s')});
+	stop('grow');
+	value(q{SELECT streamproc.alter_pipeline('grow', parallelism => 2)});
+	start('grow');
+	$more->(1000, 30);
+	stop('grow', drain => 1);
+	is(late('grow'), '', 'nothing is late');
+	same_as_batch('grow', '20 s', 'after kills, stops and other numbers of tasks the answers are those of the batch query');
+};
+
+# catches: a fault between answering rows and the commit of what was answered
+section 'faults' => sub {
+	make_pipeline('faults', 2, {}, '5 s', parallelism => 2);
+	my $n = 0;
+	for my $point (qw(over-release over-released keyed-before-output keyed-before-commit keyed-committed barrier-copied))
+	{
+		for my $action (qw(kill error))
+		{
+			next if $action eq 'error' && $point =~ /copied/;
+			$crash->set_fault("$point=$action\@1");
+			send_rows('faults', map { [ $_ % 2, $n + $_ / 10, 'k' . $_ % 7, $_ ] } 1 .. 40);
+			$n += 4;
+			ok($crash->wait_hit($point), "$point, $action: it hits");
+			$crash->reset_fault;
+			wait_query($node, 'SELECT 1', 1, 60);
+			value(q{SELECT streamproc.start_pipeline('faults')}) if value(q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'faults'}) eq 'failed';
+			value(q{SELECT streamproc.wait_until_caught_up('faults', '60 s')});
+		}
+	}
+	stop('faults', drain => 1);
+	same_as_batch('faults', '5 s', 'nothing is lost or doubled');
+};
+
+# ---- arrival ----
+
+# catches: an answer that waits for the watermark; a row behind a later one whose frame is wrong, and those after it
+section 'arrival' => sub {
+	make_pipeline('arrival', 1, { watermark_delay => '1 h' }, '10 s', ordering => 'arrival');
+	send_rows('arrival', [ 0, 1, 'a', 10 ], [ 0, 5, 'a', 50 ]);
+	is(settled('arrival'), 'a1 - 1 1 10 10, a5 10 2 2 60 50', 'rows are answered as they come');
+	send_rows('arrival', [ 0, 3, 'a', 30 ], [ 0, 6, 'a', 60 ], [ 0, 12, 'a', 1 ], [ 0, 15.5, 'a', 2 ], [ 0, 17, 'a', 3 ]);
+	is(settled('arrival'), 'a1 - 1 1 10 10, a3 50 3 2 40 30, a5 10 2 2 60 50, a6 30 4 4 150 60, a12 60 5 4 141 60, a15.5 1 6 3 63 60, a17 2 7 3 6 3',
+		'one that comes behind a later one sees what had come until its time, and later ones see it');
+	is(late('arrival'), '', 'nothing is late');
+};
+
+# In order, from one partition, the order of arrival is that of event time.
+section 'arrival in order' => sub {
+	make_pipeline('inorder', 1, {}, '7 s', ordering => 'arrival');
+	my $now = 0;
+	send_rows('inorder', map { $now += 0.001 + rand(0.1); [ 0, $now, 'k' . int(rand(20)), int(rand(1000)) ] } 1 .. 3000);
+	wait_query($node, q{SELECT count(*) > 100 FROM inorder}, 't', 60);
+	my $pid = value(q{SELECT pid FROM streamproc.stat_worker WHERE pipeline = 'inorder' AND role = 'task'});
+	kill9($pid);
+	wait_gone($pid);
+	wait_query($node, 'SELECT 1', 1, 60);
+	send_rows('inorder', map { $now += 0.001 + rand(0.1); [ 0, $now, 'k' . int(rand(20)), int(rand(1000)) ] } 1 .. 500);
+	value(q{SELECT streamproc.wait_until_caught_up('inorder', '60 s')});
+	same_as_batch('inorder', '7 s', 'as the batch query, also over a kill');
+	# a backlog in which each row is a slice of its own
+	send_rows('inorder', map { $now += 60; [ 0, $now, 'k' . $_ % 3, $_ ] } 1 .. 3000);
+	value(q{SELECT streamproc.wait_until_caught_up('inorder', '60 s')});
+	same_as_batch('inorder', '7 s', 'a backlog of few rows an hour');
+};
+
+# catches: a backlog in which rows wait in longer slices, which overlap shorter ones
+section 'sparse' => sub {
+	make_pipeline('sparse', 2, { watermark_delay => '1 min' }, '5 min', parallelism => 2);
+	my @now = (0, 0);
+	send_rows('sparse', map { my $p = $_ % 2; $now[$p] += rand(120); [ $p, $now[$p] + rand(50), 'k' . $_ % 5, $_ ] } 1 .. 4000);
+	stop('sparse', drain => 1);
+	is(late('sparse'), '', 'nothing is late');
+	same_as_batch('sparse', '5 min', 'days of rows in a few epochs');
+};
+
+# ---- what goes ----
+
+# catches: history that is kept for ever
+section 'freed' => sub {
+	make_pipeline('freed', 2, { idle_timeout => '1 s' }, '1 s', parallelism => 1);
+	send_rows('freed', map { [ $_ % 2, $_ / 100, 'k' . $_ % 10, $_ ] } 1 .. 2000);
+	# the clock goes on where the topic is silent: all is answered, and then what frames needed goes
+	wait_query($node, 'SELECT count(*) FROM freed', 2000, 60);
+	wait_query($node, q{SELECT panes, keys FROM streamproc.stat_operator WHERE pipeline = 'freed'}, '1|10', 60);
+	pass('silence answers what waits, and frees what frames held; of each key one entry is left');
+	same_as_batch('freed', '1 s', 'and all of it was right');
+};
+
+# ---- the rules of fraud ----
+
+section 'fraud' => sub {
+	$kafka->topic('tx', 2);
+	$kafka->topic('alerts', 2);
+	value(<<'SQL');
+CREATE FOREIGN TABLE tx (tx_id bigint, card text, city text, amount numeric, at timestamptz) SERVER kafka OPTIONS (topic 'tx', event_time 'at', max_ahead '10000 days');
+CREATE FOREIGN TABLE alert_out (tx_id bigint, card text, rule text) SERVER kafka OPTIONS (topic 'alerts', key 'card');
+CREATE TABLE alert (tx_id bigint PRIMARY KEY, card text, rule text, amount numeric, at timestamptz);
+SELECT streamproc.create_pipeline('fraud', $$
+  WITH hit AS (
+    INSERT INTO alert
+    SELECT tx_id, card, CASE WHEN city <> prev_city AND at - prev_at < '10 min' THEN 'impossible travel'
+                             WHEN amount > 10 * mean_1h THEN 'ten times the average' ELSE 'velocity' END, amount, at
+    FROM (SELECT t.*, lag(t.city) OVER k AS prev_city, lag(t.at) OVER k AS prev_at,
+                 count(*) OVER m AS n_1m, avg(t.amount) OVER h AS mean_1h
+          FROM tx t
+          WINDOW k AS (PARTITION BY t.card ORDER BY t.at),
+                 m AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '1 min' PRECEDING AND CURRENT ROW),
+                 h AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '1 hour' PRECEDING AND CURRENT ROW)) q
+    WHERE (city <> prev_city AND at - prev_at < '10 min') OR n_1m > 5 OR amount > 10 * mean_1h
+    ON CONFLICT DO NOTHING RETURNING tx_id, card, rule)
+  INSERT INTO alert_out SELECT * FROM hit $$, ordering => 'arrival', checkpoint_interval => '5 ms');
+SQL
+	my ($id, @rows) = (0);
+	my $tx = sub { my ($seconds, $card, $city, $amount) = @_; push @rows, { partition => ord($card) % 2, key => $card, value => sprintf('{"tx_id": %d, "card": "%s", "city": "%s", "amount": %s, "at": %s}', ++$id, $card, $city, $amount, at($seconds)) }; return };
+	$tx->($_ * 100, 'a', 'Berlin', 10) for 1 .. 15;
+	$tx->(1600, 'a', 'Tokio', 10);			# 16: travel
+	$tx->(1700, 'a', 'Tokio', 900);			# 17: amount
+	$tx->(3000 + $_, 'b', 'Rome', 5) for 1 .. 7;	# 23, 24: velocity
+	$kafka->produce('tx', @rows);
+	wait_caught_up($node, 'fraud');
+	is(value(q{SELECT string_agg(tx_id || ' ' || rule, ', ' ORDER BY tx_id) FROM alert}), '16 impossible travel, 17 ten times the average, 23 velocity, 24 velocity', 'the three rules hit');
+	wait_query($node, q{SELECT string_agg(tx_id || ' ' || rule, ', ' ORDER BY tx_id) FROM alert_out}, '16 impossible travel, 17 ten times the average, 23 velocity, 24 velocity', 60);
+	pass('the alerts stand in the topic, too');
+	like(value(q{SELECT rows_in || ' ' || rows_out FROM streamproc.stat_operator WHERE pipeline = 'fraud'}), qr/^24 4$/, 'only the hits were shipped');
+	like(value(q{SELECT aggregates FROM streamproc.stat_operator WHERE pipeline = 'fraud'}), qr/^lag, lag, count native, avg transition/, 'the view shows the functions');
+};
+
+# ---- options ----
+
+section 'options' => sub {
+	make_pipeline('options', 1, {}, '1 min');
+	send_rows('options', [ 0, 1 ], [ 0, 2 ]);
+	wait_caught_up($node, 'options');
+	like(error_of(q{SELECT streamproc.alter_pipeline('options', ordering => 'arrival')}), qr/0A000: option "ordering" of pipeline "options" cannot be changed.*HINT/s, 'rows wait: the order cannot be changed');
+	like(error_of(q{SELECT streamproc.alter_pipeline('options', ordering => 'random')}), qr/22023: .*ordering/s, 'an order that does not exist');
+	like(error_of(q{SELECT streamproc.create_pipeline('x', 'INSERT INTO options } . select_of('options', '1 min', 't.at') =~ s/'/''/gr . q{', emit => 'changes')}), qr/0A000: rows of window functions are given out once/, 'emit');
+	like(error_of(q{SELECT streamproc.alter_pipeline('options', query => 'INSERT INTO options } . select_of('options', '2 min', 't.at') =~ s/'/''/gr . q{')}), qr/0A000: the state of pipeline "options" does not fit the new query/, 'another frame does not fit the state');
+	value(q{SELECT streamproc.alter_pipeline('options', query => 'INSERT INTO options } . (select_of('options', '1 min', 't.at') =~ s/'/''/gr) . q{')});
+	stop('options', drain => 1);
+	same_as_batch('options', '1 min', 'the same query again goes on');
+	like(value("SELECT string_agg(plan, ' ') FROM streamproc.check_pipeline('INSERT INTO options " . (select_of('options', '1 min', 't.at') =~ s/'/''/gr) . "')"), qr/Streamproc Over.*Functions: lag, row_number, count native, sum native, max native/s, 'check_pipeline shows the operator');
+};
+
+done_testing();

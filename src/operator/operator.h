@@ -227,6 +227,7 @@ typedef struct OperatorRows
 	OperatorRow **late_last;
 	OperatorRow *overtaken;		/* window functions: found late when they were applied */
 	const TimestampTz *horizon; /* rows before it have been answered; read by who owns the key group */
+	const int64 *pace;			/* us: how far the watermark went in the last epoch */
 	int64		nrows;
 	int64		nlate;
 	Size		bytes;
@@ -379,8 +380,8 @@ extern void over_set_filter(OperatorSpec *spec, List *qual, List *tlist);
 #define OVER_WAITING		(INT64CONST(1) << 61)
 /* us: rows wait for the end of such a slice, */
 #define OVER_WAITING_SLICE	(INT64CONST(100) * 1000)
-/* or, where there are too many of them, of one that is 100 times as long, and so on */
-#define OVER_WAITING_LEVELS	4
+/* or, in a backlog, of one that is 10 times as long, and so on */
+#define OVER_WAITING_LEVELS	7
 #define OVER_IS_WAITING(pane)	((pane) >= OVER_WAITING / 2)
 
 /* the instant at which nobody needs the pane any more; DT_NOEND: never */

@@ -54,6 +54,8 @@ over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark
 	initStringInfo(&key->first);
 	initStringInfo(&key->bytes);
 	initStringInfo(&key->out);
+	initStringInfo(&key->copy);
+	key->eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, true);
 	key->low = palloc(sizeof(TimestampTz) * Max(over->nframes, 1));
 	key->ordered = palloc(sizeof(bool) * Max(over->nframes, 1));
 	key->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc row", ALLOCSET_SMALL_SIZES);
@@ -101,10 +103,9 @@ take_out(OverKey *key, StateCursor *cursor)
 {
 	OperatorSpec *spec = key->spec;
 	OverSpec   *over = key->over;
-	StatePane  *pane = state_pane(key->area, spec->number, STATE_PANE_ETERNAL, true);
 	StateEntry *entry;
 	StateBlob  *blob;
-	char	   *copy;
+	char	   *copy = NULL;
 	const char *p;
 	bool		found;
 	int			i;
@@ -112,7 +113,7 @@ take_out(OverKey *key, StateCursor *cursor)
 	resetStringInfo(&key->rows);
 	resetStringInfo(&key->first);
 	key->nring = 0;
-	state_cursor_open(cursor, key->area, spec->number, &pane->chunk[key->group]);
+	state_cursor_open(cursor, key->area, spec->number, &key->eternal->chunk[key->group]);
 	entry = state_entry_make(cursor, key->hash, key->key, key->key_meta, &found);
 	state_entry_mark(cursor, entry);
 	blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB);
@@ -124,13 +125,12 @@ take_out(OverKey *key, StateCursor *cursor)
 		for (i = 0; i < over->nframes; i++)
 			key->tails[i].pane = PG_INT64_MIN + 1;
 		memset(key->fixed, 0, over->fixed_size);
-		copy = NULL;
 	}
 	else
 	{
-		copy = palloc(blob->len);
-		memcpy(copy, state_blob_bytes(cursor->data, blob), blob->len);
-		p = copy;
+		resetStringInfo(&key->copy);
+		appendBinaryStringInfo(&key->copy, state_blob_bytes(cursor->data, blob), (int) blob->len);
+		p = copy = key->copy.data;
 		memcpy(&key->head, p, sizeof(OverHead));
 		p += sizeof(OverHead);
 		memcpy(key->tails, p, sizeof(OverTail) * over->nframes);
@@ -146,8 +146,6 @@ take_out(OverKey *key, StateCursor *cursor)
 	for (i = 0; i < over->nfunctions; i++)
 		if (over->functions[i].running && over->functions[i].agg.kind == AGGREGATE_TRANSITION && over->functions[i].kind == OVER_AGGREGATE)
 			transition_begin(spec, &over->functions[i].agg, key->fixed, copy);
-	if (copy != NULL)
-		pfree(copy);
 	return entry;
 }
 

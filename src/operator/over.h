@@ -65,6 +65,8 @@ typedef struct OverKey
 	uint16		key_meta;
 	const char *key;
 
+	StatePane  *eternal;
+	StringInfoData copy;		/* of the entry's blob */
 	OverHead	head;
 	OverTail   *tails;
 	char	   *fixed;			/* states of running aggregates */
@@ -80,7 +82,7 @@ typedef struct OverKey
 	StatePane **panes;
 	int			npanes;
 	StateCursor cursor;			/* of the chunk that was looked at last */
-	int64		cursor_pane;
+	StatePane  *cursor_pane;
 	bool		cursor_open;
 
 	TimestampTz watermark;		/* arrival: what is older than frames before it is not kept; event: DT_NOBEGIN */

@@ -44,6 +44,9 @@ pane_from(const OverKey *key, int64 id)
 	int			low = 0;
 	int			high = key->npanes;
 
+	/* mostly the last one, or the one that is walked through */
+	if (key->cursor_open && key->cursor_pane->id == id)
+		return key->cursor_pane;
 	while (low < high)
 	{
 		int			mid = low + (high - low) / 2;
@@ -59,10 +62,10 @@ pane_from(const OverKey *key, int64 id)
 static void
 look_at(OverKey *key, StatePane *pane)
 {
-	if (key->cursor_open && key->cursor_pane == pane->id)
+	if (key->cursor_open && key->cursor_pane == pane)
 		return;
 	state_cursor_open(&key->cursor, key->area, key->spec->number, &pane->chunk[key->group]);
-	key->cursor_pane = pane->id;
+	key->cursor_pane = pane;
 	key->cursor_open = true;
 }
 
@@ -135,18 +138,15 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 		head->chunk = 0;
 	}
 	pane = make_pane(key, head->pane);
-	if (OVER_BYTES_SIZE + len < CHUNK_BYTES)
-	{
-		const StateBlob *blob = find_chunk(key, pane, head->chunk);
-
-		if (blob != NULL && blob->len + OVER_BYTES_SIZE + len > CHUNK_BYTES)
-			head->chunk++;
-	}
-	else if (find_chunk(key, pane, head->chunk) != NULL)
-		head->chunk++;
-	meta = chunk_key(key, head->chunk, &hash);
 	look_at(key, pane);
+	meta = chunk_key(key, head->chunk, &hash);
 	entry = state_entry_make(&key->cursor, hash, key->bytes.data, meta, &found);
+	if (found && ((StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB))->len + OVER_BYTES_SIZE + len > CHUNK_BYTES)
+	{
+		head->chunk++;
+		meta = chunk_key(key, head->chunk, &hash);
+		entry = state_entry_make(&key->cursor, hash, key->bytes.data, meta, &found);
+	}
 	state_entry_mark(&key->cursor, entry);
 	resetStringInfo(&key->bytes);
 	appendBinaryStringInfo(&key->bytes, (const char *) &row, OVER_BYTES_SIZE);

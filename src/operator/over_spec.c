@@ -226,7 +226,7 @@ remember(OverSpec *over, OverFunction *function)
 		case OVER_LAST_VALUE:
 			break;
 		case OVER_LAG:
-			over->ring = Max(over->ring, function->n + 1);
+			over->ring = Max(over->ring, function->n);
 			break;
 		case OVER_FIRST_VALUE:
 		case OVER_NTH_VALUE:
@@ -237,7 +237,7 @@ remember(OverSpec *over, OverFunction *function)
 			if (frame->unbounded)
 				break;
 			if (frame->rows)
-				over->ring = Max(over->ring, frame->nrows + 2);
+				over->ring = Max(over->ring, frame->nrows + 1);
 			else
 			{
 				frame->kept = true;

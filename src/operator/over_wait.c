@@ -27,7 +27,9 @@
 #include "utils/memutils.h"
 
 /* so many panes of one length */
-#define WAITING_MANY	256
+#define WAITING_MANY	128
+/* where event time goes on so fast that an epoch is longer than so many slices, they are longer */
+#define PACE_SLICES		4
 #define LEVEL_SHIFT		56
 
 typedef struct WaitingKey
@@ -40,7 +42,8 @@ typedef struct WaitingKey
 /* ---- panes ---- */
 
 static const int64 lengths[OVER_WAITING_LEVELS] = {
-	OVER_WAITING_SLICE, 100 * OVER_WAITING_SLICE, 10000 * OVER_WAITING_SLICE, 1000000 * OVER_WAITING_SLICE
+	OVER_WAITING_SLICE, 10 * OVER_WAITING_SLICE, 100 * OVER_WAITING_SLICE, 1000 * OVER_WAITING_SLICE,
+	10000 * OVER_WAITING_SLICE, 100000 * OVER_WAITING_SLICE, 1000000 * OVER_WAITING_SLICE
 };
 
 /* numbers of slices lie around the middle of what a level has */
@@ -74,25 +77,48 @@ over_waiting_end(int64 pane)
 	return over_waiting_begin(pane) + lengths[waiting_level(pane)];
 }
 
-/* The pane for the instant: one that is there, or the shortest of which there are not too many. */
-static StatePane *
-pane_for(StateArea *area, const OperatorSpec *spec, TimestampTz at)
+/* Panes of rows that wait, as of the begin of a batch: none of them is closed before its end. */
+typedef struct WaitingPanes
 {
-	StateOperator *op = &area->root->op[spec->number];
+	StatePane **panes;
+	int			n;
+} WaitingPanes;
+
+static void
+find_panes(WaitingPanes *found, StateArea *area, const OperatorSpec *spec)
+{
+	int			n;
+	int			i;
+
+	found->panes = state_panes_open(area, spec->number, &n);
+	found->n = 0;
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(found->panes[i]->id))
+			found->panes[found->n++] = found->panes[i];
+}
+
+/*
+ * The pane for the instant: the longest that is there, or one as the pace of
+ * event time asks for, and longer where there are many already.  Another task may make
+ * one that overlaps it at the same time.
+ */
+static StatePane *
+pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace)
+{
+	StatePane  *pane;
 	int			level;
-	int			most;
+	int			i;
 
-	for (level = OVER_WAITING_LEVELS - 1; level >= 0; level--)
-	{
-		StatePane  *pane = state_pane(area, spec->number, waiting_pane(level, at), false);
-
-		if (pane != NULL)
-			return pane;
-	}
-	most = op->npanes;			/* a hint */
-	for (level = 0; level < OVER_WAITING_LEVELS - 1 && most >= (level + 1) * WAITING_MANY; level++)
+	/* longer ones have higher numbers */
+	for (i = found->n - 1; i >= 0; i--)
+		if (at >= over_waiting_begin(found->panes[i]->id) && at < over_waiting_end(found->panes[i]->id))
+			return found->panes[i];
+	for (level = 0; level < OVER_WAITING_LEVELS - 1 && (lengths[level + 1] <= pace / PACE_SLICES || found->n >= (level + 1) * WAITING_MANY); level++)
 		;
-	return state_pane(area, spec->number, waiting_pane(level, at), true);
+	pane = state_pane(area, spec->number, waiting_pane(level, at), true);
+	pfree(found->panes);
+	find_panes(found, area, spec);
+	return pane;
 }
 
 TimestampTz
@@ -129,10 +155,12 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	TimestampTz begin = DT_NOEND;
 	TimestampTz end = DT_NOBEGIN;
 	WaitingKey	key;
+	WaitingPanes panes;
 	int			i;
 
 	memset(&key, 0, sizeof(key));
 	initStringInfo(&bytes);
+	find_panes(&panes, area, spec);
 	for (row = rows->first[group]; row != NULL; row = next)
 	{
 		TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
@@ -152,7 +180,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 
 		if (at < begin || at >= end)
 		{
-			StatePane  *pane = pane_for(area, spec, at);
+			StatePane  *pane = pane_for(&panes, area, spec, at, *rows->pace);
 
 			begin = over_waiting_begin(pane->id);
 			end = over_waiting_end(pane->id);
@@ -178,6 +206,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		(void) state_blob_set(&cursor, entry, OVER_BLOB, bytes.data, bytes.len);
 		CHECK_FOR_INTERRUPTS();
 	}
+	pfree(panes.panes);
 	pfree(bytes.data);
 }
 
@@ -219,32 +248,31 @@ compare_waiting(const void *a, const void *b)
 	return x->from.number < y->from.number ? -1 : x->from.number > y->from.number;
 }
 
-static OperatorRow *
-read_waiting(const OperatorSpec *spec, const char *p)
+/* The key stays where it is: nobody changes a pane that has been passed. */
+static void
+read_waiting(const OperatorSpec *spec, const char *p, OperatorRow *row)
 {
-	OperatorRow *row = palloc0(offsetof(OperatorRow, values) + sizeof(Datum) * spec->ncolumns);
-	char	   *key;
 	int			i;
 
+	row->next = NULL;
+	row->nulls = 0;
 	memcpy(&row->hash, p, sizeof(row->hash));
 	p += sizeof(row->hash);
 	memcpy(&row->key_meta, p, sizeof(row->key_meta));
 	p += sizeof(row->key_meta);
-	key = palloc(Max(STATE_KEY_LEN(row->key_meta), 1));
-	memcpy(key, p, STATE_KEY_LEN(row->key_meta));
-	row->key = key;
+	row->key = p;
 	p += STATE_KEY_LEN(row->key_meta);
 	for (i = 0; i < spec->ncolumns; i++)
 	{
 		bool		isnull;
 
+		row->values[i] = (Datum) 0;
 		if (i == spec->place_column)
 			continue;
 		p = state_datum_read(p, &row->values[i], &isnull, spec->column_len[i], spec->column_byval[i], spec->column_align[i]);
 		if (isnull)
 			row->nulls |= UINT64CONST(1) << i;
 	}
-	return row;
 }
 
 /* The rows of a key group in the panes that have been passed, sorted. */
@@ -252,7 +280,9 @@ static WaitingRow *
 collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group, int *n)
 {
 	StateOperator *op = &area->root->op[spec->number];
+	Size		row_size = MAXALIGN(offsetof(OperatorRow, values) + sizeof(Datum) * spec->ncolumns);
 	WaitingRow *rows;
+	char	   *memory;
 	int64		size = 0;
 	int			p;
 
@@ -262,6 +292,7 @@ collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	if (size == 0)
 		return NULL;
 	rows = palloc_extended(sizeof(WaitingRow) * size, MCXT_ALLOC_HUGE);
+	memory = palloc_extended(row_size * size, MCXT_ALLOC_HUGE);
 	for (p = 0; p < npanes; p++)
 	{
 		StateCursor cursor;
@@ -271,11 +302,12 @@ collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 		state_cursor_open(&cursor, area, spec->number, &panes[p]->chunk[group]);
 		while ((entry = state_entry_next(&cursor, &at)) != NULL)
 		{
-			WaitingRow *row = &rows[(*n)++];
+			WaitingRow *row = &rows[*n];
 
 			CHECK_FOR_INTERRUPTS();
 			memcpy(&row->from, state_entry_key(op, entry), sizeof(WaitingKey));
-			row->row = read_waiting(spec, state_blob_bytes(cursor.data, (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB)));
+			row->row = (OperatorRow *) (memory + row_size * (*n)++);
+			read_waiting(spec, state_blob_bytes(cursor.data, (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB)), row->row);
 			row->at = DatumGetTimestampTz(row->row->values[spec->at_column]);
 		}
 	}

@@ -55,7 +55,7 @@ last_deadline(void)
 			/* also the end of what is remembered: silence frees it */
 			for (i = 0; i < n; i++)
 				if (panes[i]->id != STATE_PANE_ETERNAL)
-					last = Max(last, over_pane_end(spec, panes[i]->id) + spec->allowed_lateness);
+					last = Max(last, over_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE);
 		}
 		else if (n > 0)
 			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);

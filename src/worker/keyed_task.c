@@ -602,6 +602,7 @@ keyed_task_commit(CheckpointReason reason)
 			{
 				find_origins(my_task->program->keyed[i].rows);
 				my_task->program->keyed[i].rows->horizon = &my_keyed->barrier->horizon[i];
+				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;
 			}
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
 			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &for_functions);

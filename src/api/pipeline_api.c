@@ -735,7 +735,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(relation_name(info->sink));
 		values[2] = text_array(sources);
 		values[3] = CStringGetTextDatum(statement_mode_name(statement->mode));
-		values[4] = CStringGetTextDatum(info->has_on_conflict ? "upsert" : "append");
+		values[4] = CStringGetTextDatum(statement_result_name(statement));
 		values[5] = BoolGetDatum(info->deterministic);
 		values[6] = text_array(notes);
 		values[7] = CStringGetTextDatum(program_explain(statement));

@@ -147,6 +147,8 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool 
 					found = entry->written != 0;
 				}
 				entry->written = 1;
+				/* of one pane alone: slices do not say */
+				entry->given = source->given;
 				(void) merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
 			}
 		}
@@ -176,6 +178,7 @@ fire_scan_begin(FireScan *scan, FireSet *set)
 	memset(scan, 0, sizeof(*scan));
 	scan->set = set;
 	set->rows = 0;
+	set->tombstones = 0;
 }
 
 /* GROUPING(): a bit for each argument, 1 where it is not part of the group's set. */
@@ -418,12 +421,15 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 			scan->block = 0;
 			continue;
 		}
-		if (unit->blocks != NIL)
+		if (unit->blocks != NIL || unit->from_cut)
 		{
 			const StateRecord *record = next_record(scan, unit, op->fixed_size);
 
 			if (record != NULL)
 			{
+				/* the blocks are the launcher's, which scans them */
+				scan->record = unconstify(StateRecord *, record);
+				scan->was_given = (record->flags & STATE_RECORD_WAS_GIVEN) != 0;
 				*fixed = STATE_RECORD_FIXED(record);
 				*key = *fixed + op->fixed_size;
 				*meta = record->key_meta;
@@ -454,6 +460,8 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 				*key = state_entry_key(op, entry);
 				*meta = entry->key_meta;
 				*base = scan->cursor.data;
+				scan->record = NULL;
+				scan->was_given = entry->given;
 				return true;
 			}
 			scan->open = false;
@@ -494,6 +502,9 @@ fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
 	{
 		int64		number = scan->number++;
 
+		/* until somebody says something else it is as it was */
+		if (set->spec->notes_given)
+			given_note(scan, scan->was_given);
 		if (unlikely(set->to > 0 && number >= set->to))
 			return false;
 		if (unlikely(number < set->from))

@@ -116,6 +116,7 @@ typedef struct OperatorSpec
 	uint16		blob[STATE_MAX_BLOBS];
 	bool		user_code;		/* some aggregate runs functions */
 	bool		has_distinct;	/* some native one is DISTINCT */
+	bool		notes_given;	/* entries say whether their group was given out: see given.c */
 
 	struct OverSpec *over;		/* window functions instead of groups; NULL: none */
 
@@ -431,6 +432,8 @@ typedef struct FireUnit
 	StateChunk *merged;			/* STATE_GROUPS chunks of our own, or */
 	StatePane **slices;			/* that are to be merged, or */
 	int			nslices;
+	bool		from_cut;		/* what the cut copied of one pane: */
+	int64		cut_pane;
 	List	   *blocks;			/* of FireBlock: records of a cut */
 	struct HTAB *again;			/* keys with several records in the blocks; the last one counts.  NULL: none */
 	bool		output;			/* the blocks hold OverRecords */
@@ -449,6 +452,7 @@ typedef struct FireSet
 	StateArea  *area;
 	List	   *units;			/* of FireUnit */
 	int64		rows;			/* given out by the last scan */
+	int64		tombstones;		/* written by it */
 	/* groups have numbers, in the order in which they are given out */
 	int64		from;			/* the first one */
 	int64		to;				/* before this one; 0: all */
@@ -472,6 +476,8 @@ typedef struct FireScan
 	const StateRun *run;
 	uint32		left;			/* records of the run */
 	int			block;
+	StateRecord *record;		/* of the present group; NULL: it is no record */
+	bool		was_given;		/* the present group, by an epoch before */
 } FireScan;
 
 /* by operator number, while the launcher runs the output plan; NULL: nobody does */
@@ -489,5 +495,17 @@ extern bool fire_scan_next(FireScan *scan, Datum *values, bool *isnull);
  */
 extern StateChunk *fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool changed, uint32 since);
 extern void fire_merged_free(StateArea *area, StateChunk *merged);
+
+/* ---- given.c ---- */
+
+/*
+ * All tasks stand: what of a pane is to be given out becomes part of the epoch's cut.
+ * "all": whatever it is, else what has changed since the epoch "since".
+ */
+extern void given_mark(const OperatorSpec *spec, StateArea *area, StatePane *pane, bool all, uint32 since, uint32 epoch);
+/* the present group is given out by this epoch, or is not */
+extern void given_note(FireScan *scan, bool given);
+/* the epoch is committed: the entries learn what it has given out */
+extern void given_committed(FireSet *set);
 
 #endif							/* STREAMPROC_OPERATOR_H */

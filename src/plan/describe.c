@@ -55,6 +55,17 @@ statement_mode_name(StatementMode mode)
 	return "";
 }
 
+const char *
+statement_result_name(const Statement *statement)
+{
+	const StatementInfo *info = statement->info;
+	bool		given_again = info->grouped && !info->windowed && !info->over && info->conflict_misses == NULL;
+
+	if (given_again && info->having && statement->tombstones_miss == NULL)
+		return "upsert with tombstones";
+	return info->has_on_conflict || given_again ? "upsert" : "append";
+}
+
 char *
 program_explain(Statement *statement)
 {

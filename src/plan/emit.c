@@ -19,19 +19,22 @@ static void
 require_conflict(const Statement *statement, const char *why, bool always)
 {
 	const StatementInfo *info = statement->info;
+	bool		topic = get_rel_relkind(info->sink) == RELKIND_FOREIGN_TABLE;
 
 	if (info->conflict_misses != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s gives out a group again when it has changed: statement %d must replace its row", why, statement->number),
 				 errdetail("But %s.", info->conflict_misses),
-				 errhint("%s%s", get_rel_relkind(info->sink) == RELKIND_FOREIGN_TABLE ? TOPIC_HINT : ON_CONFLICT_HINT, always ? " Or group by a window." : "")));
-	if (info->having)
+				 errhint("%s%s", topic ? TOPIC_HINT : ON_CONFLICT_HINT, always ? " Or group by a window." : "")));
+	if (info->having && statement->tombstones_miss != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("HAVING where %s gives out groups again is not supported", why),
-				 errdetail("A group that does not fulfil it any more would stay in the sink."),
-				 errhint("Filter when you read the sink, or group by a window with emit => 'final'.")));
+				 errmsg("HAVING, or a condition on what groups have come to, is not supported in statement %d: %s gives out groups again", statement->number, why),
+				 topic ? errdetail("A group that does not fulfil it any more needs a tombstone, and none can be written: %s.", statement->tombstones_miss) :
+				 errdetail("A group that does not fulfil it any more would stay in the table."),
+				 errhint("%s", topic ? "Insert the groups as they are, filter with HAVING alone, and let the key choose the partition; or group by a window with emit => 'final'." :
+						 "Filter when you read the table, write into a topic with a key, or group by a window with emit => 'final'.")));
 }
 
 void

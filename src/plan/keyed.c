@@ -51,7 +51,8 @@ typedef enum KeyedItem
 	KEYED_FILTERS,				/* IntList, by aggregate */
 	KEYED_SETS,					/* List of IntList: keys of each grouping set */
 	KEYED_GROUPINGS,			/* List of IntList: keys of each GROUPING() */
-	KEYED_OVER					/* of window functions: see over.c; NIL: it groups */
+	KEYED_OVER,					/* of window functions: see over.c; NIL: it groups */
+	KEYED_TOMBSTONE				/* key of the topic's messages, Integer: OID of the topic; may be missing */
 } KeyedItem;
 
 static Node *keyed_create_state(CustomScan *scan);
@@ -85,11 +86,16 @@ static const CustomExecMethods keyed_exec_methods = {
 	.ExplainCustomScan = keyed_explain,
 };
 
+bool
+keyed_is_node(const Plan *plan)
+{
+	return IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &keyed_scan_methods;
+}
+
 static inline bool
 is_operator(const Plan *plan)
 {
-	return IsA(plan, CustomScan) &&
-		(((const CustomScan *) plan)->methods == &keyed_scan_methods || ((const CustomScan *) plan)->methods == &over_scan_methods);
+	return keyed_is_node(plan) || (IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &over_scan_methods);
 }
 
 typedef struct KeyedState
@@ -97,6 +103,11 @@ typedef struct KeyedState
 	CustomScanState css;
 	FireScan	scan;
 	bool		firing;
+	/* where it is noted which groups are given out HAVING is judged here, not by ExecScan() */
+	bool		notes_given;
+	ExprState  *having;			/* NULL: all groups fulfil it */
+	ExprState  *key;			/* NULL: there are no tombstones */
+	StreamTombstones *tombstones;
 } KeyedState;
 
 /* ---- planning ---- */
@@ -453,6 +464,54 @@ keyed_begin(CustomScanState *node, EState *estate, int eflags)
 		elog(ERROR, "an aggregation of a pipeline was run outside of its launcher");
 	state->firing = true;
 	fire_scan_begin(&state->scan, &operator_fire_sets[scan_number(scan)]);
+	state->notes_given = state->scan.set->spec->notes_given;
+	if (!state->notes_given)
+		return;
+	state->having = node->ss.ps.qual;
+	node->ss.ps.qual = NULL;
+	if (list_length(scan->custom_private) > KEYED_TOMBSTONE)
+	{
+		List	   *item = list_nth(scan->custom_private, KEYED_TOMBSTONE);
+
+		state->key = ExecInitExpr(linitial(item), &node->ss.ps);
+		state->tombstones = stream_tombstones_begin((Oid) intVal(lsecond(item)));
+	}
+}
+
+/* It was given out, and does not fulfil HAVING any more. */
+static void
+take_back(KeyedState *state, ExprContext *econtext)
+{
+	MemoryContext old;
+	Datum		key;
+	bool		isnull;
+
+	if (state->key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a group that was given out does not fulfil HAVING any more, and its row cannot be taken back"),
+				 errhint("Give the pipeline its former query back.")));
+	old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+	key = ExecEvalExpr(state->key, econtext, &isnull);
+	stream_tombstones_put(state->tombstones, key, isnull);
+	MemoryContextSwitchTo(old);
+	state->scan.set->tombstones++;
+}
+
+/* Is the group in the slot given out? */
+static bool
+judge(KeyedState *state, TupleTableSlot *slot)
+{
+	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+	bool		given;
+
+	ResetExprContext(econtext);
+	econtext->ecxt_scantuple = slot;
+	given = ExecQual(state->having, econtext);
+	if (!given && state->scan.was_given)
+		take_back(state, econtext);
+	given_note(&state->scan, given);
+	return given;
 }
 
 static TupleTableSlot *
@@ -461,11 +520,16 @@ keyed_next(ScanState *node)
 	KeyedState *state = (KeyedState *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
 
-	CHECK_FOR_INTERRUPTS();
-	ExecClearTuple(slot);
-	if (!fire_scan_next(&state->scan, slot->tts_values, slot->tts_isnull))
-		return slot;
-	return ExecStoreVirtualTuple(slot);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		ExecClearTuple(slot);
+		if (!fire_scan_next(&state->scan, slot->tts_values, slot->tts_isnull))
+			break;
+		ExecStoreVirtualTuple(slot);
+	}
+	while (state->notes_given && !judge(state, slot));
+	return slot;
 }
 
 static bool
@@ -595,6 +659,26 @@ read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 	return operator_spec_make(&plan, cxt);
 }
 
+/* ---- tombstones ---- */
+
+/* Windows of slices have no entries to note it in. */
+bool
+keyed_notes_given(const CustomScan *scan)
+{
+	FuncExpr   *window = list_nth(scan->custom_private, KEYED_WINDOW);
+	WindowFunction function = window != NULL ? window_function(window->funcid) : WINDOW_FUNCTION_NONE;
+
+	return keyed_is_node(&scan->scan.plan) && (function == WINDOW_FUNCTION_NONE || function == FUNCTION_TUMBLE || function == FUNCTION_TUMBLE_START ||
+											   function == FUNCTION_TUMBLE_END);
+}
+
+void
+keyed_set_tombstone(CustomScan *scan, Expr *key, Oid topic)
+{
+	Assert(list_length(scan->custom_private) == KEYED_TOMBSTONE);
+	scan->custom_private = lappend(scan->custom_private, list_make2(key, makeInteger((int) topic)));
+}
+
 /* ---- collecting ---- */
 
 typedef struct CollectContext
@@ -689,6 +773,8 @@ collect_walker(PlanState *state, CollectContext *cxt)
 				node->spec->held = true;
 				node->spec->held_on_end = node->held_on_end;
 			}
+			node->spec->notes_given = OidIsValid(cxt->statement->info->sink_server) && !cxt->statement->info->nested &&
+				keyed_notes_given(scan);
 			node->rows = rows_create(node->spec, cxt->program->cxt);
 			if (node->spec->over != NULL)
 				over_push_filter(node->spec, scan, cxt->parent);

@@ -69,7 +69,21 @@ extern Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPa
 extern void keyed_init(void);
 /* set around pg_plan_query: SELECTs that keyed_prepare() marked become operators */
 extern bool keyed_planning;
+/* is it a grouped aggregation of ours? */
+extern bool keyed_is_node(const Plan *plan);
+/* can it be noted which of its groups were given out? */
+extern bool keyed_notes_given(const CustomScan *scan);
+/* the key that its groups have in the topic, in terms of its own columns */
+extern void keyed_set_tombstone(CustomScan *scan, Expr *key, Oid topic);
 /* the operators of a plan, and the row queries of their children */
 extern void keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size);
+
+/* ---- tombstone.c ---- */
+
+/*
+ * Makes the node of the plan write a tombstone for each group that was given out and
+ * does not fulfil HAVING any more.  NULL: it will, else why it cannot.
+ */
+extern const char *tombstone_prepare(const StatementInfo *info, PlannedStmt *plan);
 
 #endif							/* STREAMPROC_KEYED_H */

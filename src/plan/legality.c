@@ -531,6 +531,8 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 
 	if (legality_is_grouped(query))
 		legality_check_groups(query, cxt, outer);
+	else if (legality_filters_groups(query, outer))
+		cxt->info->having = true;
 	if (query->hasDistinctOn)
 		legality_check_distinct_on(query, cxt, outer);
 	else if (query->distinctClause != NIL)

@@ -47,6 +47,8 @@ extern FuncExpr *legality_window_of_group(Node *node, Query *query);
  * groups by tumble() over a border of them, the windows below are given out when the one above ends.
  */
 extern bool legality_is_over_groups(Query *query, List *outer);
+/* does it filter them by what they have come to, as HAVING does? */
+extern bool legality_filters_groups(Query *query, List *outer);
 /* that tumble(), NULL: by the windows themselves; *on_end: over window_end */
 extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end);
 

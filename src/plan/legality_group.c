@@ -16,6 +16,7 @@
 #include "plan/keyed.h"
 #include "plan/legality.h"
 #include "plan/parse.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
 /* Is this column of the query's result the event time of its topic, unmodified? */
@@ -112,40 +113,41 @@ legality_in_from(Query *query, int varno)
 	return bms_is_member(varno, get_relids_in_jointree((Node *) query->jointree, false));
 }
 
-/* Is there a query below, in FROM, that puts rows of a topic into groups? */
-static bool
-rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
+/* The query that a FROM item stands for, and those around it; NULL: it is none. */
+static Query *
+query_below(RangeTblEntry *rte, Query *query, List *outer, List **around)
 {
 	Query	   *home;
 	List	   *home_outer;
 	CommonTableExpr *cte;
-	Query	   *sub;
 
-	if (!legality_rte_reads_topic(rte, query, outer))
-		return false;
 	switch (rte->rtekind)
 	{
 		case RTE_RELATION:
-			if (rte->relkind != RELKIND_VIEW)
-				return false;
-			sub = view_query(rte->relid);
-			outer = NIL;
-			break;
+			*around = NIL;
+			return rte->relkind == RELKIND_VIEW ? view_query(rte->relid) : NULL;
 		case RTE_SUBQUERY:
-			sub = rte->subquery;
-			outer = lcons(query, outer);
-			break;
+			*around = lcons(query, outer);
+			return rte->subquery;
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			if (cte == NULL)
-				return false;
-			sub = castNode(Query, cte->ctequery);
-			outer = lcons(home, home_outer);
-			break;
+				return NULL;
+			*around = lcons(home, home_outer);
+			return castNode(Query, cte->ctequery);
 		default:
-			return false;
+			return NULL;
 	}
-	return legality_is_grouped(sub) || sub->hasWindowFuncs || sub->hasDistinctOn || legality_is_over_groups(sub, outer);
+}
+
+/* Is there a query below, in FROM, that puts rows of a topic into groups? */
+static bool
+rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
+{
+	List	   *around;
+	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? query_below(rte, query, outer, &around) : NULL;
+
+	return sub != NULL && (legality_is_grouped(sub) || sub->hasWindowFuncs || sub->hasDistinctOn || legality_is_over_groups(sub, around));
 }
 
 bool
@@ -158,6 +160,66 @@ legality_is_over_groups(Query *query, List *outer)
 		if (legality_in_from(query, foreach_current_index(lc) + 1) && rte_has_groups(lfirst(lc), query, outer))
 			return true;
 	return false;
+}
+
+/* Does the expression use what the groups below have come to, not only what they are grouped by? */
+static bool
+uses_results(Node *node, Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, pull_vars_of_level(node, 0))
+	{
+		Var		   *var = lfirst(lc);
+		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+		Query	   *sub;
+		List	   *around;
+		TargetEntry *tle;
+
+		if (rte->rtekind == RTE_JOIN && var->varattno > 0)
+		{
+			if (uses_results(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer))
+				return true;
+			continue;
+		}
+		if (!rte_has_groups(rte, query, outer))
+			continue;
+		sub = query_below(rte, query, outer, &around);
+		tle = var->varattno > 0 ? get_tle_by_resno(sub->targetList, var->varattno) : NULL;
+		if (tle == NULL)
+			return true;
+		if (legality_is_grouped(sub) ? contain_aggs_of_level((Node *) tle->expr, 0) : uses_results((Node *) tle->expr, sub, around))
+			return true;
+	}
+	return false;
+}
+
+static bool
+filter_uses_results(Node *node, Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	if (node == NULL || IsA(node, RangeTblRef))
+		return false;
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		/* an outer join that finds nothing keeps the row */
+		return filter_uses_results(join->larg, query, outer) || filter_uses_results(join->rarg, query, outer) ||
+			(join->jointype == JOIN_INNER && uses_results(join->quals, query, outer));
+	}
+	foreach(lc, castNode(FromExpr, node)->fromlist)
+		if (filter_uses_results(lfirst(lc), query, outer))
+			return true;
+	return uses_results(((FromExpr *) node)->quals, query, outer);
+}
+
+bool
+legality_filters_groups(Query *query, List *outer)
+{
+	return legality_is_over_groups(query, outer) && filter_uses_results((Node *) query->jointree, query, outer);
 }
 
 /* Is it a border of the windows that the query below groups by? */

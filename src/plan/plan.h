@@ -100,6 +100,7 @@ typedef struct Statement
 	struct MultiInsert *insert; /* MULTI_INSERT: receiver */
 	struct Upsert *upsert;		/* UPSERT: collected rows */
 	double		checks_per_message; /* WHOLE: see checks.c */
+	const char *tombstones_miss;	/* why no tombstone can be written for a group that leaves; NULL: it is */
 } Statement;
 
 typedef struct ProgramSource
@@ -213,6 +214,8 @@ typedef struct ProgramMark
 extern ProgramMark program_mark(const Program *program);
 extern void program_forget(Program *program, ProgramMark mark);
 extern const char *statement_mode_name(StatementMode mode);
+/* what becomes of its rows, emit and late not given: append, upsert, upsert with tombstones */
+extern const char *statement_result_name(const Statement *statement);
 extern void program_check_rights(Program *program);
 extern char *program_explain(Statement *statement);
 

@@ -372,7 +372,13 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 
 		find_feeds(program, plan);
 		if (info->grouped)
+		{
+			const char *miss = tombstone_prepare(info, plan);
+
+			if (miss != NULL)
+				statement->tombstones_miss = miss;
 			keyed_collect(program, statement, plan, i);
+		}
 		program->relations = list_concat_unique_oid(program->relations, plan->relationOids);
 		foreach(lc, plan->rtable)
 		{

@@ -19,6 +19,7 @@ state_entry_restore(StateCursor *cursor, StateEntry *entry, const StateRecord *r
 
 	for (b = 0; b < op->nblobs; b++)
 		old[b] = *(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]);
+	entry->given = (record->flags & STATE_RECORD_GIVEN) != 0;
 	memcpy(STATE_ENTRY_FIXED(entry), fixed, op->fixed_size);
 	/* places of blobs are the chunk's own */
 	for (b = 0; b < op->nblobs; b++)

@@ -59,7 +59,7 @@ state_record_write(const StateOperator *op, const StateEntry *entry, const char 
 
 	record->size = (uint32) size;
 	record->key_meta = entry->key_meta;
-	record->flags = 0;
+	record->flags = entry->given ? STATE_RECORD_GIVEN | STATE_RECORD_WAS_GIVEN : 0;
 	memcpy(fixed, STATE_ENTRY_FIXED(entry), op->fixed_size);
 	/* the last bytes before a border of eight are the filling */
 	if (key_len > 0)

@@ -58,7 +58,8 @@ typedef struct StateEntry
 {
 	uint32		written;		/* low bits of the epoch whose segment holds it, 0: none yet */
 	uint16		key_meta;		/* length of the key | STATE_KEY_NULLS, STATE_KEY_MEMBER */
-	uint16		dirty;			/* stands in the list of changed entries: STATE_DIRTY_* */
+	uint8		dirty;			/* stands in the list of changed entries: STATE_DIRTY_* */
+	bool		given;			/* its group was given out, as of the last commit: see operator/given.c */
 	/* fixed part of the operator's states, 8-aligned; then the key */
 } StateEntry;
 
@@ -253,6 +254,8 @@ typedef struct StateRecord
 
 #define STATE_RECORD_AGAIN		1	/* the same cut holds an older record of the entry */
 #define STATE_RECORD_OLD		2	/* not changed, only written anew */
+#define STATE_RECORD_GIVEN		4	/* the group is given out, once the epoch is committed */
+#define STATE_RECORD_WAS_GIVEN	8	/* and before that; nobody reads it on disk */
 
 #define STATE_RECORD_FIXED(record)	((const char *) (record) + sizeof(StateRecord))
 

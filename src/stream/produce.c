@@ -31,6 +31,13 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+/* How values of the key column become keys of messages. */
+typedef struct ProduceKey
+{
+	bool		is_bytes;		/* bytea, goes as it is */
+	FmgrInfo	output;
+} ProduceKey;
+
 typedef struct Produce
 {
 	StreamSource *source;
@@ -48,9 +55,15 @@ typedef struct Produce
 	int			partition;
 	int			raw;			/* the one column of format raw */
 
-	bool		key_is_bytes;	/* bytea, goes as it is */
-	FmgrInfo	key_output;
+	ProduceKey	key_how;
 } Produce;
+
+struct StreamTombstones
+{
+	const StreamSource *source;
+	const StreamColumn *column;	/* of the key */
+	ProduceKey	how;
+};
 
 /* ---- begin, end ---- */
 
@@ -63,6 +76,19 @@ stream_plan_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, 
 				 errmsg("ON CONFLICT is not supported for a topic"),
 				 errdetail("A topic has no unique constraints.")));
 	return NIL;
+}
+
+static void
+key_begin(ProduceKey *key, const StreamColumn *column, MemoryContext cxt)
+{
+	Oid			output;
+	bool		is_varlena;
+
+	key->is_bytes = getBaseType(column->type) == BYTEAOID;
+	if (key->is_bytes)
+		return;
+	getTypeOutputInfo(column->type, &output, &is_varlena);
+	fmgr_info_cxt(output, &key->output, cxt);
 }
 
 static Produce *
@@ -124,19 +150,7 @@ produce_begin(EState *estate, ResultRelInfo *rinfo)
 	if (source->write_key > 0)
 		produce->key = source->write_key - 1;
 	if (produce->key >= 0)
-	{
-		Oid			type = source->columns[produce->key].type;
-
-		produce->key_is_bytes = getBaseType(type) == BYTEAOID;
-		if (!produce->key_is_bytes)
-		{
-			Oid			output;
-			bool		is_varlena;
-
-			getTypeOutputInfo(type, &output, &is_varlena);
-			fmgr_info_cxt(output, &produce->key_output, cxt);
-		}
-	}
+		key_begin(&produce->key_how, &source->columns[produce->key], cxt);
 
 	n = stream_codec_columns(source, NULL, &columns);
 	if (n > 0)
@@ -188,6 +202,16 @@ stream_explain_modify(ModifyTableState *mtstate, ResultRelInfo *rinfo, List *fdw
 
 /* ---- one row ---- */
 
+static void
+check_null(const StreamSource *source, const StreamColumn *column, bool isnull)
+{
+	if (column->not_null && isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in column \"%s\" of foreign table \"%s\" violates not-null constraint",
+						column->name, source->name)));
+}
+
 /*
  * What Kafka sets itself must be left out, and what a reader would refuse must
  * not be written: foreign tables have no constraint checks of their own.
@@ -217,11 +241,7 @@ check_row(const Produce *produce, TupleTableSlot *slot)
 			case STREAM_COL_PAYLOAD:
 			case STREAM_COL_KEY:
 			case STREAM_COL_HEADERS:
-				if (column->not_null && slot->tts_isnull[i])
-					ereport(ERROR,
-							(errcode(ERRCODE_NOT_NULL_VIOLATION),
-							 errmsg("null value in column \"%s\" of foreign table \"%s\" violates not-null constraint",
-									column->name, source->name)));
+				check_null(source, column, slot->tts_isnull[i]);
 				break;
 			default:
 				break;
@@ -241,15 +261,9 @@ to_wire(const char *text, Size *len)
 }
 
 static const char *
-row_key(Produce *produce, TupleTableSlot *slot, Size *len)
+key_bytes(ProduceKey *key, Datum value, Size *len)
 {
-	Datum		value;
-
-	*len = 0;
-	if (produce->key < 0 || slot->tts_isnull[produce->key])
-		return NULL;
-	value = slot->tts_values[produce->key];
-	if (produce->key_is_bytes)
+	if (key->is_bytes)
 	{
 		bytea	   *bytes = DatumGetByteaPP(value);
 
@@ -258,11 +272,20 @@ row_key(Produce *produce, TupleTableSlot *slot, Size *len)
 	}
 	else
 	{
-		char	   *text = OutputFunctionCall(&produce->key_output, value);
+		char	   *text = OutputFunctionCall(&key->output, value);
 
 		*len = strlen(text);
 		return to_wire(text, len);
 	}
+}
+
+static const char *
+row_key(Produce *produce, TupleTableSlot *slot, Size *len)
+{
+	*len = 0;
+	if (produce->key < 0 || slot->tts_isnull[produce->key])
+		return NULL;
+	return key_bytes(&produce->key_how, slot->tts_values[produce->key], len);
 }
 
 static int32
@@ -432,4 +455,33 @@ stream_exec_insert(EState *estate, ResultRelInfo *rinfo, TupleTableSlot *slot, T
 							message.value, message.value_len, message.timestamp_ms, headers, message.nheaders);
 	MemoryContextSwitchTo(old);
 	return slot;
+}
+
+/* ---- tombstones ---- */
+
+StreamTombstones *
+stream_tombstones_begin(Oid relid)
+{
+	StreamTombstones *tombstones = palloc0(sizeof(StreamTombstones));
+
+	tombstones->source = stream_source_load(relid);
+	tombstones->column = &tombstones->source->columns[stream_source_key(tombstones->source) - 1];
+	key_begin(&tombstones->how, tombstones->column, CurrentMemoryContext);
+	return tombstones;
+}
+
+/* To the partition that rows of the key go to.  Memory is of the current context. */
+void
+stream_tombstones_put(StreamTombstones *tombstones, Datum key, bool isnull)
+{
+	StreamMessage message = {0};
+
+	if (stream_outbox == NULL)
+		elog(ERROR, "a tombstone was to be written outside of a pipeline");
+	check_null(tombstones->source, tombstones->column, isnull);
+	message.topic = tombstones->source->topic;
+	message.partition = -1;
+	if (!isnull)
+		message.key = key_bytes(&tombstones->how, key, &message.key_len);
+	stream_outbox_put(stream_outbox, &message);
 }

@@ -176,6 +176,12 @@ extern StreamOutbox *stream_outbox;
 /* in a worker: nothing is sent, without an outbox an INSERT is refused */
 extern bool stream_outbox_only;
 
+/* Messages of a key without a value, into stream_outbox (produce.c); in the current memory context. */
+typedef struct StreamTombstones StreamTombstones;
+
+extern StreamTombstones *stream_tombstones_begin(Oid relid);
+extern void stream_tombstones_put(StreamTombstones *tombstones, Datum key, bool isnull);
+
 extern StreamOutbox *stream_outbox_create(MemoryContext cxt);
 extern void stream_outbox_put(StreamOutbox *outbox, const StreamMessage *message);
 extern Size stream_outbox_bytes(const StreamOutbox *outbox);

@@ -402,6 +402,16 @@ giving(const OperatorSpec *spec, TimestampTz closing, const Epoch *epoch)
 	return closing <= epoch->watermark ? GIVE_ALL : GIVE_NOTHING;
 }
 
+/* The cut of the epoch will hold what the unit gives out. */
+static void
+from_cut(OperatorSpec *spec, FireUnit *unit, StatePane *pane, Giving give, const Epoch *epoch)
+{
+	unit->from_cut = true;
+	unit->cut_pane = pane->id;
+	if (give != GIVE_CHANGES)
+		given_mark(spec, my_keyed->area, pane, give == GIVE_ALL, my_keyed->last_emit, (uint32) epoch->number);
+}
+
 static void
 give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 {
@@ -445,6 +455,8 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 			memcpy(unit->slices, slices, sizeof(StatePane *) * nslices);
 			epoch->merging = true;
 		}
+		else if (spec->notes_given && !operator_is_late(spec, operator_closing(spec, ends[i]), epoch->watermark))
+			from_cut(spec, unit, slices[0], give, epoch);
 		else
 			unit->merged = fire_merge(spec, my_keyed->area, slices, nslices, give != GIVE_ALL,
 									  give == GIVE_SINCE ? my_keyed->last_emit : (uint32) epoch->number - 1);
@@ -485,6 +497,8 @@ keyed_choose_output(Epoch *epoch)
 		panes = state_panes(my_keyed->area, op, &n);
 		if (spec->window != OPERATOR_NO_WINDOW)
 			give_out(set, epoch, panes, n);
+		else if (spec->notes_given && n > 0 && (epoch->give_all || epoch->emit_due || my_keyed->emit != EMIT_EVERY))
+			from_cut(spec, add_unit(set, 0), panes[0], epoch->give_all ? GIVE_ALL : epoch->emit_due ? GIVE_SINCE : GIVE_CHANGES, epoch);
 		else if (epoch->give_all && n > 0)
 			add_unit(set, 0)->merged = fire_merge(spec, my_keyed->area, panes, n, false, 0);
 		else if (epoch->emit_due && n > 0)
@@ -531,6 +545,16 @@ keyed_merge_slices(Epoch *epoch)
 	}
 }
 
+static void
+add_block(FireUnit *unit, const char *runs, Size bytes)
+{
+	FireBlock  *block = palloc(sizeof(FireBlock));
+
+	block->runs = runs;
+	block->bytes = bytes;
+	unit->blocks = lappend(unit->blocks, block);
+}
+
 /* Rows that window functions have answered in the epoch. */
 static void
 add_output(Epoch *epoch, FireSet *set)
@@ -545,23 +569,62 @@ add_output(Epoch *epoch, FireSet *set)
 		for (p = epoch->outputs[t].first; DsaPointerIsValid(p);)
 		{
 			BarrierBlock *block = dsa_get_address(my_keyed->area->dsa, p);
-			FireBlock  *fire = palloc(sizeof(FireBlock));
 
-			fire->runs = block->bytes;
-			fire->bytes = block->used;
 			if (unit == NULL)
 			{
 				unit = palloc0(sizeof(FireUnit));
 				unit->output = true;
 				set->units = lappend(set->units, unit);
 			}
-			unit->blocks = lappend(unit->blocks, fire);
+			add_block(unit, block->bytes, block->used);
 			p = block->next;
 		}
 	}
 }
 
-/* Groups without windows: what was copied is what has changed.  Tasks run already. */
+/* Units ascend by their panes. */
+static FireUnit *
+unit_of_pane(FireSet *set, int64 pane)
+{
+	int			low = 0;
+	int			high = list_length(set->units);
+
+	while (low < high)
+	{
+		int			mid = low + (high - low) / 2;
+		FireUnit   *unit = list_nth(set->units, mid);
+
+		if (!unit->from_cut || unit->cut_pane < pane)
+			low = mid + 1;
+		else if (unit->cut_pane == pane)
+			return unit;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+/* The runs of the blocks are shared out among the units. */
+static void
+add_runs(FireSet *set, const BarrierBlock *block)
+{
+	const char *p = block->bytes;
+
+	while (p < block->bytes + block->used)
+	{
+		const StateRun *run = (const StateRun *) p;
+		FireUnit   *unit = run->op == set->spec->number ? unit_of_pane(set, run->pane) : NULL;
+
+		if (unit != NULL)
+			add_block(unit, p, sizeof(StateRun) + run->bytes);
+		p += sizeof(StateRun) + run->bytes;
+	}
+}
+
+/*
+ * What was copied is what has changed: of groups without windows, and of windows
+ * that are not closed where it is noted what was given out.  Tasks run already.
+ */
 void
 keyed_add_changes(Epoch *epoch)
 {
@@ -569,17 +632,19 @@ keyed_add_changes(Epoch *epoch)
 	int			t;
 
 	for (op = 0; op < my_launcher->program->nkeyed; op++)
-		if (epoch->sets[op].spec->over != NULL)
-			add_output(epoch, &epoch->sets[op]);
-	/* they are given out with all others, or when it is time */
-	if (my_keyed->emit == EMIT_EVERY || epoch->give_all)
-		return;
-	for (op = 0; op < my_launcher->program->nkeyed; op++)
 	{
 		FireSet    *set = &epoch->sets[op];
 		FireUnit   *unit = NULL;
+		ListCell   *lc;
 
-		if (set->spec->window != OPERATOR_NO_WINDOW || set->spec->over != NULL)
+		if (set->spec->over != NULL)
+		{
+			add_output(epoch, set);
+			continue;
+		}
+		/* the others are given out with all others, or when it is time */
+		if (!set->spec->notes_given &&
+			(set->spec->window != OPERATOR_NO_WINDOW || my_keyed->emit == EMIT_EVERY || epoch->give_all))
 			continue;
 		for (t = 0; t < my_keyed->barrier->ntasks; t++)
 		{
@@ -588,17 +653,20 @@ keyed_add_changes(Epoch *epoch)
 			for (p = epoch->cuts[t].first; DsaPointerIsValid(p);)
 			{
 				BarrierBlock *block = dsa_get_address(my_keyed->area->dsa, p);
-				FireBlock  *fire = palloc(sizeof(FireBlock));
 
-				fire->runs = block->bytes;
-				fire->bytes = block->used;
+				p = block->next;
+				if (set->spec->notes_given)
+				{
+					add_runs(set, block);
+					continue;
+				}
 				if (unit == NULL)
 					unit = add_unit(set, 0);
-				unit->blocks = lappend(unit->blocks, fire);
-				p = block->next;
+				add_block(unit, block->bytes, block->used);
 			}
 		}
-		if (unit != NULL && epoch->copied_again)
-			fire_find_again(set, unit);
+		foreach(lc, set->units)
+			if (((FireUnit *) lfirst(lc))->blocks != NIL && epoch->copied_again)
+				fire_find_again(set, lfirst(lc));
 	}
 }

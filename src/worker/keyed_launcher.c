@@ -254,6 +254,8 @@ write_epoch(Epoch *epoch)
 		outbox_finish(&my_launcher->outbox, my_launcher->program->outbox);
 	keyed_output_letters(epoch);
 	epoch->rows_out = my_launcher->program->rows_out;
+	for (t = 0; t < my_launcher->program->nkeyed; t++)
+		epoch->rows_out += epoch->sets[t].tombstones;
 	epoch->output_us = monotonic_us() - begun;
 
 	FAULT_POINT("keyed-before-write");
@@ -519,11 +521,12 @@ commit_epoch(Epoch *epoch)
 		int			i;
 
 		my_keyed->rows_out[op] += set->rows;
+		given_committed(set);
 		foreach(lc, set->units)
 		{
 			FireUnit   *unit = lfirst(lc);
 
-			if (unit->blocks == NIL)
+			if (unit->from_cut ? set->spec->window != OPERATOR_NO_WINDOW : unit->blocks == NIL)
 				my_keyed->fired_windows[op]++;
 			if (unit->merged != NULL)
 				fire_merged_free(my_keyed->area, unit->merged);

@@ -443,8 +443,12 @@ static void
 release_rows(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
+	TimestampTz horizon[STATE_MAX_OPERATORS];
 	int			i;
 
+	LWLockAcquire(&barrier->lock, LW_SHARED);
+	memcpy(horizon, barrier->horizon, sizeof(horizon));
+	LWLockRelease(&barrier->lock);
 	over_emit = ship_output;
 	PG_TRY();
 	{
@@ -452,8 +456,8 @@ release_rows(void)
 		{
 			OperatorSpec *spec = my_task->program->keyed[i].spec;
 
-			if (spec->over != NULL && !spec->over->arrival && barrier->horizon[i] != DT_NOBEGIN)
-				over_release(spec, my_keyed->area, barrier->horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
+			if (spec->over != NULL && !spec->over->arrival && horizon[i] != DT_NOBEGIN)
+				over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
 		}
 		FAULT_POINT("over-released");
 	}

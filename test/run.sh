@@ -12,7 +12,7 @@
 #   fuzz       test/fuzz: the corpus and a short run, with sanitizers; "make fuzz" is the long form
 #   tap        test/t/*.pl
 #   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
-#              "# also with assertions" with that build
+#              "# with assertions" with that build; the stage "tap" leaves those out when both are run
 #   crash      test/t/*crash*.pl in their long form
 #   mutants    test/mutants: wrong changes of the source, each of which a test must see; MUTANTS="NAME ..." some of them
 # Options:
@@ -308,6 +308,8 @@ together() {
 }
 
 tap_files() { (cd "$tree/test" && names t .pl | sed 's|.*|t/&.pl|'); }
+# those that are run with assertions
+assert_files() { (cd "$tree/test" && tap_files | xargs -r grep -l '^# with assertions$'); }
 
 # the sources of the second build, before the first one leaves objects among them
 cp -r "$tree" "$work/assert-tree"
@@ -328,8 +330,14 @@ for stage in "${stages[@]}"; do
 		regress) aside do_regress '' ;;
 		isolation) aside do_isolation '' ;;
 		tap)
-			# shellcheck disable=SC2046
-			do_tap tap $(tap_files)
+			# where the stage "assert" is run, too, each file is run once
+			list=$(tap_files)
+			if [[ " ${stages[*]} " == *" assert "* ]] && [ -n "$(assert_files)" ]; then
+				list=$(comm -23 <(sort <<<"$list") <(assert_files | sort))
+				[ -n "$list" ] || continue
+			fi
+			# shellcheck disable=SC2086
+			do_tap tap $list
 			;;
 		crash)
 			long=yes
@@ -348,7 +356,7 @@ for stage in "${stages[@]}"; do
 			aside do_regress -assert
 			aside do_isolation -assert
 			# shellcheck disable=SC2046
-			do_tap tap-assert $(cd "$tree/test" && tap_files | xargs -r grep -l '^# also with assertions$')
+			do_tap tap-assert $(assert_files)
 			together
 			;;
 	esac

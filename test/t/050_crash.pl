@@ -8,7 +8,7 @@
 # Short form: each kind of fault, and an error at each point within a transaction.  Long form (make crash):
 # 200,000 messages, at least 60 faults that hit an open transaction.
 #
-# also with assertions
+# with assertions
 use strict;
 use warnings;
 use FindBin;

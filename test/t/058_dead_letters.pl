@@ -1,6 +1,6 @@
 # Bad rows are kept as dead letters, all others are in the sink; what is nobody's fault never makes one.
 #
-# also with assertions
+# with assertions
 use strict;
 use warnings;
 use FindBin;

@@ -5,7 +5,7 @@
 # have an idle_timeout of an hour, so after wait_caught_up() a sink holds what the watermark of the committed rows closes,
 # and nothing else.
 #
-# also with assertions
+# with assertions
 use strict;
 use warnings;
 use FindBin;

@@ -1,7 +1,7 @@
 # Window functions over a topic: what the oracle suite does not see.  When rows are answered, in either order; what comes
 # too late; what outlives a stop, a kill and another number of tasks; and that what nobody needs any more goes.
 #
-# also with assertions
+# with assertions
 use strict;
 use warnings;
 use FindBin;

@@ -73,7 +73,7 @@ check_window(WindowClause *window, Query *query, CheckContext *cxt, List *outer,
 {
 	if (list_length(window->orderClause) != 1)
 		legality_refuse(cxt, location, "Write OVER (PARTITION BY ... ORDER BY the column that option event_time of the foreign table names).",
-						"a window over a topic that is not ordered by its event time alone is not supported");
+						"a window function over a topic in another order than that of its event time alone is not supported");
 	check_order(linitial(window->orderClause), query, cxt, outer, location);
 	check_frame(window, cxt, location);
 }

@@ -125,9 +125,15 @@ sub judge
 {
 	my ($q, $how) = @_;
 	my $s = $oracle->session;
-	my ($ok, $out) = $s->run("SELECT streamproc.wait_until_stopped('$q->{name}', '90 s')");
-	die "the server crashed\n" if !$ok && $out =~ /connection lost/;
-	my $state = ($s->run("SELECT state FROM streamproc.stat_pipeline WHERE pipeline = '$q->{name}'"))[1];
+	my ($ok, $out, $state);
+	# its launcher may come back once more, until the supervisor has heard that it is to stay away
+	for (1 .. 3)
+	{
+		($ok, $out) = $s->run("SELECT streamproc.wait_until_stopped('$q->{name}', '90 s')");
+		die "the server crashed\n" if !$ok && $out =~ /connection lost/;
+		$state = ($s->run("SELECT state FROM streamproc.stat_pipeline WHERE pipeline = '$q->{name}'"))[1];
+		last if !$ok || $state eq 'stopped';
+	}
 	my @verdicts;
 	if (!$ok || $state ne 'stopped')
 	{

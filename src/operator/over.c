@@ -429,7 +429,8 @@ aggregate_result(OverKey *key, int f, bool running, const Walk *from)
 	OverSpec   *over = key->over;
 	OverFunction *function = &over->functions[f];
 	AggregateSpec *agg = &function->agg;
-	char		state[64];
+	int64		words[8];
+	char	   *state = (char *) words;
 	Walk		at = *from;
 	const char *columns;
 
@@ -441,8 +442,8 @@ aggregate_result(OverKey *key, int f, bool running, const Walk *from)
 			key->results[f] = transition_result(key->spec, agg, NULL, NULL, &key->result_null[f]);
 		return;
 	}
-	Assert(agg->kind != AGGREGATE_NATIVE || agg->size <= sizeof(state));
-	memset(state, 0, sizeof(state));
+	Assert(agg->kind != AGGREGATE_NATIVE || agg->size <= sizeof(words));
+	memset(words, 0, sizeof(words));
 	if (agg->kind == AGGREGATE_TRANSITION)
 		transition_fresh(over->scratch, agg);
 	while ((columns = walk(key, &over->frames[function->frame], &at)) != NULL)

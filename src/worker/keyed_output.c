@@ -207,7 +207,8 @@ group_json(Epoch *epoch, int op, int64 number)
 			Oid			output;
 			bool		varlena;
 
-			if (spec->output[i].kind == OUTPUT_AGGREGATE)
+			/* of window functions only the row that was given out would say more, and that cannot be made */
+			if (spec->output[i].kind == OUTPUT_AGGREGATE || spec->over != NULL)
 				continue;
 			if (!first)
 				appendStringInfoChar(&text, ',');

@@ -48,7 +48,8 @@ keyed_task_take_care(void)
 	{
 		int			n = my_keyed->part[i];
 
-		if (n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
+		/* rows of window functions are not applied one message at a time */
+		if (my_task->program->has_over || n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
 			continue;
 		batch->parts[i].careful_until = my_task->pipeline->careful_until[n];
 		my_task->careful = my_keyed->careful = true;

@@ -374,6 +374,8 @@ extern void over_signature(const OperatorSpec *spec, StringInfo into);
 extern char *over_describe(const OperatorSpec *spec);
 /* "qual": conditions on output rows, whose columns are those of "tlist" (INDEX_VAR) */
 extern void over_set_filter(OperatorSpec *spec, List *qual, List *tlist);
+/* while a filter is asked: what is thrown then comes from it */
+extern bool over_filtering;
 
 /*
  * Panes of such an operator: one for ever, with an entry for each key; slices of

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 OverEmit	over_emit = NULL;
+bool		over_filtering = false;
 
 /* ---- the key at work ---- */
 
@@ -504,7 +505,9 @@ emit(OverKey *key, const OperatorRow *row)
 			over->slot->tts_isnull[i] = spec->output[i].kind == OUTPUT_COLUMN ? column_is_null(spec, row, n) : key->result_null[n];
 		}
 		ExecStoreVirtualTuple(over->slot);
+		over_filtering = true;
 		passes = ExecQual(over->filter, over->filter_context);
+		over_filtering = false;
 		ResetExprContext(over->filter_context);
 		MemoryContextSwitchTo(old);
 		if (!passes)

@@ -161,6 +161,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	int			i;
 
 	memset(&key, 0, sizeof(key));
+	key.part = -2;				/* none has it */
 	initStringInfo(&bytes);
 	find_panes(&panes, area, spec);
 	if (spec->over->first_only)
@@ -202,10 +203,14 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		for (i = 0; i < spec->ncolumns; i++)
 			if (i != spec->place_column)
 				state_datum_write(&bytes, row->values[i], (row->nulls & (UINT64CONST(1) << i)) != 0, spec->column_len[i], spec->column_byval[i]);
+		/* rows of one message that go to one key group come one after another; a retried one may have been here before */
+		if (key.part != row->part || key.offset != row->offset)
+			key.number = 0;
+		else
+			key.number++;
 		key.part = row->part;
 		key.offset = row->offset;
-		/* rows of one message that go to one key group */
-		for (key.number = 0;; key.number++)
+		for (;; key.number++)
 		{
 			hash = state_hash((const char *) &key, sizeof(key) | STATE_KEY_MEMBER);
 			entry = state_entry_make(&cursor, hash, (const char *) &key, sizeof(key) | STATE_KEY_MEMBER, &found);

@@ -23,6 +23,8 @@
 
 #define FRAME_HINT "Use RANGE BETWEEN '1 hour' PRECEDING AND CURRENT ROW, ROWS BETWEEN 5 PRECEDING AND CURRENT ROW, or UNBOUNDED PRECEDING in their place."
 
+#define MAX_FRAME_DAYS	36500
+
 typedef struct FunctionContext
 {
 	CheckContext *cxt;
@@ -51,6 +53,14 @@ check_frame(WindowClause *window, CheckContext *cxt, int location)
 						"a frame over a topic whose length is not a constant is not supported");
 	if ((options & FRAMEOPTION_RANGE) && window->startInRangeFunc != F_IN_RANGE_TIMESTAMPTZ_TIMESTAMPTZ_INTERVAL_BOOL_BOOL)
 		legality_refuse(cxt, location, FRAME_HINT, "a RANGE over a topic that is not an interval of event time is not supported");
+	if ((options & FRAMEOPTION_RANGE) && !((Const *) offset)->constisnull)
+	{
+		Interval   *length = DatumGetIntervalP(((Const *) offset)->constvalue);
+
+		/* event time and a few of them must not overflow */
+		if ((double) length->time + ((double) length->day + 31.0 * length->month) * USECS_PER_DAY > (double) MAX_FRAME_DAYS * USECS_PER_DAY)
+			legality_refuse(cxt, location, "Use UNBOUNDED PRECEDING.", "a frame over a topic that is longer than %d days is not supported", MAX_FRAME_DAYS);
+	}
 }
 
 static void

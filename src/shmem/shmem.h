@@ -161,6 +161,7 @@ typedef struct PipelineSlot
 	bool		starved;		/* found no free workers: one launcher of those at a time */
 	/* keyed: messages below these offsets are applied one at a time, by number of the partition in the position; 0: none */
 	int64		careful_until[SHMEM_CAREFUL_PARTITIONS];
+	bool		over_unfiltered;	/* a condition above window functions throws: it is left to the output plan */
 
 	/* pipelines with state */
 	OperatorStat op[SHMEM_MAX_OPERATORS];

@@ -75,6 +75,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->next_start_us = 0;
 		slot->starved = false;
 		memset(slot->careful_until, 0, sizeof(slot->careful_until));
+		slot->over_unfiltered = false;
 		memset(slot->op, 0, sizeof(slot->op));
 		slot->late_rows = slot->state_bytes = slot->segment_bytes = 0;
 		slot->stream_watermark = DT_NOBEGIN;

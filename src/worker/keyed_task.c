@@ -144,6 +144,8 @@ keyed_task_begin(void)
 		node->spec->allowed_lateness = my_task->row->allowed_lateness;
 		node->spec->closed_until = my_keyed->barrier->closed_until[i];
 		rows_watermark(node->rows, watermark);
+		if (node->spec->over != NULL && my_task->pipeline->over_unfiltered)
+			node->spec->over->filter = NULL;
 	}
 	resetStringInfo(&my_keyed->shipped);
 }
@@ -374,6 +376,15 @@ apply_failed(void)
 							my_task->slot->task, my_task->pipeline->name, edata->message)));
 			proc_exit(1);
 		}
+	}
+	/* the same conditions stand in the output plan, where the row becomes a dead letter */
+	if (worker_error_of_row(edata) && over_filtering && !my_task->pipeline->over_unfiltered)
+	{
+		my_task->pipeline->over_unfiltered = true;
+		ereport(LOG,
+				(errmsg("task %d of pipeline \"%s\" gives up the epoch, a condition over window functions failed with SQLSTATE %s; rows are filtered when they are written from now on",
+						my_task->slot->task, my_task->pipeline->name, unpack_sql_state(edata->sqlerrcode))));
+		proc_exit(1);
 	}
 	/* rows that window functions answer hang on each other: none is left out */
 	if (worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)

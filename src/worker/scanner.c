@@ -49,6 +49,7 @@ follow_row(PipelineRow *row)
 			/* somebody wants it now: forget the back-off */
 			slot->failures = 0;
 			slot->next_start_us = 0;
+			slot->over_unfiltered = false;
 			pipeline_set_state_locked(slot, PIPELINE_STARTING, NULL);
 		}
 	}

@@ -319,6 +319,31 @@ SQL
 	like(value(q{SELECT aggregates FROM streamproc.stat_operator WHERE pipeline = 'fraud'}), qr/^lag, lag, count native, avg transition/, 'the view shows the functions');
 };
 
+# ---- a condition that fails ----
+
+# catches: a condition that the task asks for before rows are shipped, whose error is of one row, and stops the pipeline
+section 'condition' => sub {
+	make_topic('cond', 2, 'prev bigint', watermark_delay => '1 s');
+	my $select = sub { my ($order) = @_; return "SELECT * FROM (SELECT t.p, t.o, t.at, t.k, lag(t.v) OVER (PARTITION BY t.k ORDER BY $order) AS prev FROM cond_in t) q WHERE 100 / prev > 10" };
+	value('CREATE TABLE cond_a (LIKE cond INCLUDING ALL)');
+	create_pipeline($node, 'cond', 'INSERT INTO cond ' . $select->('t.at'), parallelism => 2);
+	create_pipeline($node, 'cond_a', 'INSERT INTO cond_a ' . $select->('t.at'), ordering => 'arrival');
+	create_pipeline($node, 'cond_fail', 'INSERT INTO cond ' . $select->('t.at'), on_error => 'fail', start => 'earliest');
+	send_rows('cond', map { my $i = $_; [ 0, $i, 'a', $i % 50 == 7 ? 0 : 1 + $i % 20 ], [ 1, $i, 'b', 1 + $i % 20 ] } 1 .. 200);
+	for my $name (qw(cond cond_a))
+	{
+		wait_caught_up($node, $name);
+		stop($name, drain => 1);
+		is(value("SELECT string_agg(x, ', ' ORDER BY x) FROM (SELECT kind || ' ' || sqlstate || ' ' || count(*) AS x FROM streamproc.dead_letter WHERE pipeline = '$name' GROUP BY kind, sqlstate) q"), 'output 22012 4',
+			"$name: the rows for which the condition fails are dead letters");
+		my $batch = $select->('t.at, t.p, t.o') =~ s{WHERE 100 / prev > 10}{WHERE CASE WHEN prev <> 0 THEN 100 / prev > 10 END}r;
+		is(value("WITH batch AS MATERIALIZED ($batch) SELECT (SELECT count(*) FROM (TABLE batch EXCEPT ALL TABLE $name) x), (SELECT count(*) FROM (TABLE $name EXCEPT ALL TABLE batch) x), (SELECT count(*) > 50 FROM batch)"),
+			'0|0|t', "$name: and all others are right");
+	}
+	wait_state($node, 'cond_fail', 'failed');
+	is(value(q{SELECT sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'cond_fail'}), '22012', 'on_error fail: the pipeline fails');
+};
+
 # ---- options ----
 
 section 'options' => sub {
@@ -326,6 +351,7 @@ section 'options' => sub {
 	send_rows('options', [ 0, 1 ], [ 0, 2 ]);
 	wait_caught_up($node, 'options');
 	like(error_of(q{SELECT streamproc.alter_pipeline('options', ordering => 'arrival')}), qr/0A000: option "ordering" of pipeline "options" cannot be changed.*HINT/s, 'rows wait: the order cannot be changed');
+	like(error_of(q{SELECT streamproc.create_pipeline('x', 'INSERT INTO options } . select_of('options', '101 years', 't.at') =~ s/'/''/gr . q{')}), qr/0A000: .*longer than 36500 days.*LINE 1.*HINT/s, 'a frame that is too long');
 	like(error_of(q{SELECT streamproc.alter_pipeline('options', ordering => 'random')}), qr/22023: .*ordering/s, 'an order that does not exist');
 	like(error_of(q{SELECT streamproc.create_pipeline('x', 'INSERT INTO options } . select_of('options', '1 min', 't.at') =~ s/'/''/gr . q{', emit => 'changes')}), qr/0A000: rows of window functions are given out once/, 'emit');
 	like(error_of(q{SELECT streamproc.alter_pipeline('options', query => 'INSERT INTO options } . select_of('options', '2 min', 't.at') =~ s/'/''/gr . q{')}), qr/0A000: the state of pipeline "options" does not fit the new query/, 'another frame does not fit the state');

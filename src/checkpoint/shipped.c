@@ -104,6 +104,7 @@ shipped_letter(StringInfo into, const DeadLetter *letter)
 	put_int(into, letter->sqlstate);
 	put_text(into, letter->message);
 	put_text(into, letter->detail);
+	put_text(into, letter->output_row);
 	end_message(into, at);
 }
 
@@ -155,6 +156,7 @@ write_message(const char *pipeline, ShippedKind kind, const char *p)
 				letter.sqlstate = (int) get_int(&p);
 				letter.message = get_bytes(&p, NULL);
 				letter.detail = get_bytes(&p, NULL);
+				letter.output_row = get_bytes(&p, NULL);
 				catalog_dead_letter_insert(pipeline, &letter);
 				break;
 			}

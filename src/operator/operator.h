@@ -408,9 +408,18 @@ extern void over_apply_group(OperatorRows *rows, StateArea *area, int group);
 extern TimestampTz over_horizon(StateArea *area, const OperatorSpec *spec, TimestampTz watermark);
 /*
  * Rows of the key groups group % ntasks == task that wait in panes that end until
- * the horizon: they are answered, in order.  Owns and releases groups.
+ * the horizon: they are answered, in order.  Owns and releases groups.  Where a consumer
+ * takes them (NULL: none does) it is asked between groups whether it has enough; then, and at
+ * the end, it works, without a transaction and without a group that is owned.
  */
-extern void over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction);
+typedef struct OverConsumer
+{
+	bool		(*full) (void);
+	void		(*work) (void);
+} OverConsumer;
+
+extern void over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
+						 const OverConsumer *consumer);
 
 /* ---- over_scan.c ---- */
 

@@ -375,9 +375,11 @@ release_owned(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 }
 
 void
-over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction)
+over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
+			 const OverConsumer *consumer)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc panes that waited", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext group_cxt = AllocSetContextCreate(cxt, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	int			n;
 	int			npanes = 0;
@@ -407,11 +409,20 @@ over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task,
 		if (!open)
 			transaction->open();
 		open = true;
-		MemoryContextSwitchTo(cxt);
+		MemoryContextSwitchTo(group_cxt);
 		release_owned(spec, area, panes, npanes, group);
+		MemoryContextReset(group_cxt);
+		if (consumer != NULL && consumer->full())
+		{
+			transaction->close(false);
+			open = false;
+			consumer->work();
+		}
 	}
 	if (open)
 		transaction->close(false);
+	if (consumer != NULL)
+		consumer->work();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
 }

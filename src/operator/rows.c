@@ -209,7 +209,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	row->late = false;
 	row->set = 0;
 	row->slice = STATE_PANE_ETERNAL;
-	row->place = place_of(slot->tts_values[spec->place_column]);
+	row->place = slot->tts_isnull[spec->place_column] ? 0 : place_of(slot->tts_values[spec->place_column]);
 	if (spec->at_column >= 0)
 	{
 		TimestampTz at;

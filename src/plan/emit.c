@@ -67,6 +67,16 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 						 errmsg("rows of window functions are given out once: emit => 'changes' or 'every ...' and late => 'update' are not supported")));
 			continue;
 		}
+		if (statement->info->chained && program->arrival)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("GROUP BY over window functions needs their rows in the order of event time: ordering => 'arrival' is not supported"),
+					 errhint("Leave option \"ordering\" out.")));
+		if (statement->info->chained && late == LATE_UPDATE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("GROUP BY over window functions gets no late rows: late => 'update' is not supported"),
+					 errhint("Use allowed_lateness with late => 'divert': rows wait so much longer.")));
 		if (statement->info->nested && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -58,7 +58,7 @@ program_fire_json(Program *program, int number)
 
 	receiver.sink = table_open(statement->info->sink, AccessShareLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) plan_execute(plan_below_modify_table(statement->plan[1]), &receiver.pub);
+	(void) plan_execute(plan_below_modify_table(statement->plan[PROGRAM_OUTPUT]), &receiver.pub);
 	PopActiveSnapshot();
 	if (receiver.json != NULL)
 		json = MemoryContextStrdup(cxt, receiver.json);

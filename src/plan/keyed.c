@@ -92,8 +92,8 @@ keyed_is_node(const Plan *plan)
 	return IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &keyed_scan_methods;
 }
 
-static inline bool
-is_operator(const Plan *plan)
+bool
+keyed_is_operator(const Plan *plan)
 {
 	return keyed_is_node(plan) || (IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &over_scan_methods);
 }
@@ -691,6 +691,7 @@ typedef struct CollectContext
 	List	   *output_subplans;	/* IntList: indexes of those that hold an operator or ModifyTable */
 	int			subplan;		/* index of the one that is walked, -1: the main plan */
 	Plan	   *parent;			/* of the node that is walked; NULL: it is the top */
+	int			above;			/* the operator whose input is walked, -1: none */
 } CollectContext;
 
 static PlannedStmt *
@@ -737,23 +738,23 @@ slice_walker(Node *node, void *context)
 static bool
 collect_walker(PlanState *state, CollectContext *cxt)
 {
-	int			above;
+	int			init_plans = list_length(cxt->init_plans);
 	Plan	   *parent = cxt->parent;
+	int			above = cxt->above;
 
 	if (state == NULL)
 		return false;
 	if (slice_walker((Node *) state->plan->qual, NULL) &&
-		!is_operator(state->plan))
+		!keyed_is_operator(state->plan))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("conditions on the borders of windows of hop() or cumulate() are not supported in a pipeline"),
 				 errhint("Filter when you read the table.")));
-	above = list_length(cxt->init_plans);
 	cxt->init_plans = list_concat(cxt->init_plans, state->plan->initPlan);
 	if (cxt->subplan >= 0 && (IsA(state->plan, ModifyTable) ||
-							  is_operator(state->plan)))
+							  keyed_is_operator(state->plan)))
 		cxt->output_subplans = list_append_unique_int(cxt->output_subplans, cxt->subplan);
-	if (is_operator(state->plan))
+	if (keyed_is_operator(state->plan))
 	{
 		CustomScan *scan = (CustomScan *) state->plan;
 		MemoryContext old = MemoryContextSwitchTo(cxt->program->cxt);
@@ -776,23 +777,32 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			node->spec->notes_given = OidIsValid(cxt->statement->info->sink_server) && !cxt->statement->info->nested &&
 				keyed_notes_given(scan);
 			node->rows = rows_create(node->spec, cxt->program->cxt);
+			node->upstream = -1;
+			node->consumer = above;
+			if (above >= 0)
+			{
+				cxt->program->keyed[above].upstream = number;
+				node->answer = chain_describe(scan, cxt->plan->rtable);
+			}
 			if (node->spec->over != NULL)
 				over_push_filter(node->spec, scan, cxt->parent);
 		}
 		node->query[cxt->size] = row_query(cxt, scan);
 		MemoryContextSwitchTo(old);
+		cxt->above = number;
 	}
 	cxt->parent = state->plan;
 	(void) planstate_tree_walker(state, collect_walker, cxt);
 	cxt->parent = parent;
-	cxt->init_plans = list_truncate(cxt->init_plans, above);
+	cxt->above = above;
+	cxt->init_plans = list_truncate(cxt->init_plans, init_plans);
 	return false;
 }
 
 void
 keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size)
 {
-	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL};
+	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL, -1};
 	QueryDesc  *desc;
 	ListCell   *lc;
 	int			i;
@@ -806,6 +816,7 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 		cxt.parent = NULL;
 		(void) collect_walker(lfirst(lc), &cxt);
 	}
+	chain_check(desc, cxt.output_subplans);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
 

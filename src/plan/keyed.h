@@ -58,6 +58,13 @@ extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *fi
 /* conditions of the node and its parent are asked for in the task: what they do not let through is not shipped */
 extern void over_push_filter(OperatorSpec *spec, CustomScan *scan, Plan *parent);
 
+/* ---- chain.c ---- */
+
+/* throws where a row query reads a subplan that holds an operator, "output_subplans": its rows go to one reader */
+extern void chain_check(QueryDesc *desc, List *output_subplans);
+/* what the node gives another operator, with names as near as the plan knows them */
+extern TupleDesc chain_describe(CustomScan *scan, List *rtable);
+
 /* ---- keyed.c ---- */
 
 /* number of the column that the expression is, added where it is new */
@@ -69,7 +76,9 @@ extern Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPa
 extern void keyed_init(void);
 /* set around pg_plan_query: SELECTs that keyed_prepare() marked become operators */
 extern bool keyed_planning;
-/* is it a grouped aggregation of ours? */
+/* is it one of our nodes? */
+extern bool keyed_is_operator(const Plan *plan);
+/* is it a grouped aggregation? */
 extern bool keyed_is_node(const Plan *plan);
 /* can it be noted which of its groups were given out? */
 extern bool keyed_notes_given(const CustomScan *scan);
@@ -77,6 +86,11 @@ extern bool keyed_notes_given(const CustomScan *scan);
 extern void keyed_set_tombstone(CustomScan *scan, Expr *key, Oid topic);
 /* the operators of a plan, and the row queries of their children */
 extern void keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size);
+
+/* ---- output.c ---- */
+
+/* after keyed_collect(): the plan is run by the launcher, and starts no subplan that belongs to a row query */
+extern void output_strip(PlannedStmt *plan);
 
 /* ---- tombstone.c ---- */
 

@@ -178,7 +178,7 @@ place_as_column(Query *query, List *outer)
 
 		if (rte->rtekind != RTE_SUBQUERY || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		column = place_as_column(rte->subquery, lcons(query, outer));
+		column = place_as_column(rte->subquery, legality_around(query, outer));
 		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
 		if (first == 0)
 			first = foreach_current_index(lc) + 1;
@@ -205,7 +205,7 @@ expose_place(Query *query, List *outer)
 			return makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
-			column = place_as_column(rte->subquery, lcons(query, outer));
+			column = place_as_column(rte->subquery, legality_around(query, outer));
 			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
 			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
 		}
@@ -217,7 +217,7 @@ expose_place(Query *query, List *outer)
 			Query	   *sub = castNode(Query, cte->ctequery);
 			bool		fresh = place_column_of(sub) == InvalidAttrNumber;
 
-			column = place_as_column(sub, lcons(home, home_outer));
+			column = place_as_column(sub, legality_around(home, home_outer));
 			if (fresh)
 			{
 				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(PLACE_NAME)));
@@ -276,8 +276,10 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	marker->aggfnoid = keyed_place_aggregate();
 	marker->aggtype = BOOLOID;
 	marker->aggargtypes = list_make3_oid(INT4OID, TIDOID, TIMESTAMPTZOID);
+	/* what window functions have answered belongs to no message any more */
 	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
-							  makeTargetEntry((Expr *) expose_place(query, outer), 2, NULL, false),
+							  makeTargetEntry(legality_is_over_answers(query, outer) ? (Expr *) makeNullConst(TIDOID, -1, InvalidOid) :
+											  (Expr *) expose_place(query, outer), 2, NULL, false),
 							  makeTargetEntry(at, 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
@@ -619,8 +621,11 @@ prepare_over_groups(FuncExpr *over, bool on_end, Program *program, int first)
 		return;
 	for (i = first; i < program->nkeyed; i++)
 	{
-		MemoryContext old = MemoryContextSwitchTo(program->cxt);
+		MemoryContext old;
 
+		if (program->keyed[i].over)
+			continue;
+		old = MemoryContextSwitchTo(program->cxt);
 		program->keyed[i].held_for = copyObject(over);
 		program->keyed[i].held_for->args = window_arguments(program->keyed[i].held_for);
 		program->keyed[i].held_on_end = on_end;
@@ -632,7 +637,7 @@ void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
 	ListCell   *lc;
-	List	   *around = lcons(query, outer);
+	List	   *around = legality_around(query, outer);
 	bool		reads_topic = false;
 	bool		over_groups = legality_is_over_groups(query, outer);
 	int			first = program->nkeyed;
@@ -678,6 +683,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 
 		if (first)
 			first_rows(query);
+		program->keyed[program->nkeyed].over = true;
 		program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_over(query));
 		add_over_marker(query, outer, program->nkeyed++, first);
 		return;

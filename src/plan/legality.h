@@ -30,6 +30,12 @@ extern bool legality_first_aggregate(Node *node, int *location);
 extern int	legality_clause_location(Query *query, List *clauses);
 /* is this entry of the range table in FROM? */
 extern bool legality_in_from(Query *query, int varno);
+/* the queries around one that stands in "query"; lcons() alone would change the list of its caller */
+static inline List *
+legality_around(Query *query, List *outer)
+{
+	return lcons(query, list_copy(outer));
+}
 /* does the FROM item read a topic?  "outer" are the queries around, innermost first */
 extern bool legality_rte_reads_topic(RangeTblEntry *rte, Query *query, List *outer);
 /* the WITH query that an RTE_CTE names, with the query that it stands in */
@@ -47,6 +53,8 @@ extern FuncExpr *legality_window_of_group(Node *node, Query *query);
  * groups by tumble() over a border of them, the windows below are given out when the one above ends.
  */
 extern bool legality_is_over_groups(Query *query, List *outer);
+/* a query over rows that window functions, or DISTINCT ON, have answered */
+extern bool legality_is_over_answers(Query *query, List *outer);
 /* does it filter them by what they have come to, as HAVING does? */
 extern bool legality_filters_groups(Query *query, List *outer);
 /* that tumble(), NULL: by the windows themselves; *on_end: over window_end */

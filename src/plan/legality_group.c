@@ -33,7 +33,7 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 	{
 		RangeTblEntry *rte = lfirst(lc);
 
-		if (rte->rtekind == RTE_SUBQUERY && !column_is_event_time(rte->subquery, column, lcons(query, outer)))
+		if (rte->rtekind == RTE_SUBQUERY && !column_is_event_time(rte->subquery, column, legality_around(query, outer)))
 			return false;
 	}
 	return true;
@@ -58,12 +58,12 @@ legality_is_event_time(Node *node, Query *query, List *outer)
 				return column_is_event_time(view_query(rte->relid), var->varattno, NIL);
 			return legality_is_topic(rte->relid) && stream_source_load(rte->relid)->event_time == var->varattno;
 		case RTE_SUBQUERY:
-			return column_is_event_time(rte->subquery, var->varattno, lcons(query, outer));
+			return column_is_event_time(rte->subquery, var->varattno, legality_around(query, outer));
 		case RTE_JOIN:
 			return legality_is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
-			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, lcons(home, home_outer));
+			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, legality_around(home, home_outer));
 		default:
 			return false;
 	}
@@ -87,7 +87,7 @@ find_window(Node *node, Query *query, List *outer, Query **home, List **home_out
 	{
 		TargetEntry *tle = get_tle_by_resno(rte->subquery->targetList, ((Var *) node)->varattno);
 
-		return tle != NULL ? find_window((Node *) tle->expr, rte->subquery, lcons(query, outer), home, home_outer) : NULL;
+		return tle != NULL ? find_window((Node *) tle->expr, rte->subquery, legality_around(query, outer), home, home_outer) : NULL;
 	}
 	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
 		return NULL;
@@ -127,13 +127,13 @@ query_below(RangeTblEntry *rte, Query *query, List *outer, List **around)
 			*around = NIL;
 			return rte->relkind == RELKIND_VIEW ? view_query(rte->relid) : NULL;
 		case RTE_SUBQUERY:
-			*around = lcons(query, outer);
+			*around = legality_around(query, outer);
 			return rte->subquery;
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			if (cte == NULL)
 				return NULL;
-			*around = lcons(home, home_outer);
+			*around = legality_around(home, home_outer);
 			return castNode(Query, cte->ctequery);
 		default:
 			return NULL;
@@ -147,7 +147,54 @@ rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 	List	   *around;
 	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? query_below(rte, query, outer, &around) : NULL;
 
-	return sub != NULL && (legality_is_grouped(sub) || sub->hasWindowFuncs || sub->hasDistinctOn || legality_is_over_groups(sub, around));
+	return sub != NULL && (legality_is_grouped(sub) || legality_is_over_groups(sub, around));
+}
+
+bool
+legality_is_over_answers(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		List	   *around;
+		Query	   *sub;
+
+		if (!legality_in_from(query, foreach_current_index(lc) + 1) || !legality_rte_reads_topic(rte, query, outer))
+			continue;
+		sub = query_below(rte, query, outer, &around);
+		if (sub != NULL && !legality_is_grouped(sub) && (sub->hasWindowFuncs || sub->hasDistinctOn || legality_is_over_answers(sub, around)))
+			return true;
+	}
+	return false;
+}
+
+/* Is there a UNION ALL between the query and the window functions below it? */
+static bool
+answers_in_union(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	if (!legality_is_over_answers(query, outer))
+		return false;
+	if (query->setOperations != NULL)
+		return true;
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		List	   *around;
+		Query	   *sub;
+
+		if (!legality_in_from(query, foreach_current_index(lc) + 1) || !legality_rte_reads_topic(rte, query, outer))
+			continue;
+		sub = query_below(rte, query, outer, &around);
+		if (sub != NULL && answers_in_union(sub, around))
+			return true;
+	}
+	return false;
 }
 
 bool
@@ -312,9 +359,16 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
 			legality_refuse(cxt, location,
 				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
-				   "aggregation over groups of a topic is only supported over their windows, and not over window functions or DISTINCT ON");
+				   "aggregation over groups of a topic is only supported over their windows");
 		cxt->info->grouped = cxt->info->nested = true;
 		return;
+	}
+	if (legality_is_over_answers(query, outer))
+	{
+		if (answers_in_union(query, outer))
+			legality_refuse(cxt, location, "Write one statement for each branch.",
+							"GROUP BY over a UNION ALL of window functions or DISTINCT ON over a topic is not supported");
+		cxt->info->chained = true;
 	}
 	foreach(lc, query->groupClause)
 	{

@@ -136,7 +136,7 @@ function_walker(Node *node, FunctionContext *context)
 static void
 check_below(Query *query, CheckContext *cxt, List *outer, int location)
 {
-	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
+	if (legality_is_grouped(query) || legality_is_over_groups(query, outer) || legality_is_over_answers(query, outer))
 		legality_refuse(cxt, location, "Write the groups into a table or topic, and use it there.",
 						"window functions or DISTINCT ON over groups, or over other window functions, of a topic are not supported");
 	if (contain_vars_of_level((Node *) query, 1))

@@ -49,6 +49,7 @@ typedef struct StatementInfo
 	bool		unwindowed;		/* ... some of them without */
 	bool		over;			/* puts nothing into groups: window functions */
 	bool		nested;			/* and those into groups again */
+	bool		chained;		/* puts what window functions answer into groups */
 	bool		having;			/* some of the groups are not given out */
 	const char *conflict_misses;	/* why ON CONFLICT does not find a group's row, NULL: it does */
 } StatementInfo;
@@ -88,6 +89,15 @@ extern void trust_check(Query *rewritten, const StatementInfo *info, List **rela
 /* for a few rows, for some thousand, for a full batch */
 #define PROGRAM_PLANS		3
 
+/* the one that the launcher runs, of statements with groups */
+#define PROGRAM_OUTPUT		1
+
+static inline int
+program_plan_size(int64 rows)
+{
+	return rows < 192 ? 0 : rows < 8192 ? 1 : 2;
+}
+
 typedef struct Statement
 {
 	StatementInfo *info;
@@ -116,6 +126,10 @@ typedef struct KeyedNode
 	char	   *text;			/* what it groups by and aggregates */
 	FuncExpr   *held_for;		/* tumble() over its windows, see keyed_query.c; NULL: none */
 	bool		held_on_end;	/* ... over window_end */
+	bool		over;			/* window functions */
+	int			upstream;		/* the operator whose rows the row query reads, -1: it reads topics */
+	int			consumer;		/* the operator that takes its rows, -1: they are given out */
+	TupleDesc	answer;			/* its rows, where one does */
 	OperatorRows *rows;			/* of the present transaction */
 	PlannedStmt *query[PROGRAM_PLANS];	/* the row query, for batches of different sizes */
 } KeyedNode;
@@ -185,6 +199,13 @@ extern void program_run_empty(Program *program);
  */
 extern void program_defer(Program *program);
 extern bool program_may_defer(Program *program);
+/*
+ * The row query of an operator over what its upstream has answered: "rows" OverRecords
+ * of "bytes".  In a transaction; the rows are in KeyedNode.rows then.
+ */
+extern void program_run_passed(Program *program, int number, StateArea *area, const char *records, Size bytes, int64 rows);
+/* the first of the records as a JSON object */
+extern char *program_passed_json(Program *program, int number, const char *record);
 /* A keyed program in the launcher: runs the statements on what operator_fire_sets give out. */
 extern void program_fire(Program *program);
 /* one of them; nothing is kept: for a transaction that is given up */

@@ -47,8 +47,6 @@
 
 /* Rows that the plans of a statement claim, and where the next one begins. */
 static const int plan_rows[PROGRAM_PLANS - 1] = {16, 2048};	/* the last: a full batch */
-#define MEDIUM_BATCH 192
-#define LARGE_BATCH 8192
 
 /* From so many rows of one key in a transaction on, tasks take turns. */
 #define HOT_KEY_ROWS 16
@@ -300,6 +298,7 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 	Statement  *statement = palloc0(sizeof(Statement));
 	Query	   *rewritten = rewrite_one(query);
 	bool		before_row = false;
+	int			first_keyed = program->nkeyed;
 	Relation	sink;
 	ModifyTable *top;
 	ListCell   *lc;
@@ -390,6 +389,23 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 			program->lock_modes = lappend_int(program->lock_modes, rte->rellockmode);
 		}
 	}
+	if (info->grouped)
+	{
+		output_strip(statement->plan[PROGRAM_OUTPUT]);
+		if (statement->child[PROGRAM_OUTPUT] != NULL)
+			statement->child[PROGRAM_OUTPUT] = plan_below_modify_table(statement->plan[PROGRAM_OUTPUT]);
+		if (statement->apply != NULL)
+			statement->apply = upsert_apply_plan(statement->plan[PROGRAM_OUTPUT]);
+	}
+	if (info->grouped && program->nkeyed == first_keyed)
+		elog(ERROR, "statement %d has no operator", number);
+	/* the planner drops what nobody needs; then the statement means something else */
+	for (i = first_keyed; i < program->nkeyed; i++)
+		if (program->keyed[i].spec == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("statement %d computes window functions or groups that nothing uses", number),
+					 errhint("Leave them out.")));
 }
 
 /* Needs a transaction with an active snapshot. */
@@ -423,7 +439,7 @@ program_make(List *queries, bool trust_owners, bool arrival)
 
 			if (info->grouped)
 				program->is_keyed = true;
-			program->has_over |= info->over;
+			program->has_over |= info->over || info->chained;
 			if (OidIsValid(info->sink_server))
 				program->sink_server = info->sink_server;
 		}
@@ -610,6 +626,8 @@ run_row_queries(Program *program, int size)
 	{
 		KeyedNode  *node = &program->keyed[i];
 
+		if (node->upstream >= 0)
+			continue;
 		program->running = node->spec->statement;
 		stream_place.feed = NULL;
 		checks_forget();
@@ -631,7 +649,7 @@ program_fire(Program *program)
 		program->running = statement->number;
 		stream_place.feed = NULL;
 		checks_forget();
-		run_statement(program, statement, 1);
+		run_statement(program, statement, PROGRAM_OUTPUT);
 	}
 }
 
@@ -641,13 +659,13 @@ program_fire_statement(Program *program, int number)
 	program->running = number;
 	stream_place.feed = NULL;
 	checks_forget();
-	run_statement(program, list_nth(program->statements, number - 1), 1);
+	run_statement(program, list_nth(program->statements, number - 1), PROGRAM_OUTPUT);
 }
 
 void
 program_run(Program *program, int nrows)
 {
-	int			size = nrows < MEDIUM_BATCH ? 0 : nrows < LARGE_BATCH ? 1 : 2;
+	int			size = program_plan_size(nrows);
 	ListCell   *lc;
 
 	if (program->is_keyed)

@@ -60,6 +60,18 @@ extern void keyed_task_settle(void);
 /* leaves in order: the run is not abandoned */
 extern void keyed_task_leave(void);
 
+/* functions of aggregates run in a transaction that only reads */
+extern const OperatorTransaction keyed_task_for_functions;
+/* an output row into the task's log */
+extern void keyed_task_ship(const char *bytes, Size len);
+/* in PG_CATCH, when the state may be half changed */
+extern void keyed_task_apply_failed(void) pg_attribute_noreturn();
+
+/* ---- keyed_release.c ---- */
+
+/* before the task arrives at the barrier: its share of what the watermark has passed */
+extern void keyed_task_release(void);
+
 /* ---- keyed_skew.c ---- */
 
 /* after the batch is made: which messages a task has to apply with care */

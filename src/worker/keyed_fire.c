@@ -33,6 +33,42 @@
 
 /* ---- the watermark ---- */
 
+/*
+ * The watermark of what an operator reads: that of the topics, or, where it takes what
+ * another one answers, held back by the rows that still wait there.
+ */
+static TimestampTz
+watermark_of(int op, TimestampTz watermark)
+{
+	int			upstream = my_launcher->program->keyed[op].upstream;
+	TimestampTz lateness = my_launcher->row->allowed_lateness;
+	TimestampTz horizon;
+	TimestampTz bound = DT_NOEND;
+	StatePane **panes;
+	int			n;
+	int			i;
+
+	if (upstream < 0 || watermark == WATERMARK_NONE)
+		return watermark;
+	horizon = my_keyed->barrier->horizon[upstream];
+	panes = state_panes_open(my_keyed->area, upstream, &n);
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(my_launcher->program->keyed[upstream].spec, panes[i]->id) > horizon)
+			bound = Min(bound, over_waiting_begin(panes[i]->id));
+	pfree(panes);
+	/* rows may still come into a slice that the watermark has not passed to its end */
+	if (watermark != DT_NOEND)
+		bound = Min(bound, watermark - lateness - OVER_WAITING_SLICE);
+	return bound == DT_NOEND ? DT_NOEND : bound + lateness;
+}
+
+/* So far the watermark of the topics must be ahead of what closes a window of the operator. */
+static TimestampTz
+chain_delay(int op)
+{
+	return my_launcher->program->keyed[op].upstream >= 0 ? OVER_WAITING_SLICE : 0;
+}
+
 /* The last instant at which something is still to be given out; DT_NOBEGIN: nothing is. */
 static TimestampTz
 last_deadline(void)
@@ -58,7 +94,7 @@ last_deadline(void)
 					last = Max(last, over_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE);
 		}
 		else if (n > 0)
-			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
+			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness + chain_delay(op));
 		pfree(panes);
 	}
 	return last;
@@ -185,7 +221,7 @@ keyed_cap_watermark(TimestampTz watermark)
 		for (k = 0; k < n; k++)
 			for (g = 0; g < STATE_GROUPS; g++)
 				pane_bytes[k] += state_chunk_bytes(&panes[k]->chunk[g]);
-		ends = living_windows(spec, panes, n, cap, &nends);
+		ends = living_windows(spec, panes, n, watermark_of(op, cap), &nends);
 		for (i = 0; i < nends; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -196,7 +232,7 @@ keyed_cap_watermark(TimestampTz watermark)
 			/* one at least */
 			if (bytes > allowed && i > 0)
 			{
-				cap = operator_closing(spec, ends[i - 1]) + spec->allowed_lateness;
+				cap = operator_closing(spec, ends[i - 1]) + spec->allowed_lateness + chain_delay(op);
 				break;
 			}
 		}
@@ -342,7 +378,7 @@ keyed_closes_something(TimestampTz watermark)
 				end++;
 			if (end > last)
 				continue;
-			closes = operator_is_late(spec, operator_closing(spec, end), watermark);
+			closes = operator_is_late(spec, operator_closing(spec, end), watermark_of(op, watermark));
 			/* later panes close later */
 			break;
 		}
@@ -378,13 +414,13 @@ typedef enum Giving
 
 /* What of the window that ends there?  It was alive until now. */
 static Giving
-giving(const OperatorSpec *spec, TimestampTz closing, const Epoch *epoch)
+giving(const OperatorSpec *spec, TimestampTz closing, TimestampTz watermark, const Epoch *epoch)
 {
-	bool		ends = operator_is_late(spec, closing, epoch->watermark);
+	bool		ends = operator_is_late(spec, closing, watermark);
 
 	if (epoch->give_all && (my_keyed->emit != EMIT_FINAL && my_keyed->emit != EMIT_DEFAULT))
 		return GIVE_ALL;
-	if (epoch->give_all && my_launcher->row->late == LATE_UPDATE && closing <= epoch->watermark)
+	if (epoch->give_all && my_launcher->row->late == LATE_UPDATE && closing <= watermark)
 		return GIVE_ALL;
 	switch (my_keyed->emit)
 	{
@@ -399,7 +435,7 @@ giving(const OperatorSpec *spec, TimestampTz closing, const Epoch *epoch)
 		return ends ? GIVE_ALL : GIVE_NOTHING;
 	if (my_keyed->barrier->watermark != WATERMARK_NONE && closing <= my_keyed->barrier->watermark)
 		return GIVE_CHANGES;
-	return closing <= epoch->watermark ? GIVE_ALL : GIVE_NOTHING;
+	return closing <= watermark ? GIVE_ALL : GIVE_NOTHING;
 }
 
 /* The cut of the epoch will hold what the unit gives out. */
@@ -413,14 +449,14 @@ from_cut(OperatorSpec *spec, FireUnit *unit, StatePane *pane, Giving give, const
 }
 
 static void
-give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
+give_out(FireSet *set, Epoch *epoch, TimestampTz watermark, StatePane **panes, int n)
 {
 	OperatorSpec *spec = set->spec;
 	StatePane **slices = palloc(sizeof(StatePane *) * Max(n, 1));
 	int			nends;
 	/* others are given out only when they end */
 	bool		all = (my_keyed->emit != EMIT_FINAL && my_keyed->emit != EMIT_DEFAULT) || my_launcher->row->late == LATE_UPDATE;
-	int64	   *ends = living_windows(spec, panes, n, all ? WATERMARK_NONE : epoch->watermark, &nends);
+	int64	   *ends = living_windows(spec, panes, n, all ? WATERMARK_NONE : watermark, &nends);
 	int			first = 0;
 	int			i,
 				k;
@@ -428,7 +464,7 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 	for (i = 0; i < nends; i++)
 	{
 		int64		begin = operator_window_begin(spec, ends[i]);
-		Giving		give = giving(spec, operator_closing(spec, ends[i]), epoch);
+		Giving		give = giving(spec, operator_closing(spec, ends[i]), watermark, epoch);
 		FireUnit   *unit;
 		int			nslices = 0;
 
@@ -443,7 +479,7 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 			continue;
 		unit = add_unit(set, ends[i]);
 		/* only rows that are late for it can still come into its slices, and they wait */
-		if (give == GIVE_ALL && operator_is_late(spec, operator_closing(spec, ends[i]), epoch->watermark))
+		if (give == GIVE_ALL && operator_is_late(spec, operator_closing(spec, ends[i]), watermark))
 		{
 			if (spec->window == OPERATOR_TUMBLE)
 			{
@@ -455,7 +491,7 @@ give_out(FireSet *set, Epoch *epoch, StatePane **panes, int n)
 			memcpy(unit->slices, slices, sizeof(StatePane *) * nslices);
 			epoch->merging = true;
 		}
-		else if (spec->notes_given && !operator_is_late(spec, operator_closing(spec, ends[i]), epoch->watermark))
+		else if (spec->notes_given && !operator_is_late(spec, operator_closing(spec, ends[i]), watermark))
 			from_cut(spec, unit, slices[0], give, epoch);
 		else
 			unit->merged = fire_merge(spec, my_keyed->area, slices, nslices, give != GIVE_ALL,
@@ -474,8 +510,7 @@ keyed_choose_output(Epoch *epoch)
 	epoch->give_all = my_keyed->give_all;
 	my_keyed->give_all = false;
 	for (op = 0; op < STATE_MAX_OPERATORS; op++)
-		epoch->closed_until[op] = epoch->watermark != DT_NOEND && epoch->watermark != WATERMARK_NONE ?
-			epoch->watermark - my_launcher->row->allowed_lateness : DT_NOBEGIN;
+		epoch->closed_until[op] = DT_NOBEGIN;
 	epoch->emit_due = my_keyed->emit == EMIT_EVERY &&
 		(monotonic_us() >= my_keyed->next_emit_us || epoch->watermark == DT_NOEND);
 	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));
@@ -483,6 +518,7 @@ keyed_choose_output(Epoch *epoch)
 	{
 		FireSet    *set = &epoch->sets[op];
 		OperatorSpec *spec = program->keyed[op].spec;
+		TimestampTz watermark;
 		StatePane **panes;
 		int			n;
 		int			i;
@@ -494,9 +530,12 @@ keyed_choose_output(Epoch *epoch)
 			close_over(spec, epoch);
 			continue;
 		}
+		watermark = watermark_of(op, epoch->watermark);
+		if (watermark != DT_NOEND && watermark != WATERMARK_NONE)
+			epoch->closed_until[op] = watermark - my_launcher->row->allowed_lateness;
 		panes = state_panes(my_keyed->area, op, &n);
 		if (spec->window != OPERATOR_NO_WINDOW)
-			give_out(set, epoch, panes, n);
+			give_out(set, epoch, watermark, panes, n);
 		else if (spec->notes_given && n > 0 && (epoch->give_all || epoch->emit_due || my_keyed->emit != EMIT_EVERY))
 			from_cut(spec, add_unit(set, 0), panes[0], epoch->give_all ? GIVE_ALL : epoch->emit_due ? GIVE_SINCE : GIVE_CHANGES, epoch);
 		else if (epoch->give_all && n > 0)
@@ -507,11 +546,11 @@ keyed_choose_output(Epoch *epoch)
 		{
 			TimestampTz end = operator_closing(spec, operator_last_end(spec, panes[i]->id));
 
-			if (!operator_is_late(spec, end, epoch->watermark))
+			if (!operator_is_late(spec, end, watermark))
 				break;
 			panes[i]->closed = true;
 			/* a run that ends has closed what it has given out, not time itself */
-			if (epoch->watermark == DT_NOEND)
+			if (watermark == DT_NOEND)
 				epoch->closed_until[op] = Max(epoch->closed_until[op], end);
 		}
 		pfree(panes);

@@ -298,7 +298,7 @@ close_after_functions(bool failed)
 	MemoryContextSwitchTo(old);
 }
 
-static const OperatorTransaction for_functions = {open_for_functions, close_after_functions};
+const OperatorTransaction keyed_task_for_functions = {open_for_functions, close_after_functions};
 
 /* What the barrier and the launcher see of the task's partitions. */
 void
@@ -346,11 +346,8 @@ proc_exit_with_care(const ErrorData *edata)
 }
 
 /* The state is half changed: nobody may go on with it. */
-static void
-apply_failed(void) pg_attribute_noreturn();
-
-static void
-apply_failed(void)
+void
+keyed_task_apply_failed(void)
 {
 	ErrorData  *edata;
 	Reason		reason;
@@ -412,18 +409,18 @@ ship_overtaken_rows(void)
 		for (row = node->rows->overtaken; row != NULL; row = row->next)
 		{
 			if (!open)
-				for_functions.open();
+				open_for_functions();
 			open = true;
 			CHECK_FOR_INTERRUPTS();
 			ship_late(node->spec, row, node->rows->watermark);
 		}
 	}
 	if (open)
-		for_functions.close(false);
+		close_after_functions(false);
 }
 
-static void
-ship_output(const char *bytes, Size len)
+void
+keyed_task_ship(const char *bytes, Size len)
 {
 	barrier_log_append(my_keyed->area, &my_keyed->mine->output, bytes, len);
 }
@@ -447,36 +444,6 @@ find_origins(OperatorRows *rows)
 			row->part = batch->retried != NULL ? -1 : my_keyed->part[batch->messages[i].part];
 			row->offset = batch->messages[i].offset;
 		}
-}
-
-/* Rows that the watermark has passed are answered before the stop, our share of the key groups. */
-static void
-release_rows(void)
-{
-	Barrier    *barrier = my_keyed->barrier;
-	TimestampTz horizon[STATE_MAX_OPERATORS];
-	int			i;
-
-	LWLockAcquire(&barrier->lock, LW_SHARED);
-	memcpy(horizon, barrier->horizon, sizeof(horizon));
-	LWLockRelease(&barrier->lock);
-	over_emit = ship_output;
-	PG_TRY();
-	{
-		for (i = 0; i < my_task->program->nkeyed; i++)
-		{
-			OperatorSpec *spec = my_task->program->keyed[i].spec;
-
-			if (spec->over != NULL && !spec->over->arrival && horizon[i] != DT_NOBEGIN)
-				over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
-		}
-		FAULT_POINT("over-released");
-	}
-	PG_CATCH();
-	{
-		apply_failed();
-	}
-	PG_END_TRY();
 }
 
 /* ---- one message at a time ---- */
@@ -543,7 +510,7 @@ apply_carefully(void)
 		for (k = i + 1; k < n && rows[k].message == message; k++)
 			;
 		CHECK_FOR_INTERRUPTS();
-		edata = operator_apply_carefully(rows + i, k - i, my_keyed->area, &for_functions, my_task->transaction_cxt, &statement);
+		edata = operator_apply_carefully(rows + i, k - i, my_keyed->area, &keyed_task_for_functions, my_task->transaction_cxt, &statement);
 		if (edata == NULL)
 			continue;
 		if (message < 0 || !worker_error_of_row(edata))
@@ -611,7 +578,7 @@ keyed_task_commit(CheckpointReason reason)
 		FAULT_POINT("keyed-before-apply");
 		if (my_keyed->careful)
 			apply_carefully();
-		over_emit = ship_output;
+		over_emit = keyed_task_ship;
 		for (i = 0; i < my_task->program->nkeyed; i++)
 			if (my_task->program->keyed[i].spec->over != NULL && !my_task->program->keyed[i].spec->over->arrival)
 			{
@@ -620,7 +587,7 @@ keyed_task_commit(CheckpointReason reason)
 				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;
 			}
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
-			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &for_functions);
+			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &keyed_task_for_functions);
 		ship_overtaken_rows();
 		if (my_keyed->shipped.len > 0)
 			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
@@ -664,7 +631,7 @@ keyed_task_commit(CheckpointReason reason)
 	}
 	PG_CATCH();
 	{
-		apply_failed();
+		keyed_task_apply_failed();
 	}
 	PG_END_TRY();
 	my_task->rows_in = 0;
@@ -725,7 +692,7 @@ meet(void)
 	int64		epoch = barrier->epoch;
 	bool		cut = false;
 
-	release_rows();
+	keyed_task_release();
 	FAULT_POINT("barrier-arrive");
 	/* silence is part of what the watermark is made of */
 	task_show_partitions(my_task, false);
@@ -748,7 +715,7 @@ meet(void)
 			}
 			PG_CATCH();
 			{
-				apply_failed();
+				keyed_task_apply_failed();
 			}
 			PG_END_TRY();
 			cut = true;
@@ -781,7 +748,7 @@ copy_early(void)
 	}
 	PG_CATCH();
 	{
-		apply_failed();
+		keyed_task_apply_failed();
 	}
 	PG_END_TRY();
 	if (!done)

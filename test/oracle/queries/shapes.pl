@@ -7,6 +7,23 @@ my $by_card = 'SELECT t.card, w.window_start, w.window_end, count(*) AS n, sum(t
 my $by_card_sink = 'CREATE TABLE sink (card text, a timestamptz, b timestamptz, n bigint, total numeric);';
 
 return (
+	# ---- WITH ----
+
+	{	name => 'with_above_insert',
+		catches => 'a WITH query of the INSERT itself, which the SELECT that groups does not find',
+		text => q{WITH q AS (SELECT t.card, t.at, t.amount FROM tx t WHERE t.n > 0), r AS MATERIALIZED (SELECT q.card, q.at, q.amount FROM q)
+			INSERT INTO sink SELECT r.card, w.window_start, count(*), sum(r.amount) FROM r, streamproc.tumble(r.at, '1 hour') w GROUP BY r.card, w.window_start},
+		sink => 'CREATE TABLE sink (card text, a timestamptz, n bigint, s numeric)' },
+	{	name => 'with_twice',
+		catches => 'a WITH query below a group that is read twice, and so is a plan of its own; results that are upserted',
+		select => q{WITH q AS (SELECT t.card, t.n FROM tx t WHERE t.n > 0), r AS (SELECT q.card, q.n, 'a' AS side FROM q UNION ALL SELECT q.card, -q.n, 'b' FROM q)
+			SELECT r.card, r.side, count(*) AS n, sum(r.n) AS s FROM r GROUP BY r.card, r.side}, upsert => [ 'card', 'side' ] },
+	{	name => 'with_deep',
+		catches => 'WITH queries of several levels, each named in a subquery further down',
+		text => q{WITH q AS (SELECT t.* FROM tx t) INSERT INTO sink SELECT x.card, x.n FROM (
+			WITH r AS (SELECT q.card, q.at FROM q WHERE q.n > 0) SELECT y.card, count(*) AS n FROM (SELECT r.card, r.at FROM r) y, streamproc.tumble(y.at, '1 hour') w GROUP BY y.card, w.window_start) x},
+		sink => 'CREATE TABLE sink (card text, n bigint)' },
+
 	# ---- below the aggregate ----
 
 	{	name => 'join_inner',

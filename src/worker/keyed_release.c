@@ -1,0 +1,204 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed_release.c
+ *	  A task before the stop: rows that waited are answered, and what another
+ *	  operator takes of them is passed on.
+ *
+ * Answers of window functions that are grouped again (a chain) do not leave the
+ * task: they are collected, and when there are enough of them the row query of
+ * the consumer runs over them, in a transaction that only reads, and its rows are applied.
+ * All of it is part of the epoch that ends: state of both operators, and what they
+ * give out, are committed together.
+ *
+ * Key groups: a group of the first operator is given back before any of the
+ * second is owned.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "worker/keyed.h"
+
+/* Rows that an operator has answered for another one, before that one takes them. */
+#define PASS_BYTES		(1024 * 1024)
+
+#define my_keyed		(my_task->keyed)
+
+/* ---- what one operator answers, on its way into another ---- */
+
+static struct
+{
+	StringInfoData bytes;		/* OverRecords */
+	int64		rows;
+	int			from;			/* the operator that answers */
+}			passed;
+
+static void
+pass_on(const char *bytes, Size len)
+{
+	appendBinaryStringInfo(&passed.bytes, bytes, (int) len);
+	passed.rows++;
+}
+
+static bool
+passed_enough(void)
+{
+	return passed.bytes.len > PASS_BYTES;
+}
+
+/* The row query of the consumer; false: a row of these makes it fail, and nothing has happened. */
+static bool
+run_passed(int to, const char *bytes, Size len, int64 rows, ErrorData **edata)
+{
+	MemoryContext old = CurrentMemoryContext;
+	volatile bool ran = true;
+
+	PG_TRY();
+	{
+		checkpoint_begin();
+		XactReadOnly = true;
+		if (!program_lock(my_task->program))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("something that pipeline \"%s\" depends on has changed", my_task->pipeline->name)));
+		program_run_passed(my_task->program, to, my_keyed->area, bytes, len, rows);
+		checkpoint_commit();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		*edata = CopyErrorData();
+		if (!worker_error_of_row(*edata))
+			PG_RE_THROW();
+		FlushErrorState();
+		checkpoint_abort();
+		rows_reset(my_task->program->keyed[to].rows);
+		ran = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	return ran;
+}
+
+/* A row that the consumer's row query cannot take: it belongs to no single message. */
+static void
+ship_passed_letter(int to, const char *record, const ErrorData *edata)
+{
+	DeadLetter	letter = {0};
+
+	if (!my_task->row->dead_letters)
+	{
+		Reason		reason;
+
+		state_abandon(my_keyed->area);
+		worker_reason_from_error(&reason, edata);
+		worker_fail_pipeline(&reason);
+	}
+	letter.statement = my_task->program->keyed[to].spec->statement;
+	letter.partition = -1;
+	letter.offset = -1;
+	letter.timestamp_ms = -1;
+	letter.sqlstate = edata->sqlerrcode;
+	letter.message = edata->message;
+	letter.detail = edata->detail;
+	letter.attempts = 1;
+	keyed_task_for_functions.open();
+	letter.output_row = program_passed_json(my_task->program, passed.from, record);
+	shipped_letter(&my_keyed->shipped, &letter);
+	keyed_task_for_functions.close(false);
+	barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
+	resetStringInfo(&my_keyed->shipped);
+	my_keyed->mine->bad_rows++;
+}
+
+/* So many rows into the consumer; where one of them makes it fail each half alone. */
+static void
+pass_rows(int to, const char *bytes, Size len, int64 rows)
+{
+	KeyedNode  *node = &my_task->program->keyed[to];
+	ErrorData  *edata;
+	Size		half = 0;
+	int64		n;
+
+	check_stack_depth();
+	if (run_passed(to, bytes, len, rows, &edata))
+	{
+		if (node->rows->nlate > 0)
+			elog(ERROR, "operator %d answered a row behind its horizon", passed.from);
+		operator_apply(node->rows, my_keyed->area, &keyed_task_for_functions);
+		my_keyed->mine->op_rows[to] += node->rows->nrows;
+		rows_reset(node->rows);
+		return;
+	}
+	if (rows == 1)
+	{
+		ship_passed_letter(to, bytes, edata);
+		return;
+	}
+	for (n = 0; n < rows / 2; n++)
+		half += ((const OverRecord *) (bytes + half))->size;
+	FreeErrorData(edata);
+	pass_rows(to, bytes, half, rows / 2);
+	pass_rows(to, bytes + half, len - half, rows - rows / 2);
+}
+
+static void
+pass_all(void)
+{
+	int			to = my_task->program->keyed[passed.from].consumer;
+
+	FAULT_POINT("over-pass");
+	if (passed.rows > 0)
+		pass_rows(to, passed.bytes.data, (Size) passed.bytes.len, passed.rows);
+	resetStringInfo(&passed.bytes);
+	passed.rows = 0;
+}
+
+static const OverConsumer consumer = {passed_enough, pass_all};
+
+/* Rows that the watermark has passed are answered before the stop, our share of the key groups. */
+void
+keyed_task_release(void)
+{
+	Barrier    *barrier = my_keyed->barrier;
+	TimestampTz horizon[STATE_MAX_OPERATORS];
+	int			i;
+
+	LWLockAcquire(&barrier->lock, LW_SHARED);
+	memcpy(horizon, barrier->horizon, sizeof(horizon));
+	LWLockRelease(&barrier->lock);
+	PG_TRY();
+	{
+		for (i = 0; i < my_task->program->nkeyed; i++)
+		{
+			OperatorSpec *spec = my_task->program->keyed[i].spec;
+			int			to = my_task->program->keyed[i].consumer;
+
+			if (spec->over == NULL || spec->over->arrival || horizon[i] == DT_NOBEGIN)
+				continue;
+			if (to >= 0)
+			{
+				if (passed.bytes.data == NULL)
+				{
+					MemoryContext old = MemoryContextSwitchTo(my_task->cxt);
+
+					initStringInfo(&passed.bytes);
+					MemoryContextSwitchTo(old);
+				}
+				passed.from = i;
+				rows_watermark(my_task->program->keyed[to].rows, WATERMARK_NONE);
+			}
+			over_emit = to >= 0 ? pass_on : keyed_task_ship;
+			over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &keyed_task_for_functions, to >= 0 ? &consumer : NULL);
+		}
+		FAULT_POINT("over-released");
+	}
+	PG_CATCH();
+	{
+		keyed_task_apply_failed();
+	}
+	PG_END_TRY();
+}

@@ -357,7 +357,7 @@ barrier_cut_early(BarrierCut *cut)
 				continue;
 			rewrite = barrier_rewrites(cut->barrier, cut->group);
 			for (p = 0; p < npanes; p++)
-				if (!panes[p]->closed)
+				if (!panes[p]->closed && !panes[p]->passing)
 					work += cut_chunk(cut, cut->op, panes[p], cut->group, rewrite);
 			cut->looked[cut->op][cut->group] = rewrite;
 			state_group_release(area, cut->op, cut->group);

@@ -93,6 +93,7 @@ typedef struct StatePane
 {
 	int64		id;				/* number of the slice, or STATE_PANE_ETERNAL */
 	bool		closed;			/* its windows are fired or being fired: no part in cuts */
+	bool		passing;		/* will be closed at the stop: not worth an early copy.  Set while tasks run, only a hint */
 	StateChunk	chunk[STATE_GROUPS];
 } StatePane;
 

@@ -304,6 +304,30 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 }
 
 void
+keyed_mark_passing(TimestampTz watermark)
+{
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		TimestampTz horizon;
+		StatePane **panes;
+		int			n;
+		int			i;
+
+		if (spec->over == NULL || spec->over->arrival)
+			continue;
+		horizon = over_horizon(my_keyed->area, spec, watermark);
+		panes = state_panes_open(my_keyed->area, op, &n);
+		for (i = 0; i < n; i++)
+			if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(spec, panes[i]->id) <= horizon)
+				panes[i]->passing = true;
+		pfree(panes);
+	}
+}
+
+void
 keyed_set_horizons(TimestampTz watermark)
 {
 	Barrier    *barrier = my_keyed->barrier;

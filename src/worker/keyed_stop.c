@@ -105,7 +105,7 @@ work_of_cut(void)
 					g;
 
 		for (i = 0; i < n; i++)
-			for (g = 0; g < STATE_GROUPS; g++)
+			for (g = 0; g < STATE_GROUPS && !panes[i]->passing; g++)
 			{
 				work += panes[i]->chunk[g].ndirty;
 				if (barrier_rewrites(barrier, g))
@@ -137,6 +137,7 @@ keyed_copy_early(int64 epoch)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	for (i = 0; i < barrier->ntasks; i++)
 		rows += barrier->task[i].rows_in;
+	keyed_mark_passing(keyed_present_watermark());
 	if ((rows < streamproc_early_copy && barrier->rewrite_groups == 0) || work_of_cut() < streamproc_early_copy)
 		return;
 	keyed_set_phase(BARRIER_EARLY);

@@ -42,10 +42,27 @@ CREATE TEMP TABLE batch_city_10s AS
 		WHERE l.pipeline = 'city_10s' AND l.partition = t.p AND l."offset" = t.o AND l.window_start = w.window_start)
 	GROUP BY t.city, w.window_start, w.window_end;
 
+-- rows that came too late to be answered take no part; those of one instant are taken by their place
+CREATE TEMP TABLE batch_fraud AS
+	SELECT tx_id, card,
+		CASE WHEN city <> prev_city AND at - prev_at < '1 ms' THEN 'impossible travel'
+			WHEN amount > 20 * mean_1m THEN 'far above its average' ELSE 'velocity' END AS rule,
+		amount, at, p, o
+	FROM (SELECT t.*, lag(t.city) OVER k AS prev_city, lag(t.at) OVER k AS prev_at,
+				count(*) OVER s AS n_1s, avg(t.amount) OVER m AS mean_1m
+			FROM topic t
+			WHERE NOT EXISTS (SELECT FROM late l WHERE l.pipeline = 'fraud' AND l.partition = t.p AND l."offset" = t.o)
+			WINDOW k AS (PARTITION BY t.card ORDER BY t.at, t.p, t.o),
+				s AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '1 s' PRECEDING AND CURRENT ROW),
+				m AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '1 min' PRECEDING AND CURRENT ROW)) q
+	WHERE (city <> prev_city AND at - prev_at < '1 ms') OR amount > 20 * mean_1m OR n_1s > 100;
+
+CREATE TEMP TABLE sent AS SELECT tx_id, card, rule FROM fraud_out;
+
 -- a row and one of its windows, each once
 CREATE TEMP TABLE batch_late AS
 	SELECT DISTINCT l.* FROM late l JOIN topic t ON t.p = l.partition AND t.o = l."offset"
-	WHERE l.window_start <= t.at AND t.at < l.window_end;
+	WHERE l.window_start <= t.at AND t.at < l.window_end OR l.pipeline = 'fraud' AND l.window_start IS NULL;
 
 SELECT 'topic', (SELECT count(*) FROM topic), NULL, NULL, NULL
 UNION ALL
@@ -72,6 +89,14 @@ UNION ALL
 SELECT 'city_10s', (SELECT count(*) FROM city_10s), (SELECT count(*) FROM batch_city_10s),
 	(SELECT count(*) FROM (TABLE batch_city_10s EXCEPT ALL TABLE city_10s) x),
 	(SELECT count(*) FROM (TABLE city_10s EXCEPT ALL TABLE batch_city_10s) x)
+UNION ALL
+SELECT 'fraud', (SELECT count(*) FROM fraud), (SELECT count(*) FROM batch_fraud),
+	(SELECT count(*) FROM (TABLE batch_fraud EXCEPT ALL TABLE fraud) x),
+	(SELECT count(*) FROM (TABLE fraud EXCEPT ALL TABLE batch_fraud) x)
+UNION ALL
+SELECT 'topic fraud', (SELECT count(*) FROM sent), (SELECT count(*) FROM batch_fraud),
+	(SELECT count(*) FROM (SELECT tx_id, card, rule FROM batch_fraud EXCEPT ALL TABLE sent) x),
+	(SELECT count(*) FROM (TABLE sent EXCEPT ALL SELECT tx_id, card, rule FROM batch_fraud) x)
 UNION ALL
 SELECT 'late_row', (SELECT count(*) FROM late), (SELECT count(*) FROM batch_late), 0,
 	(SELECT count(*) FROM (TABLE late EXCEPT ALL TABLE batch_late) x);

@@ -80,3 +80,26 @@ SELECT streamproc.create_pipeline('city_10s', $$
 	FROM tx t, streamproc.hop(t.at, '1 s', '10 s') w
 	GROUP BY t.city, w.window_start, w.window_end
 $$);
+
+-- 6. three rules of fraud, each looking at what the same card did before: hits go into a table, and in the same transaction
+-- on their way into a topic.  (The generator picks cities at random; so "impossible travel" here is 1 ms.)
+CREATE TABLE fraud (tx_id uuid, card text, rule text, amount numeric, at timestamptz, p int, o bigint);
+CREATE FOREIGN TABLE fraud_out (tx_id uuid, card text, rule text)
+	SERVER kafka OPTIONS (topic 'fraud', format 'json', key 'card');
+SELECT streamproc.create_pipeline('fraud', $$
+	WITH hit AS (
+		INSERT INTO fraud
+		SELECT tx_id, card,
+			CASE WHEN city <> prev_city AND at - prev_at < '1 ms' THEN 'impossible travel'
+				WHEN amount > 20 * mean_1m THEN 'far above its average' ELSE 'velocity' END,
+			amount, at, p, o
+		FROM (SELECT t.*, lag(t.city) OVER k AS prev_city, lag(t.at) OVER k AS prev_at,
+					count(*) OVER s AS n_1s, avg(t.amount) OVER m AS mean_1m
+				FROM tx t
+				WINDOW k AS (PARTITION BY t.card ORDER BY t.at),
+					s AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '1 s' PRECEDING AND CURRENT ROW),
+					m AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '1 min' PRECEDING AND CURRENT ROW)) q
+		WHERE (city <> prev_city AND at - prev_at < '1 ms') OR amount > 20 * mean_1m OR n_1s > 100
+		RETURNING tx_id, card, rule)
+	INSERT INTO fraud_out SELECT tx_id, card, rule FROM hit
+$$);

@@ -2,7 +2,7 @@
 # The demo: "make demo" and "make demo-stop".
 #
 #   demo/run.sh start             install what is missing (root, Debian 12), build, start a PostgreSQL and a Kafka broker of
-#                                 its own, stream card transactions through five pipelines, watch, kill, compare
+#                                 its own, stream card transactions through six pipelines, watch, kill, compare
 #   demo/run.sh stop              end all of it and remove its directory
 #   demo/run.sh load [SECONDS]    stream on, for 30 seconds
 #
@@ -119,7 +119,8 @@ start() {
 	STREAMPROC_CACHE=$(sp_jars "$work/cache" 2>"$work/start.log") || step_failed "$work/start.log" "no jars of the broker"
 	export STREAMPROC_CACHE
 	{ as_user "$work/tree/test/kafka/broker.sh" start "$work/kafka" &&
-		as_user "$work/tree/test/kafka/broker.sh" topic "$work/kafka" tx $partitions; } >"$work/start.log" 2>&1 ||
+		as_user "$work/tree/test/kafka/broker.sh" topic "$work/kafka" tx $partitions &&
+		as_user "$work/tree/test/kafka/broker.sh" topic "$work/kafka" fraud 2; } >"$work/start.log" 2>&1 ||
 		step_failed "$work/start.log" "the broker does not start"
 	step_done
 
@@ -127,7 +128,7 @@ start() {
 	load_events --count $backlog --seed 7 >"$work/start.log" 2>&1 || step_failed "$work/start.log" "the load generator failed"
 	step_done
 
-	step pipelines "five; until they have caught up with these"
+	step pipelines "six; until they have caught up with these"
 	as_user "$(bindir)/psql" -Xq -v ON_ERROR_STOP=1 -v brokers="$(cat "$work/kafka/address")" -h "$socket" -U postgres -d demo \
 		-f "$work/tree/demo/demo.sql" -c "SELECT streamproc.wait_until_caught_up(name, '60 s') FROM streamproc.pipeline" \
 		>"$work/start.log" 2>&1 || step_failed "$work/start.log" "the pipelines cannot be made"

@@ -7,6 +7,7 @@ use Carp;
 use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Streamproc::Session;
 use Test::More;
 use Time::HiRes qw(usleep);
 
@@ -94,17 +95,13 @@ sub wait_query
 {
 	my ($node, $query, $expected, $seconds) = @_;
 	$expected //= 't';
-	my ($out, $err) = ('', '');
-	my $ok = wait_until(
-		sub {
-			# psql may end before it has read the query: writing that dies then
-			my $rc = eval { $node->psql('postgres', $query, stdout => \$out, stderr => \$err) };
-			return defined $rc && $rc == 0 && $out eq $expected;
-		},
-		$seconds);
+	my $session = Streamproc::Session->new($node);
+	my $until = Time::HiRes::time() + ($seconds // $timeout);
+	my $out;
+	my $ok = wait_until(sub { $out = $session->ask($query, $until); return defined $out && $out eq $expected }, $seconds);
 	return 1 if $ok;
 	_state($node);
-	croak("waited in vain for \"$expected\" of: $query\nlast: $out $err");
+	croak("waited in vain for \"$expected\" of: $query\nlast: " . ($out // '') . ' ' . $session->error);
 }
 
 # Until the function returns true; false after the time.

@@ -45,7 +45,7 @@ sub _dial
 	}
 	close $in;
 	close $out;
-	$self->{pid} = $pid;
+	@$self{qw(pid owner)} = ($pid, $$);
 	return;
 }
 
@@ -56,6 +56,8 @@ sub _hang_up
 	local $?;
 	close delete $self->{to};
 	close delete $self->{from};
+	# a process that was forked meanwhile has it from its parent, who goes on with it
+	return if $self->{owner} != $$;
 	# it may wait for a server that does not answer
 	kill 'TERM', $pid;
 	waitpid $pid, 0;
@@ -74,6 +76,7 @@ sub ask
 	local $SIG{PIPE} = 'IGNORE';
 	my $end = 'end of answer ' . ++$number;
 	my $text = '';
+	$self->_hang_up if $self->{pid} && $self->{owner} != $$;
 	$self->_dial unless $self->{pid};
 	my $failed = -s $self->{errors} // 0;
 	my $send = "$query\n;\n\\echo $end\n";

@@ -36,7 +36,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-bool		keyed_planning = false;
+Program    *keyed_planning = NULL;
 
 static create_upper_paths_hook_type prev_upper_paths_hook = NULL;
 
@@ -51,7 +51,8 @@ typedef enum KeyedItem
 	KEYED_FILTERS,				/* IntList, by aggregate */
 	KEYED_SETS,					/* List of IntList: keys of each grouping set */
 	KEYED_GROUPINGS,			/* List of IntList: keys of each GROUPING() */
-	KEYED_OVER,					/* of window functions: see over.c; NIL: it groups */
+	KEYED_OVER,					/* of window functions: see over.c; NIL: it has none */
+	KEYED_JOIN,					/* of joins: see join.c; NIL: it is none */
 	KEYED_TOMBSTONE				/* key of the topic's messages, Integer: OID of the topic; may be missing */
 } KeyedItem;
 
@@ -77,6 +78,11 @@ static const CustomScanMethods over_scan_methods = {
 	.CreateCustomScanState = keyed_create_state,
 };
 
+static const CustomScanMethods join_scan_methods = {
+	.CustomName = "Streamproc Join",
+	.CreateCustomScanState = keyed_create_state,
+};
+
 static const CustomExecMethods keyed_exec_methods = {
 	.CustomName = "Streamproc Aggregate",
 	.BeginCustomScan = keyed_begin,
@@ -95,7 +101,8 @@ keyed_is_node(const Plan *plan)
 static inline bool
 is_operator(const Plan *plan)
 {
-	return keyed_is_node(plan) || (IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &over_scan_methods);
+	return keyed_is_node(plan) || (IsA(plan, CustomScan) && (((const CustomScan *) plan)->methods == &over_scan_methods ||
+															 ((const CustomScan *) plan)->methods == &join_scan_methods));
 }
 
 typedef struct KeyedState
@@ -116,6 +123,21 @@ static bool
 is_marker(Node *node, Oid place)
 {
 	return IsA(node, Aggref) && ((Aggref *) node)->aggfnoid == place;
+}
+
+TargetEntry *
+keyed_find_marker(PlannerInfo *root, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, root->processed_tlist)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk && tle->resname != NULL && strncmp(tle->resname, name, strlen(name)) == 0)
+			return tle;
+	}
+	return NULL;
 }
 
 /* The marker of keyed_prepare() in HAVING; *rest: the other conditions. */
@@ -304,9 +326,11 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 
 	if (prev_upper_paths_hook)
 		prev_upper_paths_hook(root, stage, input, output, extra);
-	if (keyed_planning && stage == UPPERREL_WINDOW)
+	if (keyed_planning != NULL && stage == UPPERREL_WINDOW)
 		over_paths(root, input, output);
-	if (!keyed_planning || stage != UPPERREL_GROUP_AGG)
+	if (keyed_planning != NULL && stage == UPPERREL_FINAL)
+		join_paths(root, input, output);
+	if (keyed_planning == NULL || stage != UPPERREL_GROUP_AGG)
 		return;
 	marker = take_marker(root, &having);
 	if (marker == NULL)
@@ -398,7 +422,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 list_make3_int(nkeys, at_column, place_column),
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out != NIL ? (Node *) out : (Node *) list_make1_int(-1));
-	private = list_concat(private, list_make5(args, filters, sets, groupings, NIL));
+	private = lappend(list_concat(private, list_make5(args, filters, sets, groupings, NIL)), NIL);
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -428,7 +452,10 @@ keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path
 	scan->custom_scan_tlist = linitial(others);
 	scan->custom_private = linitial(private);
 	scan->flags = best_path->flags;
-	scan->methods = list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
+	if (list_length(others) > 2)
+		scan->custom_exprs = lthird(others);
+	scan->methods = list_nth(scan->custom_private, KEYED_JOIN) != NIL ? &join_scan_methods :
+		list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
 	return (Plan *) scan;
 }
 
@@ -656,6 +683,8 @@ read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 		read_window(window, &plan.window, &plan.scale);
 	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
 		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
+	if (list_nth(scan->custom_private, KEYED_JOIN) != NIL)
+		plan.join = join_read(list_nth(scan->custom_private, KEYED_JOIN), plan.place_column + 1);
 	return operator_spec_make(&plan, cxt);
 }
 
@@ -776,7 +805,9 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			node->spec->notes_given = OidIsValid(cxt->statement->info->sink_server) && !cxt->statement->info->nested &&
 				keyed_notes_given(scan);
 			node->rows = rows_create(node->spec, cxt->program->cxt);
-			if (node->spec->over != NULL)
+			if (node->spec->join != NULL && scan->custom_exprs != NIL)
+				join_set_condition(node->spec, copyObject(scan->custom_exprs), scan->custom_scan_tlist);
+			if (operator_gives_rows(node->spec))
 				over_push_filter(node->spec, scan, cxt->parent);
 		}
 		node->query[cxt->size] = row_query(cxt, scan);
@@ -818,7 +849,7 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 		if (node->spec == NULL || node->spec->statement != statement->number || node->query[size] == NULL)
 			continue;
 		/* the judge of the Query saw one, the planner has not brought it here */
-		if (statement->info->windowed && node->spec->over == NULL && node->spec->window == OPERATOR_NO_WINDOW)
+		if (statement->info->windowed && !operator_gives_rows(node->spec) && node->spec->window == OPERATOR_NO_WINDOW)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("the window of statement %d does not reach its GROUP BY", statement->number),
@@ -845,6 +876,11 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 		ExplainPropertyText("Functions", over_describe(spec), es);
 		return;
 	}
+	if (spec->join != NULL)
+	{
+		ExplainPropertyText("Join", join_describe(spec), es);
+		return;
+	}
 	ExplainPropertyText("Windows", windows[spec->window], es);
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
@@ -857,6 +893,7 @@ keyed_init(void)
 {
 	RegisterCustomScanMethods(&keyed_scan_methods);
 	RegisterCustomScanMethods(&over_scan_methods);
+	RegisterCustomScanMethods(&join_scan_methods);
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = upper_paths;
 }

@@ -45,6 +45,10 @@ extern void keyed_prepare(Query *query, List *outer, Program *program);
 extern void keyed_sort_for_sink(Query *insert, Relation sink);
 extern Oid	keyed_place_aggregate(void);
 extern List *window_arguments(FuncExpr *call);
+/* the place of the message as an expression of the query */
+extern Var *keyed_expose_place(Query *query, List *outer);
+/* the select list as text, the same wherever it is asked for */
+extern char *keyed_select_list(Query *query);
 
 /* ---- over.c: window functions ---- */
 
@@ -58,8 +62,20 @@ extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *fi
 /* conditions of the node and its parent are asked for in the task: what they do not let through is not shipped */
 extern void over_push_filter(OperatorSpec *spec, CustomScan *scan, Plan *parent);
 
+/* ---- join.c: joins of two topics ---- */
+
+/* the junk column of the subquery that join_prepare() makes is called so, and the operator's number follows */
+#define JOIN_MARKER		"streamproc join "
+
+/* exchanges the join of two topics in FROM for a subquery that the hook knows */
+extern void join_prepare(Query *query, List *outer, Program *program);
+extern void join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
+extern JoinPlan *join_read(List *private, int side_column);
+
 /* ---- keyed.c ---- */
 
+/* the junk column whose name begins so, NULL: there is none */
+extern TargetEntry *keyed_find_marker(PlannerInfo *root, const char *name);
 /* number of the column that the expression is, added where it is new */
 extern int	keyed_target_column(PathTarget *target, Expr *expr);
 /* an argument that is not computed for a row that FILTER keeps out */
@@ -67,8 +83,8 @@ extern Expr *keyed_filtered(Expr *arg, Expr *filter);
 extern Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
 							 List *tlist, List *clauses, List *custom_plans);
 extern void keyed_init(void);
-/* set around pg_plan_query: SELECTs that keyed_prepare() marked become operators */
-extern bool keyed_planning;
+/* set around pg_plan_query: SELECTs that keyed_prepare() marked become operators of it */
+extern Program *keyed_planning;
 /* is it a grouped aggregation of ours? */
 extern bool keyed_is_node(const Plan *plan);
 /* can it be noted which of its groups were given out? */

@@ -117,7 +117,6 @@ window_arguments(FuncExpr *call)
 
 /* ---- the place of the message ---- */
 
-static Var *expose_place(Query *query, List *outer);
 
 /* One more column of the query's result; its number. */
 static AttrNumber
@@ -170,7 +169,7 @@ place_as_column(Query *query, List *outer)
 	if (column != InvalidAttrNumber)
 		return column;
 	if (query->setOperations == NULL)
-		return add_column(query, expose_place(query, outer));
+		return add_column(query, keyed_expose_place(query, outer));
 	/* UNION ALL: each branch reads a topic; its branches are its whole range table */
 	foreach(lc, query->rtable)
 	{
@@ -188,8 +187,8 @@ place_as_column(Query *query, List *outer)
 }
 
 /* The place as an expression of the query itself. */
-static Var *
-expose_place(Query *query, List *outer)
+Var *
+keyed_expose_place(Query *query, List *outer)
 {
 	ListCell   *lc;
 
@@ -277,7 +276,7 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	marker->aggtype = BOOLOID;
 	marker->aggargtypes = list_make3_oid(INT4OID, TIDOID, TIMESTAMPTZOID);
 	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
-							  makeTargetEntry((Expr *) expose_place(query, outer), 2, NULL, false),
+							  makeTargetEntry((Expr *) keyed_expose_place(query, outer), 2, NULL, false),
 							  makeTargetEntry(at, 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
@@ -287,6 +286,26 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	query->hasAggs = true;
 }
 
+/* The same wherever it is asked for; what it reads does not matter. */
+char *
+keyed_select_list(Query *query)
+{
+	OverrideSearchPath path = {NIL, true, false};
+	char	   *text;
+	char	   *from;
+
+	PushOverrideSearchPath(&path);
+	text = pg_get_querydef(query, true);
+	PopOverrideSearchPath();
+	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
+		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
+		{
+			*from = '\0';
+			break;
+		}
+	return text;
+}
+
 /* ---- window functions ---- */
 
 /* The functions and their windows as text, as describe_groups() does. */
@@ -294,11 +313,8 @@ static char *
 describe_over(Query *query)
 {
 	Query	   *bare = copyObject(query);
-	OverrideSearchPath path = {NIL, true, false};
 	List	   *tlist = NIL;
 	ListCell   *lc;
-	char	   *text;
-	char	   *from;
 
 	/* written out with each function */
 	foreach(lc, bare->windowClause)
@@ -317,23 +333,14 @@ describe_over(Query *query)
 	bare->targetList = tlist;
 	bare->sortClause = NIL;
 	bare->cteList = NIL;
-	PushOverrideSearchPath(&path);
-	text = pg_get_querydef(bare, true);
-	PopOverrideSearchPath();
-	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
-		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
-		{
-			*from = '\0';
-			break;
-		}
-	return text;
+	return keyed_select_list(bare);
 }
 
 static void
 add_over_marker(Query *query, List *outer, int number, bool first)
 {
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry((Expr *) expose_place(query, outer), list_length(query->targetList) + 1,
+								makeTargetEntry((Expr *) keyed_expose_place(query, outer), list_length(query->targetList) + 1,
 												psprintf(OVER_MARKER "%d%s", number, first ? OVER_MARKER_FIRST : ""), true));
 }
 
@@ -494,11 +501,8 @@ static char *
 describe_groups(Query *query)
 {
 	Query	   *bare = copyObject(query);
-	OverrideSearchPath path = {NIL, true, false};
 	List	   *aggs = NIL;
 	List	   *tlist = NIL;
-	char	   *text;
-	char	   *from;
 	ListCell   *lc;
 
 	(void) collect_aggregates((Node *) bare->targetList, &aggs);
@@ -520,18 +524,7 @@ describe_groups(Query *query)
 	bare->havingQual = NULL;
 	bare->sortClause = NIL;
 	bare->cteList = NIL;
-	/* the same wherever it is asked for */
-	PushOverrideSearchPath(&path);
-	text = pg_get_querydef(bare, true);
-	PopOverrideSearchPath();
-	/* a line of its own: what it reads does not matter */
-	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
-		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
-		{
-			*from = '\0';
-			break;
-		}
-	return text;
+	return keyed_select_list(bare);
 }
 
 /* ---- the order of the rows ---- */
@@ -628,6 +621,16 @@ prepare_over_groups(FuncExpr *over, bool on_end, Program *program, int first)
 	}
 }
 
+static void
+check_number(Program *program)
+{
+	if (program->nkeyed == STATE_MAX_OPERATORS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
+				 errhint("Make several pipelines of it.")));
+}
+
 void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
@@ -660,6 +663,12 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		if (legality_in_from(query, foreach_current_index(lc) + 1) && legality_rte_reads_topic(rte, query, outer))
 			reads_topic = true;
 	}
+	if (reads_topic && legality_joins_topics(query, outer))
+	{
+		check_number(program);
+		join_prepare(query, outer, program);
+		return;
+	}
 	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs && !query->hasDistinctOn))
 		return;
 	if (over_groups)
@@ -667,11 +676,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		prepare_over_groups(over, on_end, program, first);
 		return;
 	}
-	if (program->nkeyed == STATE_MAX_OPERATORS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
-				 errhint("Make several pipelines of it.")));
+	check_number(program);
 	if (query->hasWindowFuncs || query->hasDistinctOn)
 	{
 		bool		first = query->hasDistinctOn;

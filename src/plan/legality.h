@@ -28,6 +28,8 @@ extern void legality_refuse(CheckContext *cxt, int location, const char *hint, c
 extern bool legality_is_topic(Oid relid);
 extern bool legality_first_aggregate(Node *node, int *location);
 extern int	legality_clause_location(Query *query, List *clauses);
+/* where the query stands, as near as the tree tells */
+extern int	legality_query_location(Query *query);
 /* is this entry of the range table in FROM? */
 extern bool legality_in_from(Query *query, int varno);
 /* does the FROM item read a topic?  "outer" are the queries around, innermost first */
@@ -58,6 +60,8 @@ extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_window
 /* a query that puts rows of the topic into groups */
 extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
+/* does the FROM item stand for groups, or rows of window functions or of a join of topics? */
+extern bool legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer);
 /* is it the event time of the query's topic, unmodified? */
 extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 
@@ -67,6 +71,36 @@ extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, int location);
 /* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
 extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
+
+/* ---- legality_join.c ---- */
+
+/* whose columns an expression uses: of side 0 or 1, or */
+#define JOIN_SIDE_NONE	(-1)
+#define JOIN_SIDE_BOTH	2
+#define JOIN_SIDE_OTHER 3			/* of what is joined besides, too */
+
+/* A join of two topics in FROM; RIGHT JOIN has its sides changed. */
+typedef struct StreamJoin
+{
+	JoinType	type;			/* JOIN_INNER, JOIN_LEFT, JOIN_FULL */
+	JoinExpr   *expr;			/* NULL: two items of FROM */
+	int			location;
+	Node	   *item[2];		/* of the join tree */
+	Relids		rels[2];		/* without joins */
+	Relids		all_rels[2];	/* with them */
+	List	   *keys[2];		/* expressions of one type each */
+	Var		   *at[2];			/* event times */
+	JoinBound	low;
+	JoinBound	high;
+	List	   *own[2];			/* conditions on rows of one side alone */
+	List	   *pairs;			/* on two rows */
+	List	   *above;			/* what stays of WHERE */
+} StreamJoin;
+
+extern bool legality_joins_topics(Query *query, List *outer);
+/* NULL: there is none; throws where it cannot be computed */
+extern StreamJoin *legality_topic_join(Query *query, List *outer, CheckContext *cxt);
+extern void legality_check_join(Query *query, CheckContext *cxt, List *outer);
 
 /* ---- legality_sink.c ---- */
 

@@ -47,7 +47,7 @@ typedef struct StatementInfo
 	bool		grouped;		/* puts the topic's rows into groups */
 	bool		windowed;		/* ... of windows, all of them */
 	bool		unwindowed;		/* ... some of them without */
-	bool		over;			/* puts nothing into groups: window functions */
+	bool		over;			/* puts nothing into groups: window functions, or a join of topics */
 	bool		nested;			/* and those into groups again */
 	bool		having;			/* some of the groups are not given out */
 	const char *conflict_misses;	/* why ON CONFLICT does not find a group's row, NULL: it does */
@@ -109,6 +109,15 @@ typedef struct ProgramSource
 	Bitmapset  *needed;			/* attnums */
 } ProgramSource;
 
+/* A join of two topics, between join_prepare() and the hook. */
+typedef struct JoinNode
+{
+	JoinPlan	plan;			/* but what depends on columns */
+	int			nkeys;
+	List	   *sides;			/* IntList: of each column of the union behind keys, event time and place */
+	List	   *condition;		/* on pairs, in terms of the union's columns */
+} JoinNode;
+
 /* A grouped aggregation: the plan of its input, and its rows. */
 typedef struct KeyedNode
 {
@@ -116,6 +125,7 @@ typedef struct KeyedNode
 	char	   *text;			/* what it groups by and aggregates */
 	FuncExpr   *held_for;		/* tumble() over its windows, see keyed_query.c; NULL: none */
 	bool		held_on_end;	/* ... over window_end */
+	JoinNode   *join;			/* NULL: it is none */
 	OperatorRows *rows;			/* of the present transaction */
 	PlannedStmt *query[PROGRAM_PLANS];	/* the row query, for batches of different sizes */
 } KeyedNode;
@@ -147,7 +157,7 @@ typedef struct Program
 	double		checks_per_message; /* of deferred constraints */
 	bool		rows_only;		/* in a task of a keyed program: what is only written is not locked */
 	bool		arrival;		/* window functions answer rows as they come */
-	bool		has_over;		/* there are window functions */
+	bool		has_over;		/* there are window functions, or joins of topics */
 	bool		is_keyed;		/* statements run by program_fire(), their row queries by program_run() */
 	int			nkeyed;
 	KeyedNode	keyed[STATE_MAX_OPERATORS];	/* by number of the operator */

@@ -47,15 +47,15 @@ last_deadline(void)
 		int			n;
 		int			i;
 
-		if (spec->window == OPERATOR_NO_WINDOW && spec->over == NULL)
+		if (spec->window == OPERATOR_NO_WINDOW && !operator_gives_rows(spec))
 			continue;
 		panes = state_panes(my_keyed->area, op, &n);
-		if (spec->over != NULL)
+		if (operator_gives_rows(spec))
 		{
 			/* also the end of what is remembered: silence frees it */
 			for (i = 0; i < n; i++)
 				if (panes[i]->id != STATE_PANE_ETERNAL)
-					last = Max(last, over_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE);
+					last = Max(last, operator_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE);
 		}
 		else if (n > 0)
 			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness);
@@ -222,7 +222,7 @@ history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz wa
 	/* a row is late where the slice is over that it would wait in */
 	bound = watermark - spec->allowed_lateness - OVER_WAITING_SLICE;
 	for (i = 0; i < n; i++)
-		if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(spec, panes[i]->id) > horizon)
+		if (OVER_IS_WAITING(panes[i]->id) && operator_pane_end(spec, panes[i]->id) > horizon)
 			bound = Min(bound, over_waiting_begin(panes[i]->id));
 	return bound;
 }
@@ -230,7 +230,7 @@ history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz wa
 static bool
 history_over(const OperatorSpec *spec, int64 pane, TimestampTz bound)
 {
-	return pane != STATE_PANE_ETERNAL && !OVER_IS_WAITING(pane) && over_pane_end(spec, pane) <= bound;
+	return pane != STATE_PANE_ETERNAL && !OVER_IS_WAITING(pane) && operator_pane_end(spec, pane) <= bound;
 }
 
 /* Is there history that nobody needs any more? */
@@ -260,7 +260,7 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 	int			i;
 
 	for (i = 0; i < n; i++)
-		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? over_pane_end(spec, panes[i]->id) <= horizon :
+		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? operator_pane_end(spec, panes[i]->id) <= horizon :
 			history_over(spec, panes[i]->id, bound);
 	pfree(panes);
 	/* after the end of a run the next one may bring more of the same time, which is late */
@@ -279,7 +279,7 @@ keyed_set_horizons(TimestampTz watermark)
 		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
 
 		/* it never goes back: what stands before it has been answered */
-		if (spec->over != NULL && !spec->over->arrival)
+		if (spec->waits)
 			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, watermark));
 	}
 	LWLockRelease(&barrier->lock);
@@ -297,7 +297,7 @@ keyed_rows_wait(void)
 		int			n;
 		bool		wait;
 
-		if (spec->over == NULL)
+		if (!operator_gives_rows(spec))
 			continue;
 		panes = state_panes_open(my_keyed->area, op, &n);
 		wait = n > 0 && OVER_IS_WAITING(panes[n - 1]->id);
@@ -323,7 +323,7 @@ keyed_closes_something(TimestampTz watermark)
 		int			n;
 		int			i;
 
-		if (spec->over != NULL)
+		if (operator_gives_rows(spec))
 		{
 			/* something to answer, or history to free */
 			closes = over_horizon(my_keyed->area, spec, watermark) != DT_NOBEGIN || over_closes(spec, watermark);
@@ -489,7 +489,7 @@ keyed_choose_output(Epoch *epoch)
 
 		set->spec = spec;
 		set->area = my_keyed->area;
-		if (spec->over != NULL)
+		if (operator_gives_rows(spec))
 		{
 			close_over(spec, epoch);
 			continue;
@@ -637,7 +637,7 @@ keyed_add_changes(Epoch *epoch)
 		FireUnit   *unit = NULL;
 		ListCell   *lc;
 
-		if (set->spec->over != NULL)
+		if (operator_gives_rows(set->spec))
 		{
 			add_output(epoch, set);
 			continue;

@@ -222,7 +222,7 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
 	late.watermark = watermark;
 	json = feed_row_json(place.feed, place.row);
-	if (spec->over != NULL)
+	if (operator_gives_rows(spec))
 	{
 		late.window_start = late.window_end = DT_NOBEGIN;
 		shipped_late_row(&my_keyed->shipped, &late, json);
@@ -456,7 +456,7 @@ release_rows(void)
 		{
 			OperatorSpec *spec = my_task->program->keyed[i].spec;
 
-			if (spec->over != NULL && !spec->over->arrival && horizon[i] != DT_NOBEGIN)
+			if (spec->waits && horizon[i] != DT_NOBEGIN)
 				over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &for_functions);
 		}
 		FAULT_POINT("over-released");
@@ -602,9 +602,10 @@ keyed_task_commit(CheckpointReason reason)
 			apply_carefully();
 		over_emit = ship_output;
 		for (i = 0; i < my_task->program->nkeyed; i++)
-			if (my_task->program->keyed[i].spec->over != NULL && !my_task->program->keyed[i].spec->over->arrival)
+			if (my_task->program->keyed[i].spec->waits)
 			{
-				find_origins(my_task->program->keyed[i].rows);
+				if (my_task->program->keyed[i].spec->over != NULL)
+					find_origins(my_task->program->keyed[i].rows);
 				my_task->program->keyed[i].rows->horizon = &my_keyed->barrier->horizon[i];
 				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;
 			}

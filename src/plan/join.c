@@ -272,13 +272,14 @@ static Query *
 union_query(Query *sides[2], StreamJoin *join, List *columns, Query *wrapper, Query *query, List *outer)
 {
 	Query	   *both = make_query(NIL, makeFromExpr(NIL, NULL));
-	List	   *around = lcons(both, lcons(wrapper, lcons(query, outer)));
+	List	   *around = legality_around(both, legality_around(wrapper, legality_around(query, outer)));
 	SetOperationStmt *op = makeNode(SetOperationStmt);
 	ListCell   *lc;
 	int			s;
 
 	for (s = 0; s < 2; s++)
 	{
+		keyed_put_ctes_in(sides[s], around);
 		add_column(sides[s], (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(s), false, true), "side", false);
 		foreach(lc, join->keys[s])
 			add_column(sides[s], copyObject(lfirst(lc)), psprintf("key%d", foreach_current_index(lc) + 1), false);

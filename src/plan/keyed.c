@@ -720,6 +720,7 @@ typedef struct CollectContext
 	List	   *output_subplans;	/* IntList: indexes of those that hold an operator or ModifyTable */
 	int			subplan;		/* index of the one that is walked, -1: the main plan */
 	Plan	   *parent;			/* of the node that is walked; NULL: it is the top */
+	bool		below;			/* an operator */
 } CollectContext;
 
 static PlannedStmt *
@@ -768,9 +769,18 @@ collect_walker(PlanState *state, CollectContext *cxt)
 {
 	int			above;
 	Plan	   *parent = cxt->parent;
+	bool		below = cxt->below;
+	Oid			relid;
+	Bitmapset  *needed;
 
 	if (state == NULL)
 		return false;
+	/* tasks run what stands below operators, and nothing else */
+	if (!below && IsA(state->plan, ForeignScan) && stream_scan_is_feed((ForeignScan *) state->plan, &relid, &needed))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("statement %d reads topic \"%s\" beside groups, window functions or a join of topics", cxt->statement->number, get_rel_name(relid)),
+				 errhint("Make two statements of it, in two pipelines.")));
 	if (slice_walker((Node *) state->plan->qual, NULL) &&
 		!is_operator(state->plan))
 		ereport(ERROR,
@@ -814,7 +824,9 @@ collect_walker(PlanState *state, CollectContext *cxt)
 		MemoryContextSwitchTo(old);
 	}
 	cxt->parent = state->plan;
+	cxt->below |= is_operator(state->plan);
 	(void) planstate_tree_walker(state, collect_walker, cxt);
+	cxt->below = below;
 	cxt->parent = parent;
 	cxt->init_plans = list_truncate(cxt->init_plans, above);
 	return false;
@@ -823,7 +835,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 void
 keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size)
 {
-	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL};
+	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL, false};
 	QueryDesc  *desc;
 	ListCell   *lc;
 	int			i;

@@ -45,6 +45,8 @@ extern void keyed_prepare(Query *query, List *outer, Program *program);
 extern void keyed_sort_for_sink(Query *insert, Relation sink);
 extern Oid	keyed_place_aggregate(void);
 extern List *window_arguments(FuncExpr *call);
+/* WITH queries over a topic become part of the query; "outer": those around it */
+extern void keyed_put_ctes_in(Query *query, List *outer);
 /* the place of the message as an expression of the query */
 extern Var *keyed_expose_place(Query *query, List *outer);
 /* the select list as text, the same wherever it is asked for */

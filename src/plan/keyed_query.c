@@ -36,6 +36,7 @@
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
 #include "plan/legality.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -115,6 +116,46 @@ window_arguments(FuncExpr *call)
 	return args;
 }
 
+/* ---- WITH ---- */
+
+/*
+ * WITH queries over a topic that are read below an operator become part of what
+ * reads them: on their own, kept for several readers, the output plan would start them, too.
+ */
+void
+keyed_put_ctes_in(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		Query	   *home;
+		List	   *home_outer;
+		CommonTableExpr *cte;
+
+		if (rte->rtekind == RTE_CTE && legality_rte_reads_topic(rte, query, outer))
+		{
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			if (cte->cterefcount > 1 && contain_volatile_functions(cte->ctequery))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("WITH query \"%s\" with volatile functions is read several times below groups, window functions or a join of topics", cte->ctename),
+						 errhint("Call the functions above.")));
+			cte->cterefcount--;
+			rte->rtekind = RTE_SUBQUERY;
+			rte->subquery = copyObject(castNode(Query, cte->ctequery));
+			IncrementVarSublevelsUp((Node *) rte->subquery, (int) rte->ctelevelsup, 1);
+			rte->ctename = NULL;
+			rte->ctelevelsup = 0;
+			rte->coltypes = rte->coltypmods = rte->colcollations = NIL;
+		}
+		if (rte->rtekind == RTE_SUBQUERY)
+			keyed_put_ctes_in(rte->subquery, legality_around(query, outer));
+	}
+}
+
 /* ---- the place of the message ---- */
 
 
@@ -177,7 +218,7 @@ place_as_column(Query *query, List *outer)
 
 		if (rte->rtekind != RTE_SUBQUERY || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		column = place_as_column(rte->subquery, lcons(query, outer));
+		column = place_as_column(rte->subquery, legality_around(query, outer));
 		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
 		if (first == 0)
 			first = foreach_current_index(lc) + 1;
@@ -204,7 +245,7 @@ keyed_expose_place(Query *query, List *outer)
 			return makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
-			column = place_as_column(rte->subquery, lcons(query, outer));
+			column = place_as_column(rte->subquery, legality_around(query, outer));
 			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
 			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
 		}
@@ -216,7 +257,7 @@ keyed_expose_place(Query *query, List *outer)
 			Query	   *sub = castNode(Query, cte->ctequery);
 			bool		fresh = place_column_of(sub) == InvalidAttrNumber;
 
-			column = place_as_column(sub, lcons(home, home_outer));
+			column = place_as_column(sub, legality_around(home, home_outer));
 			if (fresh)
 			{
 				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(PLACE_NAME)));
@@ -635,7 +676,7 @@ void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
 	ListCell   *lc;
-	List	   *around = lcons(query, outer);
+	List	   *around = legality_around(query, outer);
 	bool		reads_topic = false;
 	bool		over_groups = legality_is_over_groups(query, outer);
 	int			first = program->nkeyed;
@@ -677,6 +718,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		return;
 	}
 	check_number(program);
+	keyed_put_ctes_in(query, outer);
 	if (query->hasWindowFuncs || query->hasDistinctOn)
 	{
 		bool		first = query->hasDistinctOn;

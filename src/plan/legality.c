@@ -146,7 +146,7 @@ sublink_stream_walker(Node *node, SublinkContext *cxt)
 	{
 		SubLink    *link = (SubLink *) node;
 
-		if (contains_stream_query(castNode(Query, link->subselect), lcons(cxt->query, cxt->outer)))
+		if (contains_stream_query(castNode(Query, link->subselect), legality_around(cxt->query, cxt->outer)))
 		{
 			cxt->location = link->location;
 			return true;
@@ -184,13 +184,13 @@ contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer)
 				return contains_stream_query(view_query(rte->relid), NIL);
 			return legality_is_topic(rte->relid) || inherits_stream(rte);
 		case RTE_SUBQUERY:
-			return contains_stream_query(rte->subquery, lcons(query, outer));
+			return contains_stream_query(rte->subquery, legality_around(query, outer));
 		case RTE_CTE:
 			if (rte->self_reference)
 				return false;
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			return cte != NULL &&
-				contains_stream_query(castNode(Query, cte->ctequery), lcons(home, home_outer));
+				contains_stream_query(castNode(Query, cte->ctequery), legality_around(home, home_outer));
 		default:
 			return false;
 	}
@@ -233,7 +233,7 @@ contains_stream_query(Query *query, List *outer)
 	{
 		CommonTableExpr *cte = lfirst(lc);
 
-		if (contains_stream_query(castNode(Query, cte->ctequery), lcons(query, outer)))
+		if (contains_stream_query(castNode(Query, cte->ctequery), legality_around(query, outer)))
 			return true;
 	}
 	return sublink_with_stream(query, outer) != -2;
@@ -346,7 +346,7 @@ check_stream_rte(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *oute
 					   "TABLESAMPLE of a topic is not supported");
 			break;
 		case RTE_SUBQUERY:
-			check_query(rte->subquery, cxt, lcons(query, outer), false);
+			check_query(rte->subquery, cxt, legality_around(query, outer), false);
 			break;
 		case RTE_CTE:
 			break;				/* its query is checked with the WITH */
@@ -440,6 +440,30 @@ check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
 	}
 }
 
+/* Of the branches all are groups, or rows of window functions or joins of topics, or none is. */
+static void
+check_branches(Query *query, CheckContext *cxt, List *outer)
+{
+	Query	   *with = NULL;
+	Query	   *without = NULL;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind != RTE_SUBQUERY)
+			continue;
+		if (legality_rte_has_groups(rte, query, outer))
+			with = rte->subquery;
+		else
+			without = rte->subquery;
+	}
+	if (with != NULL && without != NULL)
+		legality_refuse(cxt, legality_query_location(without), "Make two pipelines of it.",
+			   "a branch of UNION ALL without groups beside one with groups, window functions or a join of topics is not supported");
+}
+
 /* One INSERT: of the top, or in a WITH. */
 static void
 check_insert(Query *query, CheckContext *cxt, bool top)
@@ -504,7 +528,7 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	{
 		CommonTableExpr *cte = lfirst(lc);
 		Query	   *sub = castNode(Query, cte->ctequery);
-		List	   *around = lcons(query, outer);
+		List	   *around = legality_around(query, outer);
 
 		if (!contains_stream_query(sub, around))
 		{
@@ -556,7 +580,10 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 			   "a subquery over a topic in an expression (IN, EXISTS, scalar subquery) is not supported");
 
 	if (query->setOperations != NULL)
+	{
 		check_setop(query->setOperations, query, cxt, outer);
+		check_branches(query, cxt, outer);
+	}
 	else
 		(void) check_jointree((Node *) query->jointree, query, cxt, outer);
 	if (legality_joins_topics(query, outer))

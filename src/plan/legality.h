@@ -23,6 +23,13 @@ typedef struct CheckContext
 	List	   *sinks;			/* of all statements; known when reads are checked */
 } CheckContext;
 
+/* The queries around those in "query"; "outer" stays as it is, which lcons() would change. */
+static inline List *
+legality_around(Query *query, List *outer)
+{
+	return list_concat(list_make1(query), outer);
+}
+
 /* throws feature_not_supported; location: in the text of the pipeline, -1: none */
 extern void legality_refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
 extern bool legality_is_topic(Oid relid);

@@ -411,7 +411,7 @@ take_key(JoinContext *jc, Node *node)
 		return false;
 	sides[0] = side_of(join, linitial(op->args));
 	sides[1] = side_of(join, lsecond(op->args));
-	if (sides[0] + sides[1] != 1 || sides[0] == sides[1] || get_mergejoin_opfamilies(op->opno) == NIL)
+	if ((sides[0] != 0 && sides[0] != 1) || sides[1] != 1 - sides[0] || get_mergejoin_opfamilies(op->opno) == NIL)
 		return false;
 	exprs[sides[0]] = linitial(op->args);
 	exprs[sides[1]] = lsecond(op->args);

@@ -169,4 +169,147 @@ section 'full' => sub {
 	same_as_batch('full_', select_of('x', 'FULL JOIN', '10 s', '-2 s'), 'as the batch query');
 };
 
+# ---- random rows, and all that makes tasks begin anew ----
+
+# catches: state that is lost or doubled, a flag or a note that is, rows of both topics out of step
+section 'grow' => sub {
+	make_pipeline('grow', 2, { watermark_delay => '3 s' }, 'FULL JOIN', '20 s', '10 s', parallelism => 1);
+	my ($now, $phase) = (0, 0);
+	my $more = sub {
+		my ($rows, $keys) = @_;
+		my @rows;
+		for (1 .. $rows)
+		{
+			$now += rand(0.05);
+			push @rows, [ ('a', 'b')[ int(rand(2)) ], int(rand(2)), $now - rand(2.9), rand() < 0.02 ? undef : 'k' . int(rand($keys)) ];
+		}
+		# nobody is behind the others by more than the delay
+		push @rows, map { my $p = $_; map { [ $_, $p, $now, "p$p" ] } 'a', 'b' } 0, 1;
+		send_rows('grow', @rows);
+		return;
+	};
+	$more->(1000, 50);
+	wait_caught_up($node, 'grow');
+	stop('grow');
+	value(q{SELECT streamproc.alter_pipeline('grow', parallelism => 4)});
+	start('grow');
+	$more->(1500, 400);
+	for my $what ('task', 'launcher', 'postmaster', 'task')
+	{
+		my $position = q{SELECT sum(next_offset) FROM streamproc.position WHERE pipeline = 'grow'};
+		my $before = value($position);
+		$more->(600, 100);
+		wait_query($node, "SELECT ($position) > $before", 't', 60);
+		if ($what eq 'postmaster')
+		{
+			crash_postmaster($node);
+			$node->start;
+		}
+		else
+		{
+			my $pid = value("SELECT pid FROM streamproc.stat_worker WHERE pipeline = 'grow' AND role = '$what' AND pid IS NOT NULL ORDER BY pid LIMIT 1");
+			if ($pid) { kill9($pid); wait_gone($pid) }
+		}
+		wait_query($node, 'SELECT 1', 1, 60);
+	}
+	value(q{SELECT streamproc.wait_until_caught_up('grow', '120 s')});
+	stop('grow');
+	value(q{SELECT streamproc.alter_pipeline('grow', parallelism => 2)});
+	start('grow');
+	$more->(1000, 30);
+	stop('grow', drain => 1);
+	is(late('grow'), '', 'nothing is late');
+	same_as_batch('grow', select_of('x', 'FULL JOIN', '20 s', '10 s'), 'after kills, stops and other numbers of tasks: the batch query');
+};
+
+# catches: a fault between giving rows out and the commit of what was given out
+section 'faults' => sub {
+	make_pipeline('faults', 2, {}, 'LEFT JOIN', '2 s', '2 s', parallelism => 2);
+	my $n = 0;
+	for my $point (qw(operator-apply over-release over-released keyed-before-output keyed-before-commit keyed-committed barrier-copied))
+	{
+		for my $action (qw(kill error))
+		{
+			next if $action eq 'error' && $point =~ /copied|apply/;
+			$crash->set_fault("$point=$action\@1");
+			send_rows('faults', map { my $i = $_; map { [ $_, $i % 2, $n + $i / 10, 'k' . ($_ eq 'a' ? $i % 7 : $i % 5) ] } 'a', 'b' } 1 .. 40);
+			$n += 4;
+			ok($crash->wait_hit($point), "$point, $action: it hits");
+			$crash->reset_fault;
+			wait_query($node, 'SELECT 1', 1, 60);
+			value(q{SELECT streamproc.start_pipeline('faults')}) if value(q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'faults'}) eq 'failed';
+			value(q{SELECT streamproc.wait_until_caught_up('faults', '60 s')});
+		}
+	}
+	stop('faults', drain => 1);
+	same_as_batch('faults', select_of('x', 'LEFT JOIN', '2 s', '2 s'), 'nothing is lost or doubled');
+};
+
+# catches: a backlog in which each row would be a slice of its own, and rows wait in longer slices
+section 'sparse' => sub {
+	make_pipeline('sparse', 1, { watermark_delay => '1 min' }, 'FULL JOIN', '10 s', '5 min', parallelism => 2);
+	my %now = (a => 0, b => 0);
+	send_rows('sparse', map { my $s = ('a', 'b')[ $_ % 2 ]; $now{$s} += rand(120); [ $s, 0, $now{$s} + rand(50), 'k' . int(rand(3)) ] } 1 .. 4000);
+	stop('sparse', drain => 1);
+	is(late('sparse'), '', 'nothing is late');
+	same_as_batch('sparse', select_of('x', 'FULL JOIN', '10 s', '5 min'), 'days of rows in a few epochs');
+};
+
+# ---- what goes ----
+
+# catches: rows that are kept for ever, of either side, matched or not
+section 'freed' => sub {
+	make_pipeline('freed', 1, { idle_timeout => '1 s' }, 'LEFT JOIN', '1 s', '2 s', parallelism => 1);
+	send_rows('freed', map { [ ('a', 'b')[ $_ % 2 ], 0, $_ / 100, 'k' . int(rand(300)) ] } 1 .. 2000);
+	# the clock goes on where the topics are silent
+	wait_query($node, 'SELECT count(DISTINCT a) FROM freed', 1000, 60);
+	wait_query($node, q{SELECT panes, keys, bytes FROM streamproc.stat_operator WHERE pipeline = 'freed'}, '0|0|0', 60);
+	pass('silence gives out what is alone, and then nothing is kept: no rows, no bytes');
+	same_as_batch('freed', select_of('x', 'LEFT JOIN', '1 s', '2 s'), 'and all of it was right');
+	like(value(q{SELECT kind, aggregates, rows_in, rows_out > 0, late_rows FROM streamproc.stat_operator WHERE pipeline = 'freed'}),
+		qr/^join\|left join, left rows kept for 00:00:02.75, right rows kept for 00:00:01.75\|2000\|t\|0$/, 'the view shows the join');
+};
+
+# catches: a row that comes to a join that needs no waiting, but behind what was freed
+section 'late' => sub {
+	make_pipeline('late_', 1, {}, 'JOIN', '5 s', '5 s', allowed_lateness => '2 s');
+	send_rows('late_', [ 'a', 0, 10, 'x' ], [ 'b', 0, 10, 'y' ], [ 'a', 0, 30, 'x' ], [ 'b', 0, 30, 'y' ]);
+	is(settled('late_'), '', 'no pairs yet');
+	send_rows('late_', [ 'b', 0, 28.5, 'x' ], [ 'a', 0, 27.8, 'y' ], [ 'b', 0, 9, 'x' ]);
+	is(settled('late_'), 'x 30 28.5', 'behind the watermark, but within allowed_lateness');
+	is(late('late_'), 'late__a 27.8, late__b 9', 'what is later stands in late_row');
+	same_as_batch('late_', select_of('x', 'JOIN', '5 s', '5 s'), 'as the batch query without it');
+};
+
+# One key has nearly all rows: a row must not look at more of them than its interval holds.
+section 'hot' => sub {
+	make_pipeline('hot', 1, {}, 'JOIN', '0 s', '100 ms', parallelism => 1);
+	my $begun = time;
+	send_rows('hot', map { ([ 'a', 0, $_ / 20, 'hot' ], [ 'b', 0, $_ / 20 + 0.01, 'hot' ]) } 1 .. 20000);
+	value(q{SELECT streamproc.wait_until_caught_up('hot', '60 s')});
+	same_as_batch('hot', select_of('x', 'JOIN', '0 s', '100 ms'), 'as the batch query');
+	is(value(q{SELECT count(*) FROM hot}), 20000 * 2 - 1, 'pairs of one key');
+};
+
+# ---- rights, options, texts ----
+
+section 'options' => sub {
+	make_pipeline('options', 1, {}, 'LEFT JOIN', '5 s', '10 s');
+	send_rows('options', [ 'a', 0, 1, 'x' ], [ 'b', 0, 2, 'y' ]);
+	wait_caught_up($node, 'options');
+	my $query = sub { return 'INSERT INTO options ' . (select_of('options', @_) =~ s/'/''/gr) };
+	like(error_of("SELECT streamproc.alter_pipeline('options', query => '" . $query->('LEFT JOIN', '5 s', '11 s') . "')"), qr/0A000: the state of pipeline "options" does not fit the new query/, 'another interval does not fit the state');
+	like(error_of("SELECT streamproc.alter_pipeline('options', query => '" . $query->('JOIN', '5 s', '10 s') . "')"), qr/0A000: the state of pipeline "options" does not fit the new query/, 'nor does another join');
+	value("SELECT streamproc.alter_pipeline('options', query => '" . $query->('LEFT JOIN', '5 s', '10 s') . " WHERE a.v < 5')");
+	send_rows('options', [ 'a', 0, 3, 'y', 1 ], [ 'a', 0, 4, 'y', 7 ]);
+	stop('options', drain => 1);
+	is(rows_of('options'), 'x 1 -, y 3 2', 'the same query with a condition goes on with what it has kept');
+	# a condition that throws is nobody's fault that could be known
+	make_topics('throws', 1);
+	create_pipeline($node, 'throws', 'INSERT INTO throws ' . select_of('throws', 'JOIN', '5 s', '10 s') . ' AND 10 / (a.v - b.v) > 0');
+	send_rows('throws', [ 'a', 0, 1, 'x', 1 ], [ 'b', 0, 2, 'x', 1 ]);
+	wait_query($node, q{SELECT state, sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'throws'}, 'failed|22012', 60);
+	pass('a condition of pairs that throws fails the pipeline');
+};
+
 done_testing();

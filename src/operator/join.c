@@ -576,8 +576,17 @@ encode_row(JoinWork *work, const OperatorRow *row, int side, TimestampTz at)
 	memcpy(work->row.data, &head, JOIN_ROW_SIZE);
 }
 
+/* Has the watermark passed all that may come until then? */
+static bool
+has_passed(const OperatorSpec *spec, TimestampTz until, TimestampTz horizon, TimestampTz watermark)
+{
+	TimestampTz end = window_instant(&spec->scale, window_slice(&spec->scale, until) + 1);
+
+	return end <= horizon || operator_is_late(spec, end, watermark);
+}
+
 static void
-apply_row(JoinWork *work, const OperatorRow *row, TimestampTz horizon, int64 pace)
+apply_row(JoinWork *work, const OperatorRow *row, TimestampTz horizon, TimestampTz watermark, int64 pace)
 {
 	OperatorSpec *spec = work->spec;
 	JoinSpec   *join = work->join;
@@ -608,7 +617,7 @@ apply_row(JoinWork *work, const OperatorRow *row, TimestampTz horizon, int64 pac
 	if (partners.found || !join->outer[partners.side])
 		return;
 	until = partners.side == 0 ? later(partners.at, join->high_us) : later(partners.at, -join->low_us);
-	if (window_instant(&spec->scale, window_slice(&spec->scale, until) + 1) <= horizon || join->low_us > join->high_us)
+	if (has_passed(spec, until, horizon, watermark) || join->low_us > join->high_us)
 		give_out_alone(work, partners.side, partners.columns, partners.len);
 	else
 		leave_note(work, row, partners.side, &note, until, pace);
@@ -636,7 +645,7 @@ join_apply_group(OperatorRows *rows, StateArea *area, int group)
 			rows->nlate++;
 			continue;
 		}
-		apply_row(work, row, horizon, pace);
+		apply_row(work, row, horizon, rows->watermark, pace);
 	}
 	join_end(work);
 }

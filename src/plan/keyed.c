@@ -125,21 +125,6 @@ is_marker(Node *node, Oid place)
 	return IsA(node, Aggref) && ((Aggref *) node)->aggfnoid == place;
 }
 
-TargetEntry *
-keyed_find_marker(PlannerInfo *root, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, root->processed_tlist)
-	{
-		TargetEntry *tle = lfirst(lc);
-
-		if (tle->resjunk && tle->resname != NULL && strncmp(tle->resname, name, strlen(name)) == 0)
-			return tle;
-	}
-	return NULL;
-}
-
 /* The marker of keyed_prepare() in HAVING; *rest: the other conditions. */
 static Aggref *
 take_marker(PlannerInfo *root, List **rest)

@@ -59,6 +59,8 @@ extern char *keyed_select_list(Query *query);
 /* and this, where only the first row of each key is wanted */
 #define OVER_MARKER_FIRST " first"
 
+/* the junk column whose name begins so, NULL: there is none */
+extern TargetEntry *keyed_find_marker(PlannerInfo *root, const char *name);
 extern void over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
 extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *filters, bool arrival);
 /* conditions of the node and its parent are asked for in the task: what they do not let through is not shipped */
@@ -76,8 +78,6 @@ extern JoinPlan *join_read(List *private, int side_column);
 
 /* ---- keyed.c ---- */
 
-/* the junk column whose name begins so, NULL: there is none */
-extern TargetEntry *keyed_find_marker(PlannerInfo *root, const char *name);
 /* number of the column that the expression is, added where it is new */
 extern int	keyed_target_column(PathTarget *target, Expr *expr);
 /* an argument that is not computed for a row that FILTER keeps out */

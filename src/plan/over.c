@@ -35,6 +35,21 @@ static const CustomPathMethods over_path_methods = {
 
 /* ---- planning ---- */
 
+TargetEntry *
+keyed_find_marker(PlannerInfo *root, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, root->processed_tlist)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk && tle->resname != NULL && strncmp(tle->resname, name, strlen(name)) == 0)
+			return tle;
+	}
+	return NULL;
+}
+
 typedef struct OutputUse
 {
 	List	   *input;			/* what the child of WindowAgg gives */

@@ -257,14 +257,23 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 	int			n;
 	StatePane **panes = state_panes(my_keyed->area, spec->number, &n);
 	TimestampTz bound = history_bound(spec, panes, n, epoch->watermark, horizon);
+	TimestampTz until;
 	int			i;
 
 	for (i = 0; i < n; i++)
 		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? operator_pane_end(spec, panes[i]->id) <= horizon :
 			history_over(spec, panes[i]->id, bound);
+	/*
+	 * After the end of a run the next one may bring more of the same time, which is
+	 * late.  Of a join rows are late too whose partners may have gone with the
+	 * watermark, whatever allowed_lateness is later; but notes of rows that wait must be read again.
+	 */
+	until = spec->join != NULL ? epoch->closed_until[spec->number] : DT_NOBEGIN;
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && !panes[i]->closed)
+			until = Min(until, operator_pane_end(spec, panes[i]->id) - 1);
+	epoch->closed_until[spec->number] = Max(horizon, until);
 	pfree(panes);
-	/* after the end of a run the next one may bring more of the same time, which is late */
-	epoch->closed_until[spec->number] = horizon;
 }
 
 void

@@ -279,6 +279,13 @@ section 'late' => sub {
 	is(settled('late_'), 'x 30 28.5', 'behind the watermark, but within allowed_lateness');
 	is(late('late_'), 'late__a 27.8, late__b 9', 'what is later stands in late_row');
 	same_as_batch('late_', select_of('x', 'JOIN', '5 s', '5 s'), 'as the batch query without it');
+	# catches: a row in time by an allowed_lateness that was raised, whose partner went before
+	stop('late_');
+	value(q{SELECT streamproc.alter_pipeline('late_', allowed_lateness => '1 h')});
+	start('late_');
+	send_rows('late_', [ 'b', 0, 12, 'x' ], [ 'b', 0, 29, 'x' ]);
+	is(settled('late_'), 'x 30 28.5, x 30 29', 'what was freed is not asked for');
+	is(late('late_'), 'late__a 27.8, late__b 9, late__b 12', 'who might have been its partner is late');
 };
 
 # One key has nearly all rows: a row must not look at more of them than its interval holds.

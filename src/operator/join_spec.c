@@ -141,8 +141,12 @@ static void
 append_kept(StringInfo into, const char *side, int64 us)
 {
 	Interval	kept = {us};
+	int			style = IntervalStyle;
 
+	/* the same for everybody */
+	IntervalStyle = INTSTYLE_POSTGRES;
 	appendStringInfo(into, ", %s rows kept for %s", side, DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(&kept))));
+	IntervalStyle = style;
 }
 
 char *

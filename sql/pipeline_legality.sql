@@ -190,6 +190,8 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx 
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$WITH i AS (INSERT INTO sink2 SELECT id, card, 1 FROM ev) INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at$$);
 \echo :SQLSTATE
+SELECT create_pipeline('bad', $$WITH i AS (INSERT INTO sink2 SELECT id, card, 1 FROM tx RETURNING id, card) INSERT INTO total SELECT card, count(*), 1 FROM i GROUP BY card ON CONFLICT (card) DO UPDATE SET n = excluded.n, amount = excluded.amount$$);
+\echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, (a.x).card, 1 FROM (SELECT x, id, at FROM (SELECT id, card, at FROM tx) x) a JOIN tx b ON a.id = b.id AND b.at = a.at$$);
 \echo :SQLSTATE
 SELECT plan FROM check_pipeline($$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a LEFT JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at - interval '1 min' AND a.at + interval '8 min' AND a.amount > b.amount WHERE a.card > 'a' AND b.card IS NULL$$);

@@ -138,6 +138,11 @@ keyed_put_ctes_in(Query *query, List *outer)
 		if (rte->rtekind == RTE_CTE && legality_rte_reads_topic(rte, query, outer))
 		{
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			if (castNode(Query, cte->ctequery)->commandType != CMD_SELECT)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("rows that an INSERT in WITH returns, \"%s\", cannot be read below groups, window functions or a join of topics", cte->ctename),
+						 errhint("Make two statements of it, in two pipelines.")));
 			if (cte->cterefcount > 1 && contain_volatile_functions(cte->ctequery))
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -234,10 +234,6 @@ chunk_key(JoinWork *work, const char *key, uint16 key_meta, uint32 number, uint3
 	resetStringInfo(&work->key);
 	appendBinaryStringInfo(&work->key, key, STATE_KEY_LEN(key_meta));
 	appendBinaryStringInfo(&work->key, (const char *) &number, sizeof(number));
-	if (work->key.len > STATE_KEY_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the values to join by are too long")));
 	meta = (uint16) (work->key.len | STATE_KEY_MEMBER);
 	*hash = state_hash(work->key.data, meta);
 	return meta;
@@ -520,7 +516,9 @@ keep_row(JoinWork *work, const OperatorRow *row, int s, TimestampTz at)
 	note.chunk = *last_chunk(entry);
 	if (note.chunk > 0)
 		entry = find_chunk(work, cursor, row->hash, row->key, row->key_meta, note.chunk);
-	if (chunk_blob(entry)->len > 0 && chunk_blob(entry)->len + work->row.len > CHUNK_BYTES)
+	/* the longest keys have no room for a number: all of their rows stand together */
+	if (chunk_blob(entry)->len > 0 && chunk_blob(entry)->len + work->row.len > CHUNK_BYTES &&
+		STATE_KEY_LEN(row->key_meta) + sizeof(uint32) <= STATE_KEY_MAX)
 	{
 		uint32		hash;
 		uint16		meta;

@@ -17,6 +17,7 @@
 #   BENCH_CHECKPOINT_SECONDS (30)
 #   BENCH_SOAK_SECONDS (1200), BENCH_SOAK_RATE (100000)
 #   BENCH_OVER_EVENTS (5000000)    events of the part about window functions
+#   BENCH_JOIN_EVENTS (2500000)    events of each topic of the part about joins
 #   BENCH_TOPICS (speed latency)   what of the part about results into topics
 #   BENCH_UPSERT_EVENTS (100000)
 #   BENCH_ERROR_EVENTS (1000000)
@@ -32,7 +33,7 @@ if [ "$(id -u)" = 0 ]; then "$sp_root/test/setup.sh" || exit 1; else "$sp_root/t
 sp_pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 for part in "$@"; do
 	case $part in
-		speed | keyed | over | topics | soak | latency | upsert | errors) ;;
+		speed | keyed | over | join | topics | soak | latency | upsert | errors) ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
 		*) sp_die "unknown part $part (see --help)" ;;
 	esac

@@ -140,6 +140,61 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, a.amount F
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$WITH x AS (SELECT * FROM tx) INSERT INTO sink SELECT a.id, b.card, a.amount FROM x a, x b$$);
 \echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at >= a.at$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at <= a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON b.at BETWEEN a.at AND a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id < b.id AND b.at BETWEEN a.at AND a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + b.id * interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + interval '1 mon'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + interval '100 years' * 2$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + interval '200000 days'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + interval '1 day' + interval '1 hour'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at - interval '1 hour' BETWEEN a.at AND a.at + interval '1 day'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN (SELECT id, card, date_trunc('day', at) AS at FROM tx) b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND date_trunc('hour', b.at) BETWEEN a.at AND a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a LEFT JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + interval '1 min' AND random() < 0.5$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a FULL JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at AND a.at + interval '1 min' AND b.card IN (SELECT card FROM card)$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a LEFT JOIN tx b ON a.id = b.id WHERE b.at BETWEEN a.at AND a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.at::date = b.at::timestamp AND b.at BETWEEN a.at AND a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON ARRAY[a.amount] = ARRAY[b.amount] AND b.at BETWEEN a.at AND a.at + interval '1 min'$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at JOIN tx c ON c.id = b.id AND c.at = b.at$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a, LATERAL (SELECT * FROM tx x WHERE x.id = a.id) b WHERE a.id = b.id AND a.at = b.at$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM (SELECT DISTINCT ON (id) * FROM tx ORDER BY id, at) a JOIN tx b ON a.id = b.id AND b.at = a.at$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, max(b.card), count(*) FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at GROUP BY a.id$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, row_number() OVER (PARTITION BY a.id ORDER BY a.at) FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at UNION ALL SELECT id, card, 1 FROM ev$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at$$, emit => 'changes');
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$WITH i AS (INSERT INTO sink2 SELECT id, card, 1 FROM ev) INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$WITH i AS (INSERT INTO sink2 SELECT id, card, 1 FROM tx RETURNING id, card) INSERT INTO total SELECT card, count(*), 1 FROM i GROUP BY card ON CONFLICT (card) DO UPDATE SET n = excluded.n, amount = excluded.amount$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, (a.x).card, 1 FROM (SELECT x, id, at FROM (SELECT id, card, at FROM tx) x) a JOIN tx b ON a.id = b.id AND b.at = a.at$$);
+\echo :SQLSTATE
+SELECT plan FROM check_pipeline($$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a LEFT JOIN tx b ON a.id = b.id AND b.at BETWEEN a.at - interval '1 min' AND a.at + interval '8 min' AND a.amount > b.amount WHERE a.card > 'a' AND b.card IS NULL$$);
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT t.id, c.card, t.amount FROM tx t FULL JOIN card c ON c.card = t.card$$);
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT t.id, c.card, t.amount FROM card c LEFT JOIN tx t ON c.card = t.card$$);

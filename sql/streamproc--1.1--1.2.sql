@@ -27,7 +27,7 @@ COMMENT ON COLUMN streamproc.pipeline.emit IS 'final, changes or every and an in
 COMMENT ON COLUMN streamproc.pipeline.late IS 'what becomes of rows that come after their window was closed: divert, drop or update';
 COMMENT ON COLUMN streamproc.pipeline.allowed_lateness IS 'how long after its end a window still takes rows';
 COMMENT ON COLUMN streamproc.pipeline.state_memory IS 'bytes; NULL: the setting streamproc.state_memory';
-COMMENT ON COLUMN streamproc.pipeline.max_skew IS 'how far the watermark of a partition may run ahead of the stream''s; NULL: 30 s or twice the largest window, the larger';
+COMMENT ON COLUMN streamproc.pipeline.max_skew IS 'how far the watermark of a partition may run ahead of the stream''s; NULL: 30 s or twice the largest window or interval of a join, the larger';
 COMMENT ON COLUMN streamproc.pipeline.give_all IS 'an option says since then in another way when groups are given out: the next epoch gives out all that are alive';
 COMMENT ON COLUMN streamproc.pipeline.delivery IS 'how messages are sent to topics: exactly_once, by Kafka''s transactions, or at_least_once, without';
 COMMENT ON COLUMN streamproc.pipeline.ordering IS 'when window functions answer a row: event, in the order of event time, when the watermark has passed it, or arrival, at once';
@@ -57,7 +57,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'streamproc_create_pipeline' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text, text) IS
-	'makes a pipeline of one or more INSERT ... SELECT over a topic, running from COMMIT on. start: earliest, latest, a timestamp, or {"partition": next offset}; stop: never or latest; parallelism: tasks, NULL: streamproc.default_parallelism; checkpoint_interval: longest time between commits under load; on_error: dead_letter or fail; max_consecutive_errors: it fails when so many rows of a partition in a row are bad; on_data_loss: fail or earliest, when the topic has not what was to be read; trust_owners: a superuser''s pipeline may use objects of other roles; emit: final, changes, or every and an interval, NULL: final for windows, else changes (groups that are given out again need ON CONFLICT DO UPDATE, or a topic with a key, which also gets tombstones for groups that do not fulfil HAVING any more); late: divert (into late_row), drop or update; allowed_lateness: how long after its end a window still takes rows; state_memory: as 256MB, NULL: streamproc.state_memory; max_skew: how far a partition may run ahead of the others, NULL: 30 s or twice the largest window, the larger; delivery: of messages to topics, exactly_once or at_least_once; ordering: of window functions, event (when the watermark has passed a row) or arrival (at once)';
+	'makes a pipeline of one or more INSERT ... SELECT over a topic, running from COMMIT on. start: earliest, latest, a timestamp, or {"partition": next offset}; stop: never or latest; parallelism: tasks, NULL: streamproc.default_parallelism; checkpoint_interval: longest time between commits under load; on_error: dead_letter or fail; max_consecutive_errors: it fails when so many rows of a partition in a row are bad; on_data_loss: fail or earliest, when the topic has not what was to be read; trust_owners: a superuser''s pipeline may use objects of other roles; emit: final, changes, or every and an interval, NULL: final for windows, else changes (groups that are given out again need ON CONFLICT DO UPDATE, or a topic with a key, which also gets tombstones for groups that do not fulfil HAVING any more); late: divert (into late_row), drop or update; allowed_lateness: how long after its end a window still takes rows; state_memory: as 256MB, NULL: streamproc.state_memory; max_skew: how far a partition may run ahead of the others, NULL: 30 s or twice the largest window or interval of a join, the larger; delivery: of messages to topics, exactly_once or at_least_once; ordering: of window functions, event (when the watermark has passed a row) or arrival (at once)';
 
 CREATE FUNCTION streamproc.alter_pipeline(
 	name text,
@@ -302,7 +302,7 @@ COMMENT ON FUNCTION streamproc.stat_operator_rows() IS 'rows of the view stat_op
 CREATE VIEW streamproc.stat_operator AS SELECT * FROM streamproc.stat_operator_rows();
 GRANT SELECT ON streamproc.stat_operator TO PUBLIC;
 COMMENT ON VIEW streamproc.stat_operator IS
-	'one row per operator with state of a pipeline: how its aggregates are kept, keys, panes and bytes in memory, rows, windows given out; skew: the largest key group against the mean';
+	'one row per operator with state of a pipeline: how its aggregates are kept, or which join it is and for how long it keeps rows, keys, panes and bytes in memory, rows, windows given out; skew: the largest key group against the mean';
 
 -- More columns.  The views stay the same objects: others may stand on them.
 ALTER FUNCTION streamproc.stat_pipeline_rows() RENAME TO stat_pipeline_rows_1_1;

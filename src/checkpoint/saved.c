@@ -118,8 +118,8 @@ pane_needed(LoadContext *cxt, const StateRun *run)
 	const OperatorSpec *spec = cxt->specs[run->op];
 
 	/* rows that have waited were answered; history that is over is closed again soon */
-	if (spec->over != NULL)
-		return !OVER_IS_WAITING(run->pane) || over_pane_end(spec, run->pane) > spec->closed_until;
+	if (operator_gives_rows(spec))
+		return !OVER_IS_WAITING(run->pane) || operator_pane_end(spec, run->pane) > spec->closed_until;
 	if (spec->window == OPERATOR_NO_WINDOW)
 		return true;
 	return operator_closing(spec, operator_last_end(spec, run->pane)) > spec->closed_until;

@@ -209,9 +209,9 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 
 	ReScanExprContext(spec->group_context);
 	old = MemoryContextSwitchTo(spec->group_context->ecxt_per_tuple_memory);
-	if (spec->over != NULL)
+	if (operator_gives_rows(spec))
 	{
-		(void) over_row_read(spec, base + sizeof(OverRecord), values, isnull);
+		(void) (spec->join != NULL ? join_row_read : over_row_read) (spec, base + sizeof(OverRecord), values, isnull);
 		MemoryContextSwitchTo(old);
 		return;
 	}
@@ -234,6 +234,7 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 		{
 			case OUTPUT_COLUMN:
 			case OUTPUT_OVER:
+			case OUTPUT_NOTHING:
 				break;
 			case OUTPUT_KEY:
 				values[i] = keys[column->number];

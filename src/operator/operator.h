@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * operator.h
- *	  The stateful operators: grouped aggregation, window functions.
+ *	  The stateful operators: grouped aggregation, window functions, joins of
+ *	  topics.
  *
  *	  task:		rows of the row query --> OperatorRows --> operator_apply() --> state
  *	  launcher:	state --> FireSet --> rows for the output plan
@@ -60,8 +61,9 @@ typedef enum OutputKind
 	OUTPUT_WINDOW_END,
 	OUTPUT_AGGREGATE,
 	OUTPUT_GROUPING,			/* GROUPING(...) of grouping sets */
-	OUTPUT_COLUMN,				/* OVER: a column of the row as it came */
-	OUTPUT_OVER					/* the result of a window function */
+	OUTPUT_COLUMN,				/* OVER, join: a column of the row as it came */
+	OUTPUT_OVER,				/* the result of a window function */
+	OUTPUT_NOTHING				/* join: null, nobody looks at it */
 } OutputKind;
 
 typedef struct OutputColumn
@@ -119,6 +121,11 @@ typedef struct OperatorSpec
 	bool		notes_given;	/* entries say whether their group was given out: see given.c */
 
 	struct OverSpec *over;		/* window functions instead of groups; NULL: none */
+	struct JoinSpec *join;		/* a join of topics instead of groups; NULL: none */
+	bool		waits;			/* rows wait for the watermark to pass them */
+	ExprState  *filter;			/* over, join: rows that it does not pass are not given out; NULL: all are */
+	TupleTableSlot *slot;		/* for the filter: an output row */
+	ExprContext *filter_context;
 
 	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
 	ExprContext *temp_context;	/* of one call */
@@ -147,7 +154,15 @@ typedef struct OperatorPlan
 	List	   *sets;			/* IntList each: keys of a grouping set */
 	List	   *groupings;		/* IntList each: arguments of GROUPING() as keys */
 	struct OverPlan *over;		/* NULL: it groups */
+	struct JoinPlan *join;
 } OperatorPlan;
+
+/* rows are given out one by one, as the tasks make them, and no groups */
+static inline bool
+operator_gives_rows(const OperatorSpec *spec)
+{
+	return spec->over != NULL || spec->join != NULL;
+}
 
 extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext cxt);
 /* an error text where the type of a key cannot be one, else NULL */
@@ -351,9 +366,6 @@ typedef struct OverSpec
 	WindowScale history;		/* slices of those */
 	uint32		fixed_size;		/* states of running aggregates */
 	struct OperatorSpec *scratch;	/* contexts for aggregates made anew */
-	ExprState  *filter;			/* rows that it does not pass are not given out; NULL: all are */
-	TupleTableSlot *slot;		/* for the filter: an output row */
-	ExprContext *filter_context;
 } OverSpec;
 
 typedef struct OverPlan
@@ -376,6 +388,8 @@ extern char *over_describe(const OperatorSpec *spec);
 extern void over_set_filter(OperatorSpec *spec, List *qual, List *tlist);
 /* while a filter is asked: what is thrown then comes from it */
 extern bool over_filtering;
+/* does the present row of the slot fulfil them? */
+extern bool over_filter_passes(OperatorSpec *spec, ExprState *condition);
 
 /*
  * Panes of such an operator: one for ever, with an entry for each key; slices of
@@ -388,7 +402,8 @@ extern bool over_filtering;
 #define OVER_WAITING_LEVELS	7
 #define OVER_IS_WAITING(pane)	((pane) >= OVER_WAITING / 2)
 
-/* the instant at which nobody needs the pane any more; DT_NOEND: never */
+/* the instant at which nobody needs the pane any more; DT_NOEND: never.  The first one knows joins, too */
+extern TimestampTz operator_pane_end(const OperatorSpec *spec, int64 pane);
 extern TimestampTz over_pane_end(const OperatorSpec *spec, int64 pane);
 /* of rows that wait */
 extern TimestampTz over_waiting_begin(int64 pane);
@@ -420,6 +435,43 @@ typedef struct OverConsumer
 
 extern void over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
 						 const OverConsumer *consumer);
+
+/* ---- join_spec.c, join.c: joins of two topics ---- */
+
+/*
+ * A bound of the time between two partners: "shift(left) <= right" or
+ * "shift(right) >= left" for the lower one, the upper one accordingly.
+ */
+typedef struct JoinBound
+{
+	int			shifted;		/* 0: of the left side, 1: of the right one */
+	Interval	by;
+	bool		strict;			/* < instead of <= */
+} JoinBound;
+
+typedef struct JoinPlan
+{
+	bool		outer[2];		/* rows of the side that find no partner are given out */
+	int			side_column;
+	int			ncolumns[2];	/* of the sides, behind each other in the output */
+	JoinBound	low;
+	JoinBound	high;
+} JoinPlan;
+
+extern void join_spec_make(OperatorSpec *spec, const JoinPlan *plan);
+extern void join_signature(const OperatorSpec *spec, StringInfo into);
+/* for the views: which join, and how long rows are kept */
+extern char *join_describe(const OperatorSpec *spec);
+/* us: so much time is at most between two partners */
+extern int64 join_span(const OperatorSpec *spec);
+/* conditions that two rows have to fulfil besides keys and time, as those of over_set_filter() */
+extern void join_set_condition(OperatorSpec *spec, List *qual, List *tlist);
+extern TimestampTz join_pane_end(const OperatorSpec *spec, int64 pane);
+extern const char *join_row_read(const OperatorSpec *spec, const char *from, Datum *values, bool *isnull);
+/* the rows of one key group, owned by the caller, that a batch brought */
+extern void join_apply_group(OperatorRows *rows, StateArea *area, int group);
+/* rows of one key group for which no partner can come any more: they waited in these panes */
+extern void join_release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group);
 
 /* ---- over_scan.c ---- */
 

@@ -491,24 +491,21 @@ emit(OverKey *key, const OperatorRow *row)
 	OverRecord	record = {0, (uint32) spec->number};
 	int			i;
 
-	if (over->filter != NULL)
+	if (spec->filter != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(key->row_cxt);
 		bool		passes;
 
-		ExecClearTuple(over->slot);
+		ExecClearTuple(spec->slot);
 		for (i = 0; i < spec->noutput; i++)
 		{
 			int			n = spec->output[i].number;
 
-			over->slot->tts_values[i] = spec->output[i].kind == OUTPUT_COLUMN ? row->values[n] : key->results[n];
-			over->slot->tts_isnull[i] = spec->output[i].kind == OUTPUT_COLUMN ? column_is_null(spec, row, n) : key->result_null[n];
+			spec->slot->tts_values[i] = spec->output[i].kind == OUTPUT_COLUMN ? row->values[n] : key->results[n];
+			spec->slot->tts_isnull[i] = spec->output[i].kind == OUTPUT_COLUMN ? column_is_null(spec, row, n) : key->result_null[n];
 		}
-		ExecStoreVirtualTuple(over->slot);
-		over_filtering = true;
-		passes = ExecQual(over->filter, over->filter_context);
-		over_filtering = false;
-		ResetExprContext(over->filter_context);
+		ExecStoreVirtualTuple(spec->slot);
+		passes = over_filter_passes(spec, spec->filter);
 		MemoryContextSwitchTo(old);
 		if (!passes)
 			return;

@@ -107,7 +107,16 @@ extern void over_end(OverKey *key);
 
 /* ---- over_wait.c ---- */
 
+/* Panes of rows that wait, as of the begin of a batch: none of them is closed before its end. */
+typedef struct WaitingPanes
+{
+	StatePane **panes;
+	int			n;
+} WaitingPanes;
+
 extern TimestampTz over_waiting_end(int64 pane);
+extern void waiting_find(WaitingPanes *found, StateArea *area, const OperatorSpec *spec);
+extern StatePane *waiting_pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace);
 /* keeps a row until the watermark has passed it */
 extern void over_wait(OperatorRows *rows, StateArea *area, int group);
 

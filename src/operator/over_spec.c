@@ -260,6 +260,7 @@ over_spec_make(OperatorSpec *spec, const OverPlan *plan)
 
 	spec->over = over;
 	over->arrival = plan->arrival;
+	spec->waits = !plan->arrival;
 	over->first_only = plan->first_only;
 	over->scratch = palloc0(sizeof(OperatorSpec));
 	over->scratch->group_context = CreateStandaloneExprContext();
@@ -405,12 +406,28 @@ over_describe(const OperatorSpec *spec)
 void
 over_set_filter(OperatorSpec *spec, List *qual, List *tlist)
 {
-	OverSpec   *over = spec->over;
 	MemoryContext old = MemoryContextSwitchTo(spec->cxt);
 
-	over->slot = MakeSingleTupleTableSlot(ExecTypeFromTL(tlist), &TTSOpsVirtual);
-	over->filter_context = CreateStandaloneExprContext();
-	over->filter_context->ecxt_scantuple = over->slot;
-	over->filter = ExecInitQual(qual, NULL);
+	if (spec->slot == NULL)
+	{
+		spec->slot = MakeSingleTupleTableSlot(ExecTypeFromTL(tlist), &TTSOpsVirtual);
+		spec->filter_context = CreateStandaloneExprContext();
+		spec->filter_context->ecxt_scantuple = spec->slot;
+	}
+	spec->filter = ExecInitQual(qual, NULL);
+	spec->user_code = true;
 	MemoryContextSwitchTo(old);
+}
+
+bool
+over_filter_passes(OperatorSpec *spec, ExprState *condition)
+{
+	bool		passes;
+
+	/* the filter stands in the output plan, too */
+	over_filtering = condition == spec->filter;
+	passes = ExecQual(condition, spec->filter_context);
+	over_filtering = false;
+	ResetExprContext(spec->filter_context);
+	return passes;
 }

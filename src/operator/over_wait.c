@@ -1,7 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * over_wait.c
- *	  ordering => 'event': rows wait until the watermark has passed them.
+ *	  ordering => 'event': rows wait until the watermark has passed them.  So do
+ *	  rows of outer joins that may still find a partner (join.c): what stands
+ *	  in the panes is theirs, the panes are the same.
  *
  * They stand in panes of 100 ms of event time.  Where a backlog of few rows would
  * make too many of those, in longer ones, which may overlap shorter ones: so what may
@@ -77,15 +79,8 @@ over_waiting_end(int64 pane)
 	return over_waiting_begin(pane) + lengths[waiting_level(pane)];
 }
 
-/* Panes of rows that wait, as of the begin of a batch: none of them is closed before its end. */
-typedef struct WaitingPanes
-{
-	StatePane **panes;
-	int			n;
-} WaitingPanes;
-
-static void
-find_panes(WaitingPanes *found, StateArea *area, const OperatorSpec *spec)
+void
+waiting_find(WaitingPanes *found, StateArea *area, const OperatorSpec *spec)
 {
 	int			n;
 	int			i;
@@ -102,8 +97,8 @@ find_panes(WaitingPanes *found, StateArea *area, const OperatorSpec *spec)
  * event time asks for, and longer where there are many already.  Another task may make
  * one that overlaps it at the same time.
  */
-static StatePane *
-pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace)
+StatePane *
+waiting_pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace)
 {
 	StatePane  *pane;
 	int			level;
@@ -117,7 +112,7 @@ pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, Timesta
 		;
 	pane = state_pane(area, spec->number, waiting_pane(level, at), true);
 	pfree(found->panes);
-	find_panes(found, area, spec);
+	waiting_find(found, area, spec);
 	return pane;
 }
 
@@ -163,7 +158,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	memset(&key, 0, sizeof(key));
 	key.part = -2;				/* none has it */
 	initStringInfo(&bytes);
-	find_panes(&panes, area, spec);
+	waiting_find(&panes, area, spec);
 	if (spec->over->first_only)
 		eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, false);
 	if (eternal != NULL)
@@ -190,7 +185,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 			continue;
 		if (at < begin || at >= end)
 		{
-			StatePane  *pane = pane_for(&panes, area, spec, at, *rows->pace);
+			StatePane  *pane = waiting_pane_for(&panes, area, spec, at, *rows->pace);
 
 			begin = over_waiting_begin(pane->id);
 			end = over_waiting_end(pane->id);
@@ -361,7 +356,10 @@ release_owned(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	PG_TRY();
 	{
 		FAULT_POINT("over-release");
-		release_group(spec, area, panes, npanes, group);
+		if (spec->join != NULL)
+			join_release_group(spec, area, panes, npanes, group);
+		else
+			release_group(spec, area, panes, npanes, group);
 	}
 	PG_CATCH();
 	{

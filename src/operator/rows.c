@@ -97,6 +97,12 @@ operator_is_late(const OperatorSpec *spec, TimestampTz closing, TimestampTz wate
 	return closing <= watermark - spec->allowed_lateness;
 }
 
+TimestampTz
+operator_pane_end(const OperatorSpec *spec, int64 pane)
+{
+	return spec->join != NULL ? join_pane_end(spec, pane) : over_pane_end(spec, pane);
+}
+
 /* Remembers the slice of "at" and what is true of all its rows. */
 static void
 find_slice(OperatorRows *rows, TimestampTz at)
@@ -648,6 +654,8 @@ apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransa
 		FAULT_POINT("operator-apply");
 		if (spec->over != NULL)
 			over_apply_group(rows, area, group);
+		else if (spec->join != NULL)
+			join_apply_group(rows, area, group);
 		else if (spec->user_code)
 			apply_group_by_key(rows, area, group);
 		else

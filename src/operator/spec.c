@@ -89,6 +89,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 			   *lo,
 			   *la,
 			   *lf;
+	const char *use = plan->over != NULL ? "PARTITION BY" : plan->join != NULL ? "JOIN ON" : "GROUP BY";
 	int			i;
 
 	spec->cxt = cxt;
@@ -124,9 +125,9 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 		if (wrong != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s a value of type %s is not supported in a pipeline", plan->over != NULL ? "PARTITION BY" : "GROUP BY", format_type_be(exprType(expr))),
+					 errmsg("%s a value of type %s is not supported in a pipeline", use, format_type_be(exprType(expr))),
 					 errdetail_internal("%s.", wrong),
-					 errhint("Use its text: %s (value)::text.", plan->over != NULL ? "PARTITION BY" : "GROUP BY")));
+					 errhint("Use its text: %s (value)::text.", use)));
 		if (!key->exact)
 			spec->exact_keys = false;
 	}
@@ -181,6 +182,8 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	}
 	if (plan->over != NULL)
 		over_spec_make(spec, plan->over);
+	if (plan->join != NULL)
+		join_spec_make(spec, plan->join);
 	MemoryContextSwitchTo(old);
 	return spec;
 }
@@ -244,6 +247,8 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 		appendStringInfo(into, "%s" UINT64_FORMAT, i == 0 ? " sets " : ",", spec->sets[i]);
 	if (spec->over != NULL)
 		over_signature(spec, into);
+	else if (spec->join != NULL)
+		join_signature(spec, into);
 	else if (spec->window != OPERATOR_NO_WINDOW)
 	{
 		appendStringInfo(into, " slices of %s " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? "us" :

@@ -23,42 +23,6 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-/* Does the row query read a WITH query that holds an operator?  Its rows go to one reader. */
-static bool
-reads_subplan(PlanState *state, List *output_subplans)
-{
-	if (state == NULL)
-		return false;
-	if (IsA(state->plan, CteScan) && list_member_int(output_subplans, ((CteScan *) state->plan)->ctePlanId - 1))
-		return true;
-	return planstate_tree_walker(state, reads_subplan, output_subplans);
-}
-
-static bool
-operator_reads_subplan(PlanState *state, List *output_subplans)
-{
-	if (state == NULL)
-		return false;
-	if (keyed_is_operator(state->plan))
-		return reads_subplan(linitial(((CustomScanState *) state)->custom_ps), output_subplans);
-	return planstate_tree_walker(state, operator_reads_subplan, output_subplans);
-}
-
-void
-chain_check(QueryDesc *desc, List *output_subplans)
-{
-	bool		twice = operator_reads_subplan(desc->planstate, output_subplans);
-	ListCell   *lc;
-
-	foreach(lc, desc->estate->es_subplanstates)
-		twice |= operator_reads_subplan(lfirst(lc), output_subplans);
-	if (twice)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("GROUP BY over a WITH query with window functions that is read more than once is not supported in a pipeline"),
-				 errhint("Write it as a subquery in FROM where it is grouped.")));
-}
-
 TupleDesc
 chain_describe(CustomScan *scan, List *rtable)
 {

@@ -37,6 +37,17 @@ require_conflict(const Statement *statement, const char *why, bool always)
 						 "Filter when you read the table, write into a topic with a key, or group by a window with emit => 'final'.")));
 }
 
+static bool
+has_join(const Program *program, const Statement *statement)
+{
+	int			i;
+
+	for (i = 0; i < program->nkeyed; i++)
+		if (program->keyed[i].spec->statement == statement->number && program->keyed[i].join != NULL)
+			return true;
+	return false;
+}
+
 void
 plan_check_emit(Program *program, EmitKind emit, LateKind late)
 {
@@ -64,7 +75,7 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 			if (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("rows of window functions are given out once: emit => 'changes' or 'every ...' and late => 'update' are not supported")));
+						 errmsg("rows of %s are given out once: emit => 'changes' or 'every ...' and late => 'update' are not supported", has_join(program, statement) ? "a join of topics" : "window functions")));
 			continue;
 		}
 		if (statement->info->chained && program->arrival)

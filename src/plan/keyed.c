@@ -36,7 +36,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-bool		keyed_planning = false;
+Program    *keyed_planning = NULL;
 
 static create_upper_paths_hook_type prev_upper_paths_hook = NULL;
 
@@ -51,7 +51,8 @@ typedef enum KeyedItem
 	KEYED_FILTERS,				/* IntList, by aggregate */
 	KEYED_SETS,					/* List of IntList: keys of each grouping set */
 	KEYED_GROUPINGS,			/* List of IntList: keys of each GROUPING() */
-	KEYED_OVER,					/* of window functions: see over.c; NIL: it groups */
+	KEYED_OVER,					/* of window functions: see over.c; NIL: it has none */
+	KEYED_JOIN,					/* of joins: see join.c; NIL: it is none */
 	KEYED_TOMBSTONE				/* key of the topic's messages, Integer: OID of the topic; may be missing */
 } KeyedItem;
 
@@ -77,6 +78,11 @@ static const CustomScanMethods over_scan_methods = {
 	.CreateCustomScanState = keyed_create_state,
 };
 
+static const CustomScanMethods join_scan_methods = {
+	.CustomName = "Streamproc Join",
+	.CreateCustomScanState = keyed_create_state,
+};
+
 static const CustomExecMethods keyed_exec_methods = {
 	.CustomName = "Streamproc Aggregate",
 	.BeginCustomScan = keyed_begin,
@@ -95,7 +101,8 @@ keyed_is_node(const Plan *plan)
 bool
 keyed_is_operator(const Plan *plan)
 {
-	return keyed_is_node(plan) || (IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &over_scan_methods);
+	return keyed_is_node(plan) || (IsA(plan, CustomScan) && (((const CustomScan *) plan)->methods == &over_scan_methods ||
+															 ((const CustomScan *) plan)->methods == &join_scan_methods));
 }
 
 typedef struct KeyedState
@@ -304,9 +311,11 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 
 	if (prev_upper_paths_hook)
 		prev_upper_paths_hook(root, stage, input, output, extra);
-	if (keyed_planning && stage == UPPERREL_WINDOW)
+	if (keyed_planning != NULL && stage == UPPERREL_WINDOW)
 		over_paths(root, input, output);
-	if (!keyed_planning || stage != UPPERREL_GROUP_AGG)
+	if (keyed_planning != NULL && stage == UPPERREL_FINAL)
+		join_paths(root, input, output);
+	if (keyed_planning == NULL || stage != UPPERREL_GROUP_AGG)
 		return;
 	marker = take_marker(root, &having);
 	if (marker == NULL)
@@ -398,7 +407,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 list_make3_int(nkeys, at_column, place_column),
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out != NIL ? (Node *) out : (Node *) list_make1_int(-1));
-	private = list_concat(private, list_make5(args, filters, sets, groupings, NIL));
+	private = lappend(list_concat(private, list_make5(args, filters, sets, groupings, NIL)), NIL);
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -428,7 +437,10 @@ keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path
 	scan->custom_scan_tlist = linitial(others);
 	scan->custom_private = linitial(private);
 	scan->flags = best_path->flags;
-	scan->methods = list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
+	if (list_length(others) > 2)
+		scan->custom_exprs = lthird(others);
+	scan->methods = list_nth(scan->custom_private, KEYED_JOIN) != NIL ? &join_scan_methods :
+		list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
 	return (Plan *) scan;
 }
 
@@ -656,6 +668,8 @@ read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 		read_window(window, &plan.window, &plan.scale);
 	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
 		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
+	if (list_nth(scan->custom_private, KEYED_JOIN) != NIL)
+		plan.join = join_read(list_nth(scan->custom_private, KEYED_JOIN), plan.place_column + 1);
 	return operator_spec_make(&plan, cxt);
 }
 
@@ -692,6 +706,7 @@ typedef struct CollectContext
 	int			subplan;		/* index of the one that is walked, -1: the main plan */
 	Plan	   *parent;			/* of the node that is walked; NULL: it is the top */
 	int			above;			/* the operator whose input is walked, -1: none */
+	bool		below;			/* an operator */
 } CollectContext;
 
 static PlannedStmt *
@@ -741,9 +756,18 @@ collect_walker(PlanState *state, CollectContext *cxt)
 	int			init_plans = list_length(cxt->init_plans);
 	Plan	   *parent = cxt->parent;
 	int			above = cxt->above;
+	bool		below = cxt->below;
+	Oid			relid;
+	Bitmapset  *needed;
 
 	if (state == NULL)
 		return false;
+	/* tasks run what stands below operators, and nothing else */
+	if (!below && IsA(state->plan, ForeignScan) && stream_scan_is_feed((ForeignScan *) state->plan, &relid, &needed))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("statement %d reads topic \"%s\" beside groups, window functions or a join of topics", cxt->statement->number, get_rel_name(relid)),
+				 errhint("Make two statements of it, in two pipelines.")));
 	if (slice_walker((Node *) state->plan->qual, NULL) &&
 		!keyed_is_operator(state->plan))
 		ereport(ERROR,
@@ -784,7 +808,9 @@ collect_walker(PlanState *state, CollectContext *cxt)
 				cxt->program->keyed[above].upstream = number;
 				node->answer = chain_describe(scan, cxt->plan->rtable);
 			}
-			if (node->spec->over != NULL)
+			if (node->spec->join != NULL && scan->custom_exprs != NIL)
+				join_set_condition(node->spec, copyObject(scan->custom_exprs), scan->custom_scan_tlist);
+			if (operator_gives_rows(node->spec))
 				over_push_filter(node->spec, scan, cxt->parent);
 		}
 		node->query[cxt->size] = row_query(cxt, scan);
@@ -792,7 +818,9 @@ collect_walker(PlanState *state, CollectContext *cxt)
 		cxt->above = number;
 	}
 	cxt->parent = state->plan;
+	cxt->below |= keyed_is_operator(state->plan);
 	(void) planstate_tree_walker(state, collect_walker, cxt);
+	cxt->below = below;
 	cxt->parent = parent;
 	cxt->above = above;
 	cxt->init_plans = list_truncate(cxt->init_plans, init_plans);
@@ -802,7 +830,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 void
 keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size)
 {
-	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL, -1};
+	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL, -1, false};
 	QueryDesc  *desc;
 	ListCell   *lc;
 	int			i;
@@ -816,7 +844,6 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 		cxt.parent = NULL;
 		(void) collect_walker(lfirst(lc), &cxt);
 	}
-	chain_check(desc, cxt.output_subplans);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
 
@@ -829,7 +856,7 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 		if (node->spec == NULL || node->spec->statement != statement->number || node->query[size] == NULL)
 			continue;
 		/* the judge of the Query saw one, the planner has not brought it here */
-		if (statement->info->windowed && node->spec->over == NULL && node->spec->window == OPERATOR_NO_WINDOW)
+		if (statement->info->windowed && !operator_gives_rows(node->spec) && node->spec->window == OPERATOR_NO_WINDOW)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("the window of statement %d does not reach its GROUP BY", statement->number),
@@ -856,6 +883,11 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 		ExplainPropertyText("Functions", over_describe(spec), es);
 		return;
 	}
+	if (spec->join != NULL)
+	{
+		ExplainPropertyText("Join", join_describe(spec), es);
+		return;
+	}
 	ExplainPropertyText("Windows", windows[spec->window], es);
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
@@ -868,6 +900,7 @@ keyed_init(void)
 {
 	RegisterCustomScanMethods(&keyed_scan_methods);
 	RegisterCustomScanMethods(&over_scan_methods);
+	RegisterCustomScanMethods(&join_scan_methods);
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = upper_paths;
 }

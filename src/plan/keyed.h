@@ -45,6 +45,12 @@ extern void keyed_prepare(Query *query, List *outer, Program *program);
 extern void keyed_sort_for_sink(Query *insert, Relation sink);
 extern Oid	keyed_place_aggregate(void);
 extern List *window_arguments(FuncExpr *call);
+/* WITH queries over a topic become part of the query; "outer": those around it */
+extern void keyed_put_ctes_in(Query *query, List *outer);
+/* the place of the message as an expression of the query */
+extern Var *keyed_expose_place(Query *query, List *outer);
+/* the select list as text, the same wherever it is asked for */
+extern char *keyed_select_list(Query *query);
 
 /* ---- over.c: window functions ---- */
 
@@ -53,6 +59,8 @@ extern List *window_arguments(FuncExpr *call);
 /* and this, where only the first row of each key is wanted */
 #define OVER_MARKER_FIRST " first"
 
+/* the junk column whose name begins so, NULL: there is none */
+extern TargetEntry *keyed_find_marker(PlannerInfo *root, const char *name);
 extern void over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
 extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *filters, bool arrival);
 /* conditions of the node and its parent are asked for in the task: what they do not let through is not shipped */
@@ -60,10 +68,18 @@ extern void over_push_filter(OperatorSpec *spec, CustomScan *scan, Plan *parent)
 
 /* ---- chain.c ---- */
 
-/* throws where a row query reads a subplan that holds an operator, "output_subplans": its rows go to one reader */
-extern void chain_check(QueryDesc *desc, List *output_subplans);
 /* what the node gives another operator, with names as near as the plan knows them */
 extern TupleDesc chain_describe(CustomScan *scan, List *rtable);
+
+/* ---- join.c: joins of two topics ---- */
+
+/* the junk column of the subquery that join_prepare() makes is called so, and the operator's number follows */
+#define JOIN_MARKER		"streamproc join "
+
+/* exchanges the join of two topics in FROM for a subquery that the hook knows */
+extern void join_prepare(Query *query, List *outer, Program *program);
+extern void join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
+extern JoinPlan *join_read(List *private, int side_column);
 
 /* ---- keyed.c ---- */
 
@@ -74,8 +90,8 @@ extern Expr *keyed_filtered(Expr *arg, Expr *filter);
 extern Plan *keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path,
 							 List *tlist, List *clauses, List *custom_plans);
 extern void keyed_init(void);
-/* set around pg_plan_query: SELECTs that keyed_prepare() marked become operators */
-extern bool keyed_planning;
+/* set around pg_plan_query: SELECTs that keyed_prepare() marked become operators of it */
+extern Program *keyed_planning;
 /* is it one of our nodes? */
 extern bool keyed_is_operator(const Plan *plan);
 /* is it a grouped aggregation? */
@@ -86,11 +102,6 @@ extern bool keyed_notes_given(const CustomScan *scan);
 extern void keyed_set_tombstone(CustomScan *scan, Expr *key, Oid topic);
 /* the operators of a plan, and the row queries of their children */
 extern void keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size);
-
-/* ---- output.c ---- */
-
-/* after keyed_collect(): the plan is run by the launcher, and starts no subplan that belongs to a row query */
-extern void output_strip(PlannedStmt *plan);
 
 /* ---- tombstone.c ---- */
 

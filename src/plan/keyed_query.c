@@ -36,6 +36,7 @@
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
 #include "plan/legality.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -115,9 +116,58 @@ window_arguments(FuncExpr *call)
 	return args;
 }
 
+/* ---- WITH ---- */
+
+/*
+ * WITH queries over a topic that are read below an operator become part of what
+ * reads them: on their own, kept for several readers, the output plan would start them, too.
+ */
+void
+keyed_put_ctes_in(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		Query	   *home;
+		List	   *home_outer;
+		CommonTableExpr *cte;
+
+		if (rte->rtekind == RTE_CTE && legality_rte_reads_topic(rte, query, outer))
+		{
+			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+			if (castNode(Query, cte->ctequery)->commandType != CMD_SELECT)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("rows that an INSERT in WITH returns, \"%s\", cannot be read below groups, window functions or a join of topics", cte->ctename),
+						 errhint("Make two statements of it, in two pipelines.")));
+			if (cte->cterefcount > 1 && contain_volatile_functions(cte->ctequery))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("WITH query \"%s\" with volatile functions is read several times below groups, window functions or a join of topics", cte->ctename),
+						 errhint("Call the functions above.")));
+			if (cte->cterefcount > 1 && legality_answers(castNode(Query, cte->ctequery), legality_around(home, home_outer)))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("WITH query \"%s\" with window functions, DISTINCT ON or a join of topics is read several times, once below groups", cte->ctename),
+						 errhint("Write it as a subquery in FROM where it is grouped.")));
+			cte->cterefcount--;
+			rte->rtekind = RTE_SUBQUERY;
+			rte->subquery = copyObject(castNode(Query, cte->ctequery));
+			IncrementVarSublevelsUp((Node *) rte->subquery, (int) rte->ctelevelsup, 1);
+			rte->ctename = NULL;
+			rte->ctelevelsup = 0;
+			rte->coltypes = rte->coltypmods = rte->colcollations = NIL;
+		}
+		if (rte->rtekind == RTE_SUBQUERY)
+			keyed_put_ctes_in(rte->subquery, legality_around(query, outer));
+	}
+}
+
 /* ---- the place of the message ---- */
 
-static Var *expose_place(Query *query, List *outer);
 
 /* One more column of the query's result; its number. */
 static AttrNumber
@@ -170,7 +220,7 @@ place_as_column(Query *query, List *outer)
 	if (column != InvalidAttrNumber)
 		return column;
 	if (query->setOperations == NULL)
-		return add_column(query, expose_place(query, outer));
+		return add_column(query, keyed_expose_place(query, outer));
 	/* UNION ALL: each branch reads a topic; its branches are its whole range table */
 	foreach(lc, query->rtable)
 	{
@@ -188,8 +238,8 @@ place_as_column(Query *query, List *outer)
 }
 
 /* The place as an expression of the query itself. */
-static Var *
-expose_place(Query *query, List *outer)
+Var *
+keyed_expose_place(Query *query, List *outer)
 {
 	ListCell   *lc;
 
@@ -279,7 +329,7 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	/* what window functions have answered belongs to no message any more */
 	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
 							  makeTargetEntry(legality_is_over_answers(query, outer) ? (Expr *) makeNullConst(TIDOID, -1, InvalidOid) :
-											  (Expr *) expose_place(query, outer), 2, NULL, false),
+											  (Expr *) keyed_expose_place(query, outer), 2, NULL, false),
 							  makeTargetEntry(at, 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
@@ -289,6 +339,26 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	query->hasAggs = true;
 }
 
+/* The same wherever it is asked for; what it reads does not matter. */
+char *
+keyed_select_list(Query *query)
+{
+	OverrideSearchPath path = {NIL, true, false};
+	char	   *text;
+	char	   *from;
+
+	PushOverrideSearchPath(&path);
+	text = pg_get_querydef(query, true);
+	PopOverrideSearchPath();
+	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
+		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
+		{
+			*from = '\0';
+			break;
+		}
+	return text;
+}
+
 /* ---- window functions ---- */
 
 /* The functions and their windows as text, as describe_groups() does. */
@@ -296,11 +366,8 @@ static char *
 describe_over(Query *query)
 {
 	Query	   *bare = copyObject(query);
-	OverrideSearchPath path = {NIL, true, false};
 	List	   *tlist = NIL;
 	ListCell   *lc;
-	char	   *text;
-	char	   *from;
 
 	/* written out with each function */
 	foreach(lc, bare->windowClause)
@@ -319,23 +386,14 @@ describe_over(Query *query)
 	bare->targetList = tlist;
 	bare->sortClause = NIL;
 	bare->cteList = NIL;
-	PushOverrideSearchPath(&path);
-	text = pg_get_querydef(bare, true);
-	PopOverrideSearchPath();
-	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
-		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
-		{
-			*from = '\0';
-			break;
-		}
-	return text;
+	return keyed_select_list(bare);
 }
 
 static void
 add_over_marker(Query *query, List *outer, int number, bool first)
 {
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry((Expr *) expose_place(query, outer), list_length(query->targetList) + 1,
+								makeTargetEntry((Expr *) keyed_expose_place(query, outer), list_length(query->targetList) + 1,
 												psprintf(OVER_MARKER "%d%s", number, first ? OVER_MARKER_FIRST : ""), true));
 }
 
@@ -496,11 +554,8 @@ static char *
 describe_groups(Query *query)
 {
 	Query	   *bare = copyObject(query);
-	OverrideSearchPath path = {NIL, true, false};
 	List	   *aggs = NIL;
 	List	   *tlist = NIL;
-	char	   *text;
-	char	   *from;
 	ListCell   *lc;
 
 	(void) collect_aggregates((Node *) bare->targetList, &aggs);
@@ -522,18 +577,7 @@ describe_groups(Query *query)
 	bare->havingQual = NULL;
 	bare->sortClause = NIL;
 	bare->cteList = NIL;
-	/* the same wherever it is asked for */
-	PushOverrideSearchPath(&path);
-	text = pg_get_querydef(bare, true);
-	PopOverrideSearchPath();
-	/* a line of its own: what it reads does not matter */
-	for (from = text; (from = strchr(from, '\n')) != NULL; from++)
-		if (strncmp(from + 1 + strspn(from + 1, " "), "FROM ", 5) == 0)
-		{
-			*from = '\0';
-			break;
-		}
-	return text;
+	return keyed_select_list(bare);
 }
 
 /* ---- the order of the rows ---- */
@@ -633,6 +677,16 @@ prepare_over_groups(FuncExpr *over, bool on_end, Program *program, int first)
 	}
 }
 
+static void
+check_number(Program *program)
+{
+	if (program->nkeyed == STATE_MAX_OPERATORS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
+				 errhint("Make several pipelines of it.")));
+}
+
 void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
@@ -665,6 +719,12 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		if (legality_in_from(query, foreach_current_index(lc) + 1) && legality_rte_reads_topic(rte, query, outer))
 			reads_topic = true;
 	}
+	if (reads_topic && legality_joins_topics(query, outer))
+	{
+		check_number(program);
+		join_prepare(query, outer, program);
+		return;
+	}
 	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs && !query->hasDistinctOn))
 		return;
 	if (over_groups)
@@ -672,11 +732,8 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		prepare_over_groups(over, on_end, program, first);
 		return;
 	}
-	if (program->nkeyed == STATE_MAX_OPERATORS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
-				 errhint("Make several pipelines of it.")));
+	check_number(program);
+	keyed_put_ctes_in(query, outer);
 	if (query->hasWindowFuncs || query->hasDistinctOn)
 	{
 		bool		first = query->hasDistinctOn;

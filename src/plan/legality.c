@@ -278,9 +278,8 @@ first_window_location(Node *node, int *location)
 	return expression_tree_walker(node, first_window_location, location);
 }
 
-/* Where the query stands, as near as the tree tells. */
-static int
-query_location(Query *query)
+int
+legality_query_location(Query *query)
 {
 	ListCell   *lc;
 
@@ -317,7 +316,7 @@ legality_clause_location(Query *query, List *clauses)
 			}
 		}
 	}
-	return query_location(query);
+	return legality_query_location(query);
 }
 
 /* Goes into a FROM item that holds the topic. */
@@ -380,13 +379,7 @@ check_jointree(Node *node, Query *query, CheckContext *cxt, List *outer)
 		foreach(lc, from->fromlist)
 		{
 			if (check_jointree(lfirst(lc), query, cxt, outer))
-			{
-				if (found)
-					legality_refuse(cxt, query_location(query),
-						   "Write each stream into a table of its own, or join the stream with a table.",
-						   "joining a topic with a topic is not supported");
 				found = true;
-			}
 		}
 		return found;
 	}
@@ -398,11 +391,10 @@ check_jointree(Node *node, Query *query, CheckContext *cxt, List *outer)
 		int			location = exprLocation(join->quals);
 
 		if (location < 0)
-			location = query_location(query);
+			location = legality_query_location(query);
+		/* legality_join.c judges that */
 		if (left && right)
-			legality_refuse(cxt, location,
-				   "Write each stream into a table of its own, or join the stream with a table.",
-				   "joining a topic with a topic is not supported");
+			return true;
 		if (join->jointype == JOIN_FULL && (left || right))
 			legality_refuse(cxt, location,
 				   "Use LEFT JOIN with the topic on the left side.",
@@ -429,7 +421,7 @@ check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
 		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
 
 		if (!contains_stream_rte(rte, query, outer))
-			legality_refuse(cxt, rte->subquery ? query_location(rte->subquery) : -1,
+			legality_refuse(cxt, rte->subquery ? legality_query_location(rte->subquery) : -1,
 				   "Insert the rows of the table once, outside the pipeline.",
 				   "a branch of UNION ALL does not read a topic");
 		check_stream_rte(rte, query, cxt, outer);
@@ -440,12 +432,36 @@ check_setop(Node *node, Query *query, CheckContext *cxt, List *outer)
 		SetOperationStmt *op = castNode(SetOperationStmt, node);
 
 		if (op->op != SETOP_UNION || !op->all)
-			legality_refuse(cxt, query_location(query), "Use UNION ALL.",
+			legality_refuse(cxt, legality_query_location(query), "Use UNION ALL.",
 				   "%s over a topic is not supported",
 				   op->op == SETOP_UNION ? "UNION" : op->op == SETOP_INTERSECT ? "INTERSECT" : "EXCEPT");
 		check_setop(op->larg, query, cxt, outer);
 		check_setop(op->rarg, query, cxt, outer);
 	}
+}
+
+/* Of the branches all are groups, or rows of window functions or joins of topics, or none is. */
+static void
+check_branches(Query *query, CheckContext *cxt, List *outer)
+{
+	Query	   *with = NULL;
+	Query	   *without = NULL;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind != RTE_SUBQUERY)
+			continue;
+		if (legality_rte_has_groups(rte, query, outer))
+			with = rte->subquery;
+		else
+			without = rte->subquery;
+	}
+	if (with != NULL && without != NULL)
+		legality_refuse(cxt, legality_query_location(without), "Make two pipelines of it.",
+			   "a branch of UNION ALL without groups beside one with groups, window functions or a join of topics is not supported");
 }
 
 /* One INSERT: of the top, or in a WITH. */
@@ -503,7 +519,7 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	if (query->commandType == CMD_INSERT)
 		check_insert(query, cxt, top);
 	else if (query->commandType != CMD_SELECT)
-		legality_refuse(cxt, query_location(query),
+		legality_refuse(cxt, legality_query_location(query),
 			   "Write INSERT INTO ... SELECT ..., with ON CONFLICT DO UPDATE to change rows.",
 			   "%s that reads a topic is not supported", command_name(query));
 
@@ -543,14 +559,14 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	{
 		(void) query_tree_walker(query, first_window_location, &location,
 								 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
-		legality_check_over(query, cxt, outer, location >= 0 ? location : query_location(query));
+		legality_check_over(query, cxt, outer, location >= 0 ? location : legality_query_location(query));
 	}
 	if (query->limitCount != NULL || query->limitOffset != NULL)
 		legality_refuse(cxt, exprLocation(query->limitCount ? query->limitCount : query->limitOffset),
 			   "A pipeline has no end: filter with WHERE, or set start and stop.",
 			   "LIMIT and OFFSET over a topic are not supported");
 	if (query->rowMarks != NIL)
-		legality_refuse(cxt, query_location(query), "Remove FOR UPDATE or FOR SHARE.",
+		legality_refuse(cxt, legality_query_location(query), "Remove FOR UPDATE or FOR SHARE.",
 			   "row locks in a query over a topic are not supported");
 	if (query->sortClause != NIL && !query->hasDistinctOn)
 		legality_refuse(cxt, legality_clause_location(query, query->sortClause),
@@ -564,9 +580,14 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 			   "a subquery over a topic in an expression (IN, EXISTS, scalar subquery) is not supported");
 
 	if (query->setOperations != NULL)
+	{
 		check_setop(query->setOperations, query, cxt, outer);
+		check_branches(query, cxt, outer);
+	}
 	else
 		(void) check_jointree((Node *) query->jointree, query, cxt, outer);
+	if (legality_joins_topics(query, outer))
+		legality_check_join(query, cxt, outer);
 }
 
 /* ---- what else is used ---- */

@@ -23,19 +23,22 @@ typedef struct CheckContext
 	List	   *sinks;			/* of all statements; known when reads are checked */
 } CheckContext;
 
+/* The queries around those in "query"; "outer" stays as it is, which lcons() would change. */
+static inline List *
+legality_around(Query *query, List *outer)
+{
+	return list_concat(list_make1(query), outer);
+}
+
 /* throws feature_not_supported; location: in the text of the pipeline, -1: none */
 extern void legality_refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
 extern bool legality_is_topic(Oid relid);
 extern bool legality_first_aggregate(Node *node, int *location);
 extern int	legality_clause_location(Query *query, List *clauses);
+/* where the query stands, as near as the tree tells */
+extern int	legality_query_location(Query *query);
 /* is this entry of the range table in FROM? */
 extern bool legality_in_from(Query *query, int varno);
-/* the queries around one that stands in "query"; lcons() alone would change the list of its caller */
-static inline List *
-legality_around(Query *query, List *outer)
-{
-	return lcons(query, list_copy(outer));
-}
 /* does the FROM item read a topic?  "outer" are the queries around, innermost first */
 extern bool legality_rte_reads_topic(RangeTblEntry *rte, Query *query, List *outer);
 /* the WITH query that an RTE_CTE names, with the query that it stands in */
@@ -53,6 +56,8 @@ extern FuncExpr *legality_window_of_group(Node *node, Query *query);
  * groups by tumble() over a border of them, the windows below are given out when the one above ends.
  */
 extern bool legality_is_over_groups(Query *query, List *outer);
+/* do its rows come from window functions or DISTINCT ON, of its own or below? */
+extern bool legality_answers(Query *query, List *outer);
 /* a query over rows that window functions, or DISTINCT ON, have answered */
 extern bool legality_is_over_answers(Query *query, List *outer);
 /* does it filter them by what they have come to, as HAVING does? */
@@ -66,6 +71,8 @@ extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_window
 /* a query that puts rows of the topic into groups */
 extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
+/* does the FROM item stand for groups, or rows of window functions or of a join of topics? */
+extern bool legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer);
 /* is it the event time of the query's topic, unmodified? */
 extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 
@@ -75,6 +82,36 @@ extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, int location);
 /* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
 extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
+
+/* ---- legality_join.c ---- */
+
+/* whose columns an expression uses: of side 0 or 1, or */
+#define JOIN_SIDE_NONE	(-1)
+#define JOIN_SIDE_BOTH	2
+#define JOIN_SIDE_OTHER 3			/* of what is joined besides, too */
+
+/* A join of two topics in FROM; RIGHT JOIN has its sides changed. */
+typedef struct StreamJoin
+{
+	JoinType	type;			/* JOIN_INNER, JOIN_LEFT, JOIN_FULL */
+	JoinExpr   *expr;			/* NULL: two items of FROM */
+	int			location;
+	Node	   *item[2];		/* of the join tree */
+	Relids		rels[2];		/* without joins */
+	Relids		all_rels[2];	/* with them */
+	List	   *keys[2];		/* expressions of one type each */
+	Var		   *at[2];			/* event times */
+	JoinBound	low;
+	JoinBound	high;
+	List	   *own[2];			/* conditions on rows of one side alone */
+	List	   *pairs;			/* on two rows */
+	List	   *above;			/* what stays of WHERE */
+} StreamJoin;
+
+extern bool legality_joins_topics(Query *query, List *outer);
+/* NULL: there is none; throws where it cannot be computed */
+extern StreamJoin *legality_topic_join(Query *query, List *outer, CheckContext *cxt);
+extern void legality_check_join(Query *query, CheckContext *cxt, List *outer);
 
 /* ---- legality_sink.c ---- */
 

@@ -141,13 +141,19 @@ query_below(RangeTblEntry *rte, Query *query, List *outer, List **around)
 }
 
 /* Is there a query below, in FROM, that puts rows of a topic into groups? */
-static bool
-rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
+bool
+legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 {
 	List	   *around;
 	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? query_below(rte, query, outer, &around) : NULL;
 
-	return sub != NULL && (legality_is_grouped(sub) || legality_is_over_groups(sub, around));
+	return sub != NULL && (legality_is_grouped(sub) || legality_joins_topics(sub, around) || legality_is_over_groups(sub, around));
+}
+
+bool
+legality_answers(Query *query, List *outer)
+{
+	return !legality_is_grouped(query) && (query->hasWindowFuncs || query->hasDistinctOn || legality_is_over_answers(query, outer));
 }
 
 bool
@@ -165,7 +171,7 @@ legality_is_over_answers(Query *query, List *outer)
 		if (!legality_in_from(query, foreach_current_index(lc) + 1) || !legality_rte_reads_topic(rte, query, outer))
 			continue;
 		sub = query_below(rte, query, outer, &around);
-		if (sub != NULL && !legality_is_grouped(sub) && (sub->hasWindowFuncs || sub->hasDistinctOn || legality_is_over_answers(sub, around)))
+		if (sub != NULL && legality_answers(sub, around))
 			return true;
 	}
 	return false;
@@ -204,7 +210,7 @@ legality_is_over_groups(Query *query, List *outer)
 
 	check_stack_depth();
 	foreach(lc, query->rtable)
-		if (legality_in_from(query, foreach_current_index(lc) + 1) && rte_has_groups(lfirst(lc), query, outer))
+		if (legality_in_from(query, foreach_current_index(lc) + 1) && legality_rte_has_groups(lfirst(lc), query, outer))
 			return true;
 	return false;
 }
@@ -230,7 +236,7 @@ uses_results(Node *node, Query *query, List *outer)
 				return true;
 			continue;
 		}
-		if (!rte_has_groups(rte, query, outer))
+		if (!legality_rte_has_groups(rte, query, outer))
 			continue;
 		sub = query_below(rte, query, outer, &around);
 		tle = var->varattno > 0 ? get_tle_by_resno(sub->targetList, var->varattno) : NULL;
@@ -359,7 +365,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
 			legality_refuse(cxt, location,
 				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
-				   "aggregation over groups of a topic is only supported over their windows");
+				   "aggregation over groups of a topic is only supported over their windows, and not over joins of topics");
 		cxt->info->grouped = cxt->info->nested = true;
 		return;
 	}

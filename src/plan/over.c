@@ -35,8 +35,8 @@ static const CustomPathMethods over_path_methods = {
 
 /* ---- planning ---- */
 
-static TargetEntry *
-find_marker(PlannerInfo *root)
+TargetEntry *
+keyed_find_marker(PlannerInfo *root, const char *name)
 {
 	ListCell   *lc;
 
@@ -44,7 +44,7 @@ find_marker(PlannerInfo *root)
 	{
 		TargetEntry *tle = lfirst(lc);
 
-		if (tle->resjunk && tle->resname != NULL && strncmp(tle->resname, OVER_MARKER, strlen(OVER_MARKER)) == 0)
+		if (tle->resjunk && tle->resname != NULL && strncmp(tle->resname, name, strlen(name)) == 0)
 			return tle;
 	}
 	return NULL;
@@ -106,7 +106,7 @@ window_of(PlannerInfo *root, WindowFunc *function)
 void
 over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 {
-	TargetEntry *marker = find_marker(root);
+	TargetEntry *marker = keyed_find_marker(root, OVER_MARKER);
 	PathTarget *result = root->upper_targets[UPPERREL_WINDOW];
 	OutputUse	use = {0};
 	PathTarget *target;
@@ -186,6 +186,7 @@ over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out);
 	private = list_concat(private, list_make5(args, filters, NIL, NIL, list_make4(frames, offsets, function_frames, list_make1_int(strstr(marker->resname, OVER_MARKER_FIRST) != NULL))));
+	private = lappend(private, NIL);
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;

@@ -47,7 +47,7 @@ typedef struct StatementInfo
 	bool		grouped;		/* puts the topic's rows into groups */
 	bool		windowed;		/* ... of windows, all of them */
 	bool		unwindowed;		/* ... some of them without */
-	bool		over;			/* puts nothing into groups: window functions */
+	bool		over;			/* puts nothing into groups: window functions, or a join of topics */
 	bool		nested;			/* and those into groups again */
 	bool		chained;		/* puts what window functions answer into groups */
 	bool		having;			/* some of the groups are not given out */
@@ -119,6 +119,15 @@ typedef struct ProgramSource
 	Bitmapset  *needed;			/* attnums */
 } ProgramSource;
 
+/* A join of two topics, between join_prepare() and the hook. */
+typedef struct JoinNode
+{
+	JoinPlan	plan;			/* but what depends on columns */
+	int			nkeys;
+	List	   *sides;			/* IntList: of each column of the union behind keys, event time and place */
+	List	   *condition;		/* on pairs, in terms of the union's columns */
+} JoinNode;
+
 /* A grouped aggregation: the plan of its input, and its rows. */
 typedef struct KeyedNode
 {
@@ -130,6 +139,7 @@ typedef struct KeyedNode
 	int			upstream;		/* the operator whose rows the row query reads, -1: it reads topics */
 	int			consumer;		/* the operator that takes its rows, -1: they are given out */
 	TupleDesc	answer;			/* its rows, where one does */
+	JoinNode   *join;			/* NULL: it is none */
 	OperatorRows *rows;			/* of the present transaction */
 	PlannedStmt *query[PROGRAM_PLANS];	/* the row query, for batches of different sizes */
 } KeyedNode;
@@ -161,7 +171,7 @@ typedef struct Program
 	double		checks_per_message; /* of deferred constraints */
 	bool		rows_only;		/* in a task of a keyed program: what is only written is not locked */
 	bool		arrival;		/* window functions answer rows as they come */
-	bool		has_over;		/* there are window functions */
+	bool		has_over;		/* there are window functions, or joins of topics */
 	bool		is_keyed;		/* statements run by program_fire(), their row queries by program_run() */
 	int			nkeyed;
 	KeyedNode	keyed[STATE_MAX_OPERATORS];	/* by number of the operator */

@@ -131,14 +131,14 @@ register_callbacks(void)
 /* ---- planning ---- */
 
 static PlannedStmt *
-plan_one(Query *query, int rows)
+plan_one(Program *program, Query *query, int rows)
 {
 	double		save_random_page_cost = random_page_cost;
 	int			save_feed_rows = stream_plan_feed_rows;
 	PlannedStmt *plan = NULL;
 
 	stream_plan_feed_rows = rows;
-	keyed_planning = true;
+	keyed_planning = program;
 	random_page_cost = Min(random_page_cost, LOOKUP_RANDOM_PAGE_COST);
 	PG_TRY();
 	{
@@ -148,7 +148,7 @@ plan_one(Query *query, int rows)
 	{
 		random_page_cost = save_random_page_cost;
 		stream_plan_feed_rows = save_feed_rows;
-		keyed_planning = false;
+		keyed_planning = NULL;
 	}
 	PG_END_TRY();
 	return plan;
@@ -317,7 +317,7 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 		table_close(sink, NoLock);
 	}
 	for (i = 0; i < PROGRAM_PLANS; i++)
-		statement->plan[i] = plan_one(rewritten, i < PROGRAM_PLANS - 1 ? plan_rows[i] : program->max_rows);
+		statement->plan[i] = plan_one(program, rewritten, i < PROGRAM_PLANS - 1 ? plan_rows[i] : program->max_rows);
 	top = castNode(ModifyTable, statement->plan[0]->planTree);
 
 	foreach(lc, info->sinks)
@@ -388,14 +388,6 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 			program->lock_relids = lappend_oid(program->lock_relids, rte->relid);
 			program->lock_modes = lappend_int(program->lock_modes, rte->rellockmode);
 		}
-	}
-	if (info->grouped)
-	{
-		output_strip(statement->plan[PROGRAM_OUTPUT]);
-		if (statement->child[PROGRAM_OUTPUT] != NULL)
-			statement->child[PROGRAM_OUTPUT] = plan_below_modify_table(statement->plan[PROGRAM_OUTPUT]);
-		if (statement->apply != NULL)
-			statement->apply = upsert_apply_plan(statement->plan[PROGRAM_OUTPUT]);
 	}
 	if (info->grouped && program->nkeyed == first_keyed)
 		elog(ERROR, "statement %d has no operator", number);

@@ -53,7 +53,7 @@ watermark_of(int op, TimestampTz watermark)
 	horizon = my_keyed->barrier->horizon[upstream];
 	panes = state_panes_open(my_keyed->area, upstream, &n);
 	for (i = 0; i < n; i++)
-		if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(my_launcher->program->keyed[upstream].spec, panes[i]->id) > horizon)
+		if (OVER_IS_WAITING(panes[i]->id) && operator_pane_end(my_launcher->program->keyed[upstream].spec, panes[i]->id) > horizon)
 			bound = Min(bound, over_waiting_begin(panes[i]->id));
 	pfree(panes);
 	/* rows may still come into a slice that the watermark has not passed to its end */
@@ -83,15 +83,15 @@ last_deadline(void)
 		int			n;
 		int			i;
 
-		if (spec->window == OPERATOR_NO_WINDOW && spec->over == NULL)
+		if (spec->window == OPERATOR_NO_WINDOW && !operator_gives_rows(spec))
 			continue;
 		panes = state_panes(my_keyed->area, op, &n);
-		if (spec->over != NULL)
+		if (operator_gives_rows(spec))
 		{
 			/* also the end of what is remembered: silence frees it */
 			for (i = 0; i < n; i++)
 				if (panes[i]->id != STATE_PANE_ETERNAL)
-					last = Max(last, over_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE);
+					last = Max(last, operator_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE);
 		}
 		else if (n > 0)
 			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness + chain_delay(op));
@@ -258,7 +258,7 @@ history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz wa
 	/* a row is late where the slice is over that it would wait in */
 	bound = watermark - spec->allowed_lateness - OVER_WAITING_SLICE;
 	for (i = 0; i < n; i++)
-		if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(spec, panes[i]->id) > horizon)
+		if (OVER_IS_WAITING(panes[i]->id) && operator_pane_end(spec, panes[i]->id) > horizon)
 			bound = Min(bound, over_waiting_begin(panes[i]->id));
 	return bound;
 }
@@ -266,7 +266,7 @@ history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz wa
 static bool
 history_over(const OperatorSpec *spec, int64 pane, TimestampTz bound)
 {
-	return pane != STATE_PANE_ETERNAL && !OVER_IS_WAITING(pane) && over_pane_end(spec, pane) <= bound;
+	return pane != STATE_PANE_ETERNAL && !OVER_IS_WAITING(pane) && operator_pane_end(spec, pane) <= bound;
 }
 
 /* Is there history that nobody needs any more? */
@@ -293,14 +293,23 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 	int			n;
 	StatePane **panes = state_panes(my_keyed->area, spec->number, &n);
 	TimestampTz bound = history_bound(spec, panes, n, epoch->watermark, horizon);
+	TimestampTz until;
 	int			i;
 
 	for (i = 0; i < n; i++)
-		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? over_pane_end(spec, panes[i]->id) <= horizon :
+		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? operator_pane_end(spec, panes[i]->id) <= horizon :
 			history_over(spec, panes[i]->id, bound);
+	/*
+	 * After the end of a run the next one may bring more of the same time, which is
+	 * late.  Of a join rows are late too whose partners may have gone with the
+	 * watermark, whatever allowed_lateness is later; but notes of rows that wait must be read again.
+	 */
+	until = spec->join != NULL ? epoch->closed_until[spec->number] : DT_NOBEGIN;
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && !panes[i]->closed)
+			until = Min(until, operator_pane_end(spec, panes[i]->id) - 1);
+	epoch->closed_until[spec->number] = Max(horizon, until);
 	pfree(panes);
-	/* after the end of a run the next one may bring more of the same time, which is late */
-	epoch->closed_until[spec->number] = horizon;
 }
 
 void
@@ -316,12 +325,12 @@ keyed_mark_passing(TimestampTz watermark)
 		int			n;
 		int			i;
 
-		if (spec->over == NULL || spec->over->arrival)
+		if (!spec->waits)
 			continue;
 		horizon = over_horizon(my_keyed->area, spec, watermark);
 		panes = state_panes_open(my_keyed->area, op, &n);
 		for (i = 0; i < n; i++)
-			if (OVER_IS_WAITING(panes[i]->id) && over_pane_end(spec, panes[i]->id) <= horizon)
+			if (OVER_IS_WAITING(panes[i]->id) && operator_pane_end(spec, panes[i]->id) <= horizon)
 				panes[i]->passing = true;
 		pfree(panes);
 	}
@@ -339,7 +348,7 @@ keyed_set_horizons(TimestampTz watermark)
 		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
 
 		/* it never goes back: what stands before it has been answered */
-		if (spec->over != NULL && !spec->over->arrival)
+		if (spec->waits)
 			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, watermark));
 	}
 	LWLockRelease(&barrier->lock);
@@ -357,7 +366,7 @@ keyed_rows_wait(void)
 		int			n;
 		bool		wait;
 
-		if (spec->over == NULL)
+		if (!operator_gives_rows(spec))
 			continue;
 		panes = state_panes_open(my_keyed->area, op, &n);
 		wait = n > 0 && OVER_IS_WAITING(panes[n - 1]->id);
@@ -383,7 +392,7 @@ keyed_closes_something(TimestampTz watermark)
 		int			n;
 		int			i;
 
-		if (spec->over != NULL)
+		if (operator_gives_rows(spec))
 		{
 			/* something to answer, or history to free */
 			closes = over_horizon(my_keyed->area, spec, watermark) != DT_NOBEGIN || over_closes(spec, watermark);
@@ -549,14 +558,14 @@ keyed_choose_output(Epoch *epoch)
 
 		set->spec = spec;
 		set->area = my_keyed->area;
-		if (spec->over != NULL)
+		watermark = watermark_of(op, epoch->watermark);
+		if (watermark != DT_NOEND && watermark != WATERMARK_NONE)
+			epoch->closed_until[op] = watermark - my_launcher->row->allowed_lateness;
+		if (operator_gives_rows(spec))
 		{
 			close_over(spec, epoch);
 			continue;
 		}
-		watermark = watermark_of(op, epoch->watermark);
-		if (watermark != DT_NOEND && watermark != WATERMARK_NONE)
-			epoch->closed_until[op] = watermark - my_launcher->row->allowed_lateness;
 		panes = state_panes(my_keyed->area, op, &n);
 		if (spec->window != OPERATOR_NO_WINDOW)
 			give_out(set, epoch, watermark, panes, n);
@@ -700,7 +709,7 @@ keyed_add_changes(Epoch *epoch)
 		FireUnit   *unit = NULL;
 		ListCell   *lc;
 
-		if (set->spec->over != NULL)
+		if (operator_gives_rows(set->spec))
 		{
 			add_output(epoch, set);
 			continue;

@@ -301,10 +301,12 @@ show_operators(void)
 		stat->in_use = true;
 		stat->statement = spec->statement;
 		stat->number = op;
-		strlcpy(stat->kind, spec->over != NULL ? "over" : "aggregate", sizeof(stat->kind));
+		strlcpy(stat->kind, spec->join != NULL ? "join" : spec->over != NULL ? "over" : "aggregate", sizeof(stat->kind));
 		initStringInfo(&kinds);
 		if (spec->over != NULL)
 			appendStringInfoString(&kinds, over_describe(spec));
+		if (spec->join != NULL)
+			appendStringInfoString(&kinds, join_describe(spec));
 		for (i = 0; i < spec->naggs; i++)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));

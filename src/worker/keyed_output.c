@@ -207,8 +207,8 @@ group_json(Epoch *epoch, int op, int64 number)
 			Oid			output;
 			bool		varlena;
 
-			/* of window functions only the row that was given out would say more, and that cannot be made */
-			if (spec->output[i].kind == OUTPUT_AGGREGATE || spec->over != NULL)
+			/* of window functions and joins only the row that was given out would say more, and that cannot be made */
+			if (spec->output[i].kind == OUTPUT_AGGREGATE || operator_gives_rows(spec))
 				continue;
 			if (!first)
 				appendStringInfoChar(&text, ',');

@@ -177,7 +177,7 @@ keyed_task_release(void)
 			OperatorSpec *spec = my_task->program->keyed[i].spec;
 			int			to = my_task->program->keyed[i].consumer;
 
-			if (spec->over == NULL || spec->over->arrival || horizon[i] == DT_NOBEGIN)
+			if (!spec->waits || horizon[i] == DT_NOBEGIN)
 				continue;
 			if (to >= 0)
 			{

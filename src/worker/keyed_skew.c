@@ -27,6 +27,8 @@ largest_window(void)
 
 		if (spec->window != OPERATOR_NO_WINDOW)
 			largest = Max(largest, spec->scale.step * spec->scale.slices * unit_us[spec->scale.unit]);
+		if (spec->join != NULL)
+			largest = Max(largest, join_span(spec));
 		if (spec->held)
 			largest = Max(largest, spec->held_scale.step * unit_us[spec->held_scale.unit]);
 	}
@@ -48,7 +50,7 @@ keyed_task_take_care(void)
 	{
 		int			n = my_keyed->part[i];
 
-		/* rows of window functions are not applied one message at a time */
+		/* rows of window functions and joins are not applied one message at a time */
 		if (my_task->program->has_over || n >= SHMEM_CAREFUL_PARTITIONS || batch->parts[i].committed >= my_task->pipeline->careful_until[n])
 			continue;
 		batch->parts[i].careful_until = my_task->pipeline->careful_until[n];

@@ -144,8 +144,8 @@ keyed_task_begin(void)
 		node->spec->allowed_lateness = my_task->row->allowed_lateness;
 		node->spec->closed_until = my_keyed->barrier->closed_until[i];
 		rows_watermark(node->rows, watermark);
-		if (node->spec->over != NULL && my_task->pipeline->over_unfiltered)
-			node->spec->over->filter = NULL;
+		if (operator_gives_rows(node->spec) && my_task->pipeline->over_unfiltered)
+			node->spec->filter = NULL;
 	}
 	resetStringInfo(&my_keyed->shipped);
 }
@@ -224,7 +224,7 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
 	late.watermark = watermark;
 	json = feed_row_json(place.feed, place.row);
-	if (spec->over != NULL)
+	if (operator_gives_rows(spec))
 	{
 		late.window_start = late.window_end = DT_NOBEGIN;
 		shipped_late_row(&my_keyed->shipped, &late, json);
@@ -580,9 +580,10 @@ keyed_task_commit(CheckpointReason reason)
 			apply_carefully();
 		over_emit = keyed_task_ship;
 		for (i = 0; i < my_task->program->nkeyed; i++)
-			if (my_task->program->keyed[i].spec->over != NULL && !my_task->program->keyed[i].spec->over->arrival)
+			if (my_task->program->keyed[i].spec->waits)
 			{
-				find_origins(my_task->program->keyed[i].rows);
+				if (my_task->program->keyed[i].spec->over != NULL)
+					find_origins(my_task->program->keyed[i].rows);
 				my_task->program->keyed[i].rows->horizon = &my_keyed->barrier->horizon[i];
 				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;
 			}

@@ -1,4 +1,5 @@
-# Random queries from a small grammar over the topic gen: keys, aggregates, filters, windows, HAVING, joins, a second level.
+# Random queries from a small grammar over the topic gen: keys, aggregates, filters, windows, HAVING, joins, a second level;
+# and the topic joined with itself.
 # Seeded; all results are the same whatever the order of the rows.
 use strict;
 use warnings;
@@ -92,11 +93,29 @@ sub random_query
 	return { name => $name, select => $select, by_value => \@by_value, may_refuse => $may_refuse, $windowed ? () : (upsert => \@upsert) };
 }
 
+# The topic joined with itself: keys, bounds of time in any form, conditions of either side, of both, and above.
+sub random_join
+{
+	my ($name) = @_;
+	my @on = map { my $key = $_; join(' = ', map { (my $side = $key) =~ s/\?/$_/g; $side } rand() < 0.5 ? ('g', 'h') : ('h', 'g')) }
+		some(1 + int(rand(2)), map({ "?.k$_" } 1 .. 7), 'lower(?.k1)', '?.k2 % 2', 'coalesce(?.k1, ?.v5)', '?.k3 + 1', '(?.k1 || ?.k2)');
+	my ($from, $to) = @{ (some(1, [ -10, 20 ], [ 0, 15 ], [ -20, 0 ], [ 5, 30 ], [ -30, -5 ], [ 0, 0 ], [ 10, 5 ], [ -0.5, 0.5 ]))[0] };
+	push @on, (some(1, "h.at BETWEEN g.at + interval '$from s' AND g.at + interval '$to s'", "h.at >= g.at + interval '$from s' AND h.at - interval '$to s' < g.at",
+		"h.at - g.at BETWEEN '$from s' AND '$to s'", "g.at + interval '$from s' < h.at AND interval '$to s' >= h.at - g.at"))[0];
+	push @on, some(int(rand(2.5)), 'g.v1 > h.v1', 'g.k5', 'h.v1 > 0', 'g.id <> h.id', '(g.v3 < h.v3 OR h.k5)', 'g.v5 IS NOT NULL') if rand() < 0.6;
+	my $join = (some(1, 'JOIN', 'LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN'))[0];
+	my @where = rand() < 0.4 ? some(1 + int(rand(2)), 'g.k5', 'h.v1 > 0', 'g.id IS NULL OR h.id IS NULL', 'coalesce(g.v1, h.v1) > 0', 'g.v1 < h.v1', 'coalesce(h.k1, g.k1) <> \'a\'') : ();
+	my $number = 0;
+	my @select = ('g.id AS a', 'h.id AS b', map { "$_ AS v" . $number++ } some(int(rand(5)), 'g.k3', 'h.k3', 'g.v5', 'h.v6', 'g.v7', 'coalesce(g.at, h.at)', 'g.v1 + h.v1', 'h.at - g.at', 'h.k6'));
+	return { name => $name, select => 'SELECT ' . join(', ', @select) . " FROM gen g $join gen h ON " . join(' AND ', @on) . (@where ? ' WHERE ' . join(' AND ', map { "($_)" } @where) : ''),
+		by_value => [], may_refuse => 0 };
+}
+
 sub generated_queries
 {
 	my ($seed, $n) = @_;
 	srand($seed + 1);
-	return map { random_query("g$_") } 1 .. $n;
+	return map { rand() < 0.15 ? random_join("g$_") : random_query("g$_") } 1 .. $n;
 }
 
 # Pipelines of many statements, each with a sink of its own; windows and running totals apart.

@@ -34,6 +34,7 @@ typedef enum AggregateKind
 
 struct Transition;
 struct TransitionState;
+typedef struct OperatorRow OperatorRow;
 
 typedef struct AggregateSpec
 {
@@ -122,6 +123,9 @@ typedef struct OperatorSpec
 
 	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
 	ExprContext *temp_context;	/* of one call */
+	int64		ttl;			/* us: a key is forgotten so long after its last row, see ttl.c; 0: never */
+	uint32		last_at;		/* groups with ttl: where an entry says when that was */
+	TimestampTz watermark;		/* that rules this epoch; groups with ttl */
 	int64		allowed_lateness;	/* us */
 	TimestampTz closed_until;	/* what closes until then was given out before this run */
 } OperatorSpec;
@@ -146,6 +150,7 @@ typedef struct OperatorPlan
 	List	   *agg_filters;	/* IntList: column or -1 */
 	List	   *sets;			/* IntList each: keys of a grouping set */
 	List	   *groupings;		/* IntList each: arguments of GROUPING() as keys */
+	int64		ttl;			/* us; 0: none */
 	struct OverPlan *over;		/* NULL: it groups */
 } OperatorPlan;
 
@@ -154,6 +159,28 @@ extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext 
 extern const char *operator_kind_name(const AggregateSpec *agg);
 /* describes keys, types, aggregates and window: the same for states that fit each other */
 extern void operator_signature(const OperatorSpec *spec, StringInfo into);
+
+/* ---- ttl.c ---- */
+
+/* does the operator keep something of each key for ever, where no ttl is given? */
+extern bool operator_keeps_keys(const OperatorSpec *spec);
+/* what the state has to know of the operator, besides its layout */
+extern void operator_state_init(const OperatorSpec *spec, StateArea *area);
+/* a row comes to its group: one that is forgotten begins anew */
+extern void ttl_row_comes(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry, bool fresh);
+/* would it, after rows until "last"?  If not, the instant of the last one is "*last" then */
+extern bool ttl_begins_anew(const OperatorSpec *spec, const OperatorRow *row, TimestampTz *last);
+/* has a key whose last row came then been forgotten when it is that late? */
+static inline bool
+ttl_is_over(const OperatorSpec *spec, TimestampTz last, TimestampTz at, TimestampTz watermark)
+{
+	if (spec->ttl == 0)
+		return false;
+	/* the end of a run is not the end of time */
+	if (watermark != DT_NOEND)
+		at = Max(at, watermark);
+	return at >= state_expires(last, spec->ttl);
+}
 
 /* ---- native.c ---- */
 
@@ -198,7 +225,7 @@ extern Datum buffered_final(OperatorSpec *spec, AggregateSpec *agg, const char *
 
 /* ---- rows.c ---- */
 
-typedef struct OperatorRow
+struct OperatorRow
 {
 	struct OperatorRow *next;	/* of the same key group */
 	uint32		hash;
@@ -212,7 +239,7 @@ typedef struct OperatorRow
 	uint64		nulls;
 	const char *key;
 	Datum		values[FLEXIBLE_ARRAY_MEMBER];
-} OperatorRow;
+};
 
 /* Rows of the row query that wait for being applied. */
 typedef struct OperatorRows

@@ -14,6 +14,8 @@
 
 /* all entries of the operator have one blob, and nothing else */
 #define OVER_BLOB	0
+/* DISTINCT ON with state_ttl: the entry of a key has none; here stands when its row was given out */
+#define OVER_FIRST_AT	0
 
 /*
  * What is known of a key: the blob of its entry in the eternal pane.  Behind it an

@@ -138,6 +138,9 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 		head->chunk = 0;
 	}
 	pane = make_pane(key, head->pane);
+	/* a key that was forgotten may have rows there */
+	while (head->rows == 0 && key->spec->ttl > 0 && find_chunk(key, pane, head->chunk + 1) != NULL)
+		head->chunk++;
 	look_at(key, pane);
 	meta = chunk_key(key, head->chunk, &hash);
 	entry = state_entry_make(&key->cursor, hash, key->bytes.data, meta, &found);

@@ -185,7 +185,8 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		}
 
 		/* its key has been answered, and that is all */
-		if (eternal != NULL && state_entry_find(&keys, row->hash, row->key, row->key_meta) != NULL)
+		entry = eternal != NULL ? state_entry_find(&keys, row->hash, row->key, row->key_meta) : NULL;
+		if (entry != NULL && (spec->ttl == 0 || at < state_entry_expires(keys.op, entry, keys.data)))
 			continue;
 		if (at < begin || at >= end)
 		{

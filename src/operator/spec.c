@@ -158,6 +158,9 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	if (!spec->exact_keys)
 		spec->originals_at = place_state(spec, sizeof(StateBlob), true);
 	spec->first_kept = spec->exact_keys ? spec->nkeys : 0;
+	spec->ttl = plan->over != NULL || (plan->window == OPERATOR_NO_WINDOW && spec->nkeys > 0) ? plan->ttl : 0;
+	if (spec->ttl > 0 && plan->over == NULL)
+		spec->last_at = place_state(spec, sizeof(TimestampTz), false);
 	spec->naggs = list_length(plan->aggrefs);
 	spec->aggs = palloc0(sizeof(AggregateSpec) * Max(spec->naggs, 1));
 	forthree(lc, plan->aggrefs, la, plan->agg_args, lf, plan->agg_filters)
@@ -240,6 +243,8 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 		append_type(into, spec->keys[i].type, spec->keys[i].typmod, spec->keys[i].collation);
 	}
 	appendStringInfoChar(into, ')');
+	if (spec->ttl > 0)
+		appendStringInfoString(into, " with ttl");
 	for (i = 0; i < spec->nsets; i++)
 		appendStringInfo(into, "%s" UINT64_FORMAT, i == 0 ? " sets " : ",", spec->sets[i]);
 	if (spec->over != NULL)

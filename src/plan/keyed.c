@@ -283,6 +283,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	Query	   *parse = root->parse;
 	List	   *having;
 	Aggref	   *marker;
+	Expr	   *at;
 	OutputUse	use = {0};
 	FuncExpr   *window = NULL;
 	PathTarget *target;
@@ -358,12 +359,9 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_COLUMNS),
 				 errmsg("too many columns to group by in a pipeline")));
-	if (window != NULL)
-	{
-		Expr	   *at = ((TargetEntry *) lthird(marker->args))->expr;
-
+	at = ((TargetEntry *) lthird(marker->args))->expr;
+	if (window != NULL || !IsA(at, Const))
 		at_column = keyed_target_column(target, IsA(at, Const) ? (Expr *) linitial(window->args) : at);
-	}
 	place_column = keyed_target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
 	foreach(lc, use.aggs)
 	{
@@ -603,7 +601,7 @@ read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 }
 
 static OperatorSpec *
-read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
+read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContext cxt)
 {
 	OperatorPlan plan = {0};
 	List	   *columns = list_nth(scan->custom_private, KEYED_COLUMNS);
@@ -614,6 +612,7 @@ read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 
 	plan.number = scan_number(scan);
 	plan.statement = statement;
+	plan.ttl = ttl;
 	plan.at_column = lsecond_int(columns);
 	plan.place_column = lthird_int(columns);
 	plan.output = list_nth(scan->custom_private, KEYED_OUTPUT);
@@ -764,7 +763,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			elog(ERROR, "there is no operator %d", number);
 		if (node->spec == NULL)
 		{
-			node->spec = read_spec(scan, cxt->statement->number, cxt->program->arrival, cxt->program->cxt);
+			node->spec = read_spec(scan, cxt->statement->number, cxt->program->arrival, cxt->program->state_ttl, cxt->program->cxt);
 			if (node->held_for != NULL)
 			{
 				OperatorWindow window;
@@ -835,7 +834,7 @@ static void
 keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
-	OperatorSpec *spec = read_spec(scan, 0, false, CurrentMemoryContext);
+	OperatorSpec *spec = read_spec(scan, 0, false, 0, CurrentMemoryContext);
 	static const char *const windows[] = {"none", "tumble", "hop", "cumulate"};
 	int			i;
 

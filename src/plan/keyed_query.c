@@ -45,7 +45,9 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+/* columns that subqueries give up: the place of the message, its event time */
 #define PLACE_NAME "streamproc_place"
+#define EVENT_TIME_NAME "streamproc_event_time"
 
 static Oid
 extension_function(const char *name, int nargs, const Oid *types)
@@ -117,20 +119,20 @@ window_arguments(FuncExpr *call)
 
 /* ---- the place of the message ---- */
 
-static Var *expose_place(Query *query, List *outer);
+static Var *expose(Query *query, List *outer, const char *name);
 
 /* One more column of the query's result; its number. */
 static AttrNumber
-add_column(Query *query, Var *var)
+add_column(Query *query, Var *var, const char *name)
 {
 	AttrNumber	resno = list_length(query->targetList) + 1;
 
-	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) var, resno, pstrdup(PLACE_NAME), false));
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) var, resno, pstrdup(name), false));
 	return resno;
 }
 
 static AttrNumber
-place_column_of(Query *query)
+column_named(Query *query, const char *name)
 {
 	ListCell   *lc;
 
@@ -138,31 +140,37 @@ place_column_of(Query *query)
 	{
 		TargetEntry *tle = lfirst(lc);
 
-		if (tle->resname != NULL && strcmp(tle->resname, PLACE_NAME) == 0)
+		if (tle->resname != NULL && strcmp(tle->resname, name) == 0)
 			return tle->resno;
 	}
 	return InvalidAttrNumber;
 }
 
 static void
-add_setop_column(Node *node)
+add_setop_column(Node *node, Oid type)
 {
 	SetOperationStmt *op = (SetOperationStmt *) node;
 
 	if (!IsA(node, SetOperationStmt))
 		return;
-	op->colTypes = lappend_oid(op->colTypes, TIDOID);
+	op->colTypes = lappend_oid(op->colTypes, type);
 	op->colTypmods = lappend_int(op->colTypmods, -1);
 	op->colCollations = lappend_oid(op->colCollations, InvalidOid);
-	add_setop_column(op->larg);
-	add_setop_column(op->rarg);
+	add_setop_column(op->larg, type);
+	add_setop_column(op->rarg, type);
 }
 
-/* The query gives out the place of the message too; the column. */
-static AttrNumber
-place_as_column(Query *query, List *outer)
+static Oid
+exposed_type(const char *name)
 {
-	AttrNumber	column = place_column_of(query);
+	return strcmp(name, PLACE_NAME) == 0 ? TIDOID : TIMESTAMPTZOID;
+}
+
+/* The query gives out the place or time of the message too; the column. */
+static AttrNumber
+expose_as_column(Query *query, List *outer, const char *name)
+{
+	AttrNumber	column = column_named(query, name);
 	ListCell   *lc;
 	int			first = 0;
 
@@ -170,7 +178,7 @@ place_as_column(Query *query, List *outer)
 	if (column != InvalidAttrNumber)
 		return column;
 	if (query->setOperations == NULL)
-		return add_column(query, expose_place(query, outer));
+		return add_column(query, expose(query, outer, name), name);
 	/* UNION ALL: each branch reads a topic; its branches are its whole range table */
 	foreach(lc, query->rtable)
 	{
@@ -178,19 +186,35 @@ place_as_column(Query *query, List *outer)
 
 		if (rte->rtekind != RTE_SUBQUERY || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		column = place_as_column(rte->subquery, lcons(query, outer));
-		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
+		column = expose_as_column(rte->subquery, lcons(query, outer), name);
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
 		if (first == 0)
 			first = foreach_current_index(lc) + 1;
 	}
-	add_setop_column(query->setOperations);
-	return add_column(query, makeVar(first, column, TIDOID, -1, InvalidOid, 0));
+	add_setop_column(query->setOperations, exposed_type(name));
+	return add_column(query, makeVar(first, column, exposed_type(name), -1, InvalidOid, 0), name);
 }
 
-/* The place as an expression of the query itself. */
+/* The column of the topic that its option event_time names. */
 static Var *
-expose_place(Query *query, List *outer)
+event_time_of(RangeTblEntry *rte, Index varno)
 {
+	StreamSource *source = stream_source_load(rte->relid);
+
+	if (source->event_time == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"state_ttl\" needs the event time of topic \"%s\"", source->topic),
+				 errhint("Give foreign table \"%s\" the option event_time.", source->name)));
+	rte->selectedCols = bms_add_member(rte->selectedCols, source->event_time - FirstLowInvalidHeapAttributeNumber);
+	return makeVar(varno, source->event_time, TIMESTAMPTZOID, -1, InvalidOid, 0);
+}
+
+/* The place or time as an expression of the query itself. */
+static Var *
+expose(Query *query, List *outer, const char *name)
+{
+	Oid			type = exposed_type(name);
 	ListCell   *lc;
 
 	foreach(lc, query->rtable)
@@ -202,12 +226,12 @@ expose_place(Query *query, List *outer)
 		if (!legality_in_from(query, varno) || !legality_rte_reads_topic(rte, query, outer))
 			continue;
 		if (rte->rtekind == RTE_RELATION)
-			return makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
+			return type == TIDOID ? makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0) : event_time_of(rte, varno);
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
-			column = place_as_column(rte->subquery, lcons(query, outer));
-			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
-			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
+			column = expose_as_column(rte->subquery, lcons(query, outer), name);
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
+			return makeVar(varno, column, type, -1, InvalidOid, 0);
 		}
 		if (rte->rtekind == RTE_CTE)
 		{
@@ -215,21 +239,21 @@ expose_place(Query *query, List *outer)
 			List	   *home_outer;
 			CommonTableExpr *cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			Query	   *sub = castNode(Query, cte->ctequery);
-			bool		fresh = place_column_of(sub) == InvalidAttrNumber;
+			bool		fresh = column_named(sub, name) == InvalidAttrNumber;
 
-			column = place_as_column(sub, lcons(home, home_outer));
+			column = expose_as_column(sub, lcons(home, home_outer), name);
 			if (fresh)
 			{
-				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(PLACE_NAME)));
-				cte->ctecoltypes = lappend_oid(cte->ctecoltypes, TIDOID);
+				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(name)));
+				cte->ctecoltypes = lappend_oid(cte->ctecoltypes, type);
 				cte->ctecoltypmods = lappend_int(cte->ctecoltypmods, -1);
 				cte->ctecolcollations = lappend_oid(cte->ctecolcollations, InvalidOid);
 			}
-			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
-			rte->coltypes = lappend_oid(rte->coltypes, TIDOID);
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
+			rte->coltypes = lappend_oid(rte->coltypes, type);
 			rte->coltypmods = lappend_int(rte->coltypmods, -1);
 			rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
-			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
+			return makeVar(varno, column, type, -1, InvalidOid, 0);
 		}
 	}
 	elog(ERROR, "a query that groups a topic does not read one");
@@ -267,6 +291,17 @@ event_time_of_window(Query *query)
 	return (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid);
 }
 
+static bool
+has_window(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+		if (legality_window_of_group(get_sortgroupclause_expr(lfirst(lc), query->targetList), query) != NULL)
+			return true;
+	return false;
+}
+
 static void
 add_marker(Query *query, List *outer, int number, Expr *at)
 {
@@ -277,7 +312,7 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	marker->aggtype = BOOLOID;
 	marker->aggargtypes = list_make3_oid(INT4OID, TIDOID, TIMESTAMPTZOID);
 	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
-							  makeTargetEntry((Expr *) expose_place(query, outer), 2, NULL, false),
+							  makeTargetEntry((Expr *) expose(query, outer, PLACE_NAME), 2, NULL, false),
 							  makeTargetEntry(at, 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
@@ -333,7 +368,7 @@ static void
 add_over_marker(Query *query, List *outer, int number, bool first)
 {
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry((Expr *) expose_place(query, outer), list_length(query->targetList) + 1,
+								makeTargetEntry((Expr *) expose(query, outer, PLACE_NAME), list_length(query->targetList) + 1,
 												psprintf(OVER_MARKER "%d%s", number, first ? OVER_MARKER_FIRST : ""), true));
 }
 
@@ -684,6 +719,8 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	}
 	/* before its windows become slices */
 	at = event_time_of_window(query);
+	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query))
+		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));
 	exchange_slices(query);
 	add_marker(query, outer, program->nkeyed++, at);

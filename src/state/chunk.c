@@ -14,7 +14,8 @@
  * The region grows by an eighth, with at least 256 bytes: at a million keys what is
  * allocated but not used is seen in the memory per key, and copying an entry
  * eight times in its life is cheap.  Blobs that were given up are thrown out
- * when the region grows.  Entries are never deleted alone.
+ * when the region grows.  Entries go alone only where they are put back
+ * (operator/careful.c) or too old (state_ttl): then the chunk is trimmed.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,7 +60,7 @@ entry_at(const char *data, uint32 offset)
 static inline uint32
 entry_units(const StateOperator *op, uint16 meta)
 {
-	return (sizeof(StateEntry) + op->fixed_size + STATE_KEY_LEN(meta) + 7) / 8;
+	return (sizeof(StateEntry) + state_fixed_size(op, meta) + STATE_KEY_LEN(meta) + 7) / 8;
 }
 
 /* ---- the region ---- */
@@ -98,7 +99,7 @@ compact_into(StateCursor *cursor, char *to)
 		if (entry->dirty)
 			cursor->dirty[d++] = used;
 		used += units;
-		for (b = 0; b < (int) cursor->op->nblobs; b++)
+		for (b = 0; b < (int) state_nblobs(cursor->op, entry->key_meta); b++)
 		{
 			StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + cursor->op->blob[b]);
 
@@ -148,11 +149,11 @@ make_room(StateCursor *cursor, uint32 units)
 	cursor->data = to;
 }
 
+/* So many slots. */
 static void
-grow_slots(StateCursor *cursor)
+resize_slots(StateCursor *cursor, uint32 n)
 {
 	StateChunk *chunk = cursor->chunk;
-	uint32		n = Max(FIRST_SLOTS, chunk->nslots * 2);
 	dsa_pointer fresh = state_alloc0(cursor->area, sizeof(StateSlot) * n);
 	StateSlot  *to = dsa_get_address(cursor->area->dsa, fresh);
 	uint32		i;
@@ -216,11 +217,11 @@ state_entry_make(StateCursor *cursor, uint32 hash, const char *key, uint16 meta,
 		return entry;
 
 	if (chunk->nentries >= SLOTS_FULL(chunk->nslots))
-		grow_slots(cursor);
+		resize_slots(cursor, Max(FIRST_SLOTS, chunk->nslots * 2));
 	units = entry_units(cursor->op, meta);
 	make_room(cursor, units);
 	entry = entry_at(cursor->data, chunk->used);
-	memset(entry, 0, sizeof(StateEntry) + cursor->op->fixed_size);
+	memset(entry, 0, sizeof(StateEntry) + state_fixed_size(cursor->op, meta));
 	entry->key_meta = meta;
 	memcpy(state_entry_key(cursor->op, entry), key, STATE_KEY_LEN(meta));
 	for (at = hash & (chunk->nslots - 1); cursor->slots[at].offset != 0;)
@@ -284,7 +285,7 @@ state_entry_remove(StateCursor *cursor, StateEntry *entry)
 	cursor->slots[hole].offset = 0;
 	chunk->nentries--;
 	chunk->garbage += entry_units(cursor->op, entry->key_meta);
-	for (b = 0; b < cursor->op->nblobs; b++)
+	for (b = 0; b < state_nblobs(cursor->op, entry->key_meta); b++)
 	{
 		StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + cursor->op->blob[b]);
 
@@ -297,6 +298,50 @@ state_entry_remove(StateCursor *cursor, StateEntry *entry)
 			cursor->dirty[i] = cursor->dirty[--chunk->ndirty];
 			break;
 		}
+}
+
+/*
+ * After entries were taken out: nothing is kept for none, and not much more than
+ * is needed for some.
+ */
+void
+state_chunk_trim(StateCursor *cursor)
+{
+	StateChunk *chunk = cursor->chunk;
+	uint64		size;
+	uint32		nslots;
+	dsa_pointer fresh;
+	char	   *to;
+
+	Assert(chunk->ndirty == 0);
+	if (chunk->nentries == 0)
+	{
+		state_free(cursor->area, chunk->slots, sizeof(StateSlot) * chunk->nslots);
+		state_free(cursor->area, chunk->data, (Size) chunk->size * 8);
+		state_free(cursor->area, chunk->dirty, sizeof(uint32) * chunk->dirty_size);
+		memset(chunk, 0, sizeof(*chunk));
+		return;
+	}
+	for (nslots = chunk->nslots; nslots > FIRST_SLOTS && chunk->nentries < SLOTS_FULL(nslots / 2) / 2; nslots /= 2)
+		;
+	if (nslots < chunk->nslots)
+		resize_slots(cursor, nslots);
+	size = (uint64) chunk->used - chunk->garbage;
+	size += Max(size / 8, REGION_STEP);
+	if (chunk->garbage <= chunk->used / 4 || size >= chunk->size ||
+		pg_atomic_read_u64(&cursor->area->root->bytes) + size * 8 > cursor->area->root->limit)
+		return;
+	fresh = state_alloc(cursor->area, size * 8);
+	to = dsa_get_address(cursor->area->dsa, fresh);
+	compact_into(cursor, to);
+	state_free(cursor->area, chunk->data, (Size) chunk->size * 8);
+	chunk->data = fresh;
+	chunk->size = (uint32) size;
+	cursor->data = to;
+	state_free(cursor->area, chunk->dirty, sizeof(uint32) * chunk->dirty_size);
+	chunk->dirty = InvalidDsaPointer;
+	chunk->dirty_size = 0;
+	cursor->dirty = NULL;
 }
 
 StateEntry *

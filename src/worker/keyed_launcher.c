@@ -129,7 +129,7 @@ prepare(int ntasks)
 	limit = my_launcher->row->state_memory > 0 ? (uint64) my_launcher->row->state_memory : (uint64) streamproc_state_memory * 1024;
 	keyed->area = state_area_create(limit);
 	for (i = 0; i < program->nkeyed; i++)
-		state_operator_init(keyed->area, i, program->keyed[i].spec->fixed_size, program->keyed[i].spec->blob, program->keyed[i].spec->nblobs);
+		operator_state_init(program->keyed[i].spec, keyed->area);
 	keyed->saved = saved_create(keyed->cxt);
 
 	checkpoint_begin();
@@ -644,6 +644,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	if (!my_keyed->rewriting_planned)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	my_keyed->rewriting_planned = false;
+	keyed_plan_expiry(&epoch);
 	FAULT_POINT("keyed-before-cut");
 	keyed_set_phase(BARRIER_CUT);
 	if (!keyed_wait_for_tasks(BARRIER_CUT, epoch.number, until_us))
@@ -653,6 +654,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 		return false;
 	}
 	keyed_take_over(&epoch);
+	keyed_free_expired();
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	for (i = 0; i < my_launcher->program->nkeyed; i++)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);

@@ -60,7 +60,7 @@ lock_program(Epoch *epoch)
 		row = worker_load_pipeline(CurrentMemoryContext);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		was = program_signature(my_launcher->program);
-		fresh = program_load(row->procedure, row->trust_owners, row->arrival);
+		fresh = program_load(row->procedure, row->trust_owners, row->arrival, row->state_ttl);
 		program_check_rights(fresh);
 		PopActiveSnapshot();
 		if (fresh->nkeyed != my_launcher->program->nkeyed || fresh->sink_server != my_launcher->program->sink_server || strcmp(was, program_signature(fresh)) != 0)

@@ -399,6 +399,8 @@ extern void over_spec_make(OperatorSpec *spec, const OverPlan *plan);
 extern void over_signature(const OperatorSpec *spec, StringInfo into);
 /* for the views: the functions and how their frames are kept */
 extern char *over_describe(const OperatorSpec *spec);
+/* what of a key is kept */
+extern char *over_kept(const OperatorSpec *spec);
 /* "qual": conditions on output rows, whose columns are those of "tlist" (INDEX_VAR) */
 extern void over_set_filter(OperatorSpec *spec, List *qual, List *tlist);
 

@@ -842,6 +842,7 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	if (spec->over != NULL)
 	{
 		ExplainPropertyText("Functions", over_describe(spec), es);
+		ExplainPropertyText("Kept", over_kept(spec), es);
 		return;
 	}
 	ExplainPropertyText("Windows", windows[spec->window], es);

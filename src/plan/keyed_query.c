@@ -553,6 +553,9 @@ describe_groups(Query *query)
 		tlist = lappend(tlist, makeTargetEntry(lfirst(lc), list_length(tlist) + 1, NULL, false));
 	bare->targetList = tlist;
 	bare->havingQual = NULL;
+	/* what is made of the groups is not theirs */
+	bare->hasWindowFuncs = bare->hasDistinctOn = false;
+	bare->windowClause = bare->distinctClause = NIL;
 	bare->sortClause = NIL;
 	bare->cteList = NIL;
 	/* the same wherever it is asked for */
@@ -707,7 +710,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a pipeline has at most %d aggregations", STATE_MAX_OPERATORS),
 				 errhint("Make several pipelines of it.")));
-	if (query->hasWindowFuncs || query->hasDistinctOn)
+	if (!legality_is_grouped(query))
 	{
 		bool		first = query->hasDistinctOn;
 

@@ -49,6 +49,8 @@ extern FuncExpr *legality_window_of_group(Node *node, Query *query);
 extern bool legality_is_over_groups(Query *query, List *outer);
 /* does it filter them by what they have come to, as HAVING does? */
 extern bool legality_filters_groups(Query *query, List *outer);
+/* do the clauses (of PARTITION BY, DISTINCT ON) hold a border of these windows? */
+extern bool legality_within_windows(Query *query, List *outer, List *clauses);
 /* that tumble(), NULL: by the windows themselves; *on_end: over window_end */
 extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end);
 

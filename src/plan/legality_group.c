@@ -222,23 +222,48 @@ legality_filters_groups(Query *query, List *outer)
 	return legality_is_over_groups(query, outer) && filter_uses_results((Node *) query->jointree, query, outer);
 }
 
+/* Does what the query groups by tell its windows apart: one of their borders? */
+static bool
+is_border(Node *expr, Query *grouped, bool *on_end)
+{
+	FuncExpr   *call = legality_window_of_group(expr, grouped);
+	WindowFunction function;
+
+	if (call == NULL)
+		return false;
+	function = window_function(call->funcid);
+	*on_end = IsA(expr, Var) ? ((Var *) expr)->varattno == 2 : function == FUNCTION_TUMBLE_END;
+	/* windows of cumulate() that begin together end at different times */
+	return *on_end || (function != FUNCTION_CUMULATE && function != FUNCTION_CUMULATE_START);
+}
+
 /* Is it a border of the windows that the query below groups by? */
 static bool
 is_border_below(Node *node, Query *query, List *outer, bool *on_end)
 {
 	Origin		origin = legality_origin(node, query, outer);
-	FuncExpr   *call;
-	WindowFunction function;
 
-	if (origin.grouped == NULL || origin.tle->ressortgroupref == 0)
-		return false;
-	call = legality_window_of_group((Node *) origin.tle->expr, origin.grouped);
-	if (call == NULL)
-		return false;
-	function = window_function(call->funcid);
-	*on_end = IsA(origin.tle->expr, Var) ? ((Var *) origin.tle->expr)->varattno == 2 : function == FUNCTION_TUMBLE_END;
-	/* windows of cumulate() that begin together end at different times */
-	return *on_end || (function != FUNCTION_CUMULATE && function != FUNCTION_CUMULATE_START);
+	return origin.grouped != NULL && origin.tle->ressortgroupref != 0 && is_border((Node *) origin.tle->expr, origin.grouped, on_end);
+}
+
+bool
+legality_within_windows(Query *query, List *outer, List *clauses)
+{
+	ListCell   *lc,
+			   *lg;
+
+	foreach(lc, clauses)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+		bool		end;
+
+		if (is_border_below(expr, query, outer, &end))
+			return true;
+		foreach(lg, query->groupClause)
+			if (equal(get_sortgroupclause_expr(lfirst(lg), query->targetList), expr) && is_border(expr, query, &end))
+				return true;
+	}
+	return false;
 }
 
 FuncExpr *

@@ -62,7 +62,9 @@ typedef enum OutputKind
 	OUTPUT_AGGREGATE,
 	OUTPUT_GROUPING,			/* GROUPING(...) of grouping sets */
 	OUTPUT_COLUMN,				/* OVER: a column of the row as it came */
-	OUTPUT_OVER					/* the result of a window function */
+	OUTPUT_OVER,				/* the result of a window function */
+	OUTPUT_NUMBER,				/* top: the row's number */
+	OUTPUT_NOTHING				/* top: a column that nobody looks at */
 } OutputKind;
 
 typedef struct OutputColumn
@@ -120,6 +122,7 @@ typedef struct OperatorSpec
 	bool		notes_given;	/* entries say whether their group was given out: see given.c */
 
 	struct OverSpec *over;		/* window functions instead of groups; NULL: none */
+	struct TopSpec *top;		/* groups of their first n rows; NULL: of aggregates */
 
 	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
 	ExprContext *temp_context;	/* of one call */
@@ -152,6 +155,7 @@ typedef struct OperatorPlan
 	List	   *groupings;		/* IntList each: arguments of GROUPING() as keys */
 	int64		ttl;			/* us; 0: none */
 	struct OverPlan *over;		/* NULL: it groups */
+	struct TopPlan *top;		/* NULL: it aggregates */
 } OperatorPlan;
 
 extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext cxt);
@@ -320,6 +324,41 @@ extern ErrorData *operator_apply_carefully(CarefulRow *rows, int n, StateArea *a
 										   MemoryContext cxt, int *failed);
 /* panes may be gone: forget what is remembered of them */
 extern void operator_epoch_ended(void);
+
+/* ---- top.c ---- */
+
+/* rows that may be asked for */
+#define TOP_MOST	1000
+
+typedef struct TopSpec
+{
+	int			n;				/* so many rows of each key */
+	int			nsort;
+	struct TopSort *sort;
+	int			nkept;			/* columns of a row that are kept, those to sort by first */
+	int			nsort_kept;
+	int		   *kept;
+	int		   *kept_at;		/* by column: its number there, -1: it is not */
+	uint32		at;				/* blob in the fixed part */
+} TopSpec;
+
+typedef struct TopPlan
+{
+	int			n;
+	List	   *sort_columns;	/* IntList */
+	List	   *sort_ops;		/* OidList */
+	List	   *nulls_first;	/* IntList */
+} TopPlan;
+
+extern void top_spec_make(OperatorSpec *spec, const TopPlan *plan, const List *columns, uint32 at);
+extern void top_signature(const OperatorSpec *spec, StringInfo into);
+/* rows of one key; the entry is marked as changed where its list is */
+extern StateEntry *top_apply(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry);
+extern StateEntry *top_merge(OperatorSpec *spec, StateCursor *to, StateEntry *entry, const char *fixed, const char *base);
+/* the rows of an entry: how many, the first one, the one behind one; its kept columns */
+extern uint32 top_rows(const OperatorSpec *spec, const char *fixed, const char *base, const char **first);
+extern const char *top_row_behind(const char *row);
+extern void top_row_read(const OperatorSpec *spec, const char *row, Datum *values, bool *isnull);
 
 /* ---- over_spec.c: window functions ---- */
 
@@ -490,6 +529,16 @@ typedef struct FireSet
 	bool		keys_only;		/* aggregates as NULL: their functions throw */
 } FireSet;
 
+/* A group on its way out. */
+typedef struct FireGroup
+{
+	FireUnit   *unit;
+	const char *fixed;
+	const char *key;
+	const char *base;
+	uint16		meta;
+} FireGroup;
+
 typedef struct FireScan
 {
 	FireSet    *set;
@@ -507,6 +556,11 @@ typedef struct FireScan
 	int			block;
 	StateRecord *record;		/* of the present group; NULL: it is no record */
 	bool		was_given;		/* the present group, by an epoch before */
+	/* top: the rows of the present group */
+	FireGroup	group_found;
+	uint32		top_left;		/* behind the present one */
+	int64		top_number;		/* of the present one, from 1 on */
+	const char *top_row;
 } FireScan;
 
 /* by operator number, while the launcher runs the output plan; NULL: nobody does */

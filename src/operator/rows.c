@@ -581,16 +581,20 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 				memcmp(sorted[k]->key, row->key, STATE_KEY_LEN(row->key_meta)) != 0)
 				break;
 		entry = state_entry_make(&cursor, row->hash, row->key, row->key_meta, &found);
-		state_entry_mark(&cursor, entry);
+		if (spec->top == NULL || spec->ttl > 0)
+			state_entry_mark(&cursor, entry);
 		if (!found && !spec->exact_keys)
 			entry = keep_originals(spec, row, &cursor, entry);
 		while (i < k)
 		{
 			int			end = apply_until(spec, sorted, i, k, &cursor, entry, !found);
 
-			for (int r = i; r < end; r++)
+			if (spec->top != NULL)
+				entry = top_apply(spec, sorted + i, end - i, &cursor, entry);
+			for (int r = i; r < end && spec->naggs > 0; r++)
 				entry = apply_native(spec, sorted[r], &cursor, entry);
-			entry = apply_functions(spec, sorted + i, end - i, &cursor, entry);
+			if (spec->naggs > 0)
+				entry = apply_functions(spec, sorted + i, end - i, &cursor, entry);
 			found = true;
 			i = end;
 		}
@@ -613,6 +617,11 @@ operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
 		entry = keep_originals(spec, row, &cursor, entry);
 	if (spec->ttl > 0)
 		ttl_row_comes(spec, row, &cursor, entry, !found);
+	if (spec->top != NULL)
+	{
+		(void) top_apply(spec, &row, 1, &cursor, entry);
+		return;
+	}
 	entry = apply_native(spec, row, &cursor, entry);
 	if (spec->user_code)
 		(void) apply_functions(spec, &row, 1, &cursor, entry);

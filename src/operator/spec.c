@@ -124,9 +124,9 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 		if (wrong != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s a value of type %s is not supported in a pipeline", plan->over != NULL ? "PARTITION BY" : "GROUP BY", format_type_be(exprType(expr))),
+					 errmsg("%s a value of type %s is not supported in a pipeline", plan->over != NULL || plan->top != NULL ? "PARTITION BY" : "GROUP BY", format_type_be(exprType(expr))),
 					 errdetail_internal("%s.", wrong),
-					 errhint("Use its text: %s (value)::text.", plan->over != NULL ? "PARTITION BY" : "GROUP BY")));
+					 errhint("Use its text: %s (value)::text.", plan->over != NULL || plan->top != NULL ? "PARTITION BY" : "GROUP BY")));
 		if (!key->exact)
 			spec->exact_keys = false;
 	}
@@ -184,6 +184,8 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	}
 	if (plan->over != NULL)
 		over_spec_make(spec, plan->over);
+	if (plan->top != NULL)
+		top_spec_make(spec, plan->top, plan->columns, place_state(spec, sizeof(StateBlob), true));
 	MemoryContextSwitchTo(old);
 	return spec;
 }
@@ -260,6 +262,8 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 		if (spec->scale.unit != WINDOW_USEC)
 			appendStringInfo(into, " in %s", pg_get_timezone_name(spec->scale.zone));
 	}
+	if (spec->top != NULL)
+		top_signature(spec, into);
 	for (i = 0; i < spec->naggs; i++)
 	{
 		const AggregateSpec *agg = &spec->aggs[i];

@@ -27,7 +27,7 @@
 Origin
 legality_origin(Node *node, Query *query, List *outer)
 {
-	Origin		origin = {false, NULL, NULL};
+	Origin		origin = {0};
 	Var		   *var;
 	RangeTblEntry *rte;
 	Query	   *sub;
@@ -70,9 +70,10 @@ legality_origin(Node *node, Query *query, List *outer)
 	tle = get_tle_by_resno(sub->targetList, var->varattno);
 	if (tle == NULL)
 		return origin;
-	if (legality_is_grouped(sub))
+	if (legality_is_grouped(sub) || legality_is_top(sub, outer))
 	{
 		origin.grouped = sub;
+		origin.outer = outer;
 		origin.tle = tle;
 		origin.constant = IsA(tle->expr, Const) && !((Const *) tle->expr)->constisnull;
 		return origin;
@@ -139,15 +140,20 @@ nulls_conflict(Oid relid, Bitmapset *columns)
 	return result || !nullable;
 }
 
-/* The group's columns that the conflict target must hold, by tleSortGroupRef; borders of the window only one of. */
+/*
+ * The group's columns that the conflict target must hold, by tleSortGroupRef; borders of the window only one of.
+ * Of the first rows also the number, as 0.
+ */
 static bool
-covers_group(Query *grouped, Bitmapset *refs)
+covers_group(Query *grouped, List *outer, Bitmapset *refs)
 {
 	bool		window = false;
 	bool		window_found = false;
 	ListCell   *lc;
 
-	foreach(lc, grouped->groupClause)
+	if (!legality_is_grouped(grouped) && legality_top_limit(grouped, outer) != 1 && !bms_is_member(0, refs))
+		return false;
+	foreach(lc, legality_group_clauses(grouped))
 	{
 		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
 		bool		found = bms_is_member(clause->tleSortGroupRef, refs);
@@ -170,6 +176,7 @@ covers_group(Query *grouped, Bitmapset *refs)
 typedef struct KeyUse
 {
 	Query	   *grouped;
+	List	   *outer;
 	Bitmapset  *refs;			/* tleSortGroupRefs */
 	bool		other;			/* something that is not grouped by */
 } KeyUse;
@@ -181,7 +188,12 @@ key_walker(Node *node, KeyUse *use)
 
 	if (node == NULL)
 		return false;
-	foreach(lc, use->grouped->groupClause)
+	if (IsA(node, WindowFunc) && legality_is_number(use->grouped, &(TargetEntry) {.expr = (Expr *) node}))
+	{
+		use->refs = bms_add_member(use->refs, 0);
+		return false;
+	}
+	foreach(lc, legality_group_clauses(use->grouped))
 	{
 		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
 
@@ -208,7 +220,7 @@ static const char *
 key_finds_group(Query *insert, Oid topic)
 {
 	AttrNumber	key = stream_source_key(stream_source_load(topic));
-	KeyUse		use = {NULL, NULL, false};
+	KeyUse		use = {0};
 	ListCell   *lc,
 			   *lv;
 
@@ -231,6 +243,7 @@ key_finds_group(Query *insert, Oid topic)
 			else
 			{
 				use.grouped = origin.grouped;
+				use.outer = origin.outer;
 				(void) key_walker((Node *) origin.tle->expr, &use);
 			}
 			if (use.other)
@@ -241,7 +254,7 @@ key_finds_group(Query *insert, Oid topic)
 		return "the key of its messages is not made of what is grouped by";
 	if (use.grouped->groupingSets != NIL)
 		return "groups of several grouping sets may have the same columns";
-	if (!covers_group(use.grouped, use.refs))
+	if (!covers_group(use.grouped, use.outer, use.refs))
 		return "the key of its messages is not made of all columns that are grouped by";
 	return NULL;
 }
@@ -258,6 +271,7 @@ conflict_finds_group(Query *insert)
 	Bitmapset  *columns;
 	Bitmapset  *refs = NULL;
 	Query	   *grouped = NULL;
+	List	   *around = NIL;
 	int			attno = -1;
 
 	if (legality_is_topic(target->relid))
@@ -270,7 +284,7 @@ conflict_finds_group(Query *insert)
 	while ((attno = bms_next_member(columns, attno)) >= 0)
 	{
 		ListCell   *lc;
-		Origin		origin = {false, NULL, NULL};
+		Origin		origin = {0};
 
 		foreach(lc, insert->targetList)
 		{
@@ -281,10 +295,16 @@ conflict_finds_group(Query *insert)
 		}
 		if (origin.constant)
 			continue;
-		if (origin.grouped == NULL || origin.tle->ressortgroupref == 0 || (grouped != NULL && grouped != origin.grouped))
+		if (origin.grouped != NULL && !legality_is_grouped(origin.grouped) && legality_is_number(origin.grouped, origin.tle) &&
+			(grouped == NULL || grouped == origin.grouped))
+			refs = bms_add_member(refs, 0);
+		else if (origin.grouped == NULL || !legality_in_clauses(origin.tle, legality_group_clauses(origin.grouped)) ||
+				 (grouped != NULL && grouped != origin.grouped))
 			return "its conflict target has a column that is not grouped by";
+		else
+			refs = bms_add_member(refs, origin.tle->ressortgroupref);
 		grouped = origin.grouped;
-		refs = bms_add_member(refs, origin.tle->ressortgroupref);
+		around = origin.outer;
 	}
 	/* a total, in a row whose key is a constant */
 	if (grouped == NULL)
@@ -293,11 +313,16 @@ conflict_finds_group(Query *insert)
 
 		foreach(lc, insert->targetList)
 			if (grouped == NULL)
-				grouped = legality_origin((Node *) ((TargetEntry *) lfirst(lc))->expr, insert, NIL).grouped;
+			{
+				Origin		origin = legality_origin((Node *) ((TargetEntry *) lfirst(lc))->expr, insert, NIL);
+
+				grouped = origin.grouped;
+				around = origin.outer;
+			}
 	}
 	if (grouped != NULL && grouped->groupingSets != NIL)
 		return "groups of several grouping sets may have the same columns";
-	if (grouped == NULL || !covers_group(grouped, refs))
+	if (grouped == NULL || !covers_group(grouped, around, refs))
 		return "its conflict target does not hold all columns that are grouped by";
 	if (!nulls_conflict(target->relid, columns))
 		return "a column of its conflict target may be NULL, and NULLs are distinct";

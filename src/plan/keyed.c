@@ -52,6 +52,7 @@ typedef enum KeyedItem
 	KEYED_SETS,					/* List of IntList: keys of each grouping set */
 	KEYED_GROUPINGS,			/* List of IntList: keys of each GROUPING() */
 	KEYED_OVER,					/* of window functions: see over.c; NIL: it groups */
+	KEYED_TOP,					/* of the first rows: see top.c; NIL: it does something else */
 	KEYED_TOMBSTONE				/* key of the topic's messages, Integer: OID of the topic; may be missing */
 } KeyedItem;
 
@@ -77,6 +78,11 @@ static const CustomScanMethods over_scan_methods = {
 	.CreateCustomScanState = keyed_create_state,
 };
 
+static const CustomScanMethods top_scan_methods = {
+	.CustomName = "Streamproc Top",
+	.CreateCustomScanState = keyed_create_state,
+};
+
 static const CustomExecMethods keyed_exec_methods = {
 	.CustomName = "Streamproc Aggregate",
 	.BeginCustomScan = keyed_begin,
@@ -95,7 +101,8 @@ keyed_is_node(const Plan *plan)
 static inline bool
 is_operator(const Plan *plan)
 {
-	return keyed_is_node(plan) || (IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &over_scan_methods);
+	return keyed_is_node(plan) || (IsA(plan, CustomScan) && (((const CustomScan *) plan)->methods == &over_scan_methods ||
+															 ((const CustomScan *) plan)->methods == &top_scan_methods));
 }
 
 typedef struct KeyedState
@@ -183,8 +190,8 @@ strip_place_holder(Expr *expr)
 	return expr;
 }
 
-static bool
-is_window_border(Node *node, bool *is_end)
+bool
+keyed_is_border(Node *node, bool *is_end)
 {
 	WindowFunction function = IsA(node, FuncExpr) ? window_function(((FuncExpr *) node)->funcid) : WINDOW_FUNCTION_NONE;
 
@@ -321,7 +328,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		bool		is_end;
 
 		use.keys = lappend(use.keys, expr);
-		if (is_window_border((Node *) strip_place_holder(expr), &is_end))
+		if (keyed_is_border((Node *) strip_place_holder(expr), &is_end))
 		{
 			FuncExpr   *call = (FuncExpr *) strip_place_holder(expr);
 
@@ -396,7 +403,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 list_make3_int(nkeys, at_column, place_column),
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out != NIL ? (Node *) out : (Node *) list_make1_int(-1));
-	private = list_concat(private, list_make5(args, filters, sets, groupings, NIL));
+	private = lappend(list_concat(private, list_make5(args, filters, sets, groupings, NIL)), NIL);
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -426,7 +433,8 @@ keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path
 	scan->custom_scan_tlist = linitial(others);
 	scan->custom_private = linitial(private);
 	scan->flags = best_path->flags;
-	scan->methods = list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
+	scan->methods = list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods :
+		list_nth(scan->custom_private, KEYED_TOP) != NIL ? &top_scan_methods : &keyed_scan_methods;
 	return (Plan *) scan;
 }
 
@@ -655,6 +663,8 @@ read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContex
 		read_window(window, &plan.window, &plan.scale);
 	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
 		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
+	if (list_nth(scan->custom_private, KEYED_TOP) != NIL)
+		plan.top = top_read(list_nth(scan->custom_private, KEYED_TOP));
 	return operator_spec_make(&plan, cxt);
 }
 
@@ -848,6 +858,8 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	ExplainPropertyText("Windows", windows[spec->window], es);
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
+	if (spec->top != NULL)
+		ExplainPropertyInteger("First Rows", NULL, spec->top->n, es);
 	for (i = 0; i < spec->naggs; i++)
 		ExplainPropertyText(spec->aggs[i].name, operator_kind_name(&spec->aggs[i]), es);
 }
@@ -857,6 +869,7 @@ keyed_init(void)
 {
 	RegisterCustomScanMethods(&keyed_scan_methods);
 	RegisterCustomScanMethods(&over_scan_methods);
+	RegisterCustomScanMethods(&top_scan_methods);
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = upper_paths;
 }

@@ -52,13 +52,25 @@ extern List *window_arguments(FuncExpr *call);
 #define OVER_MARKER		"streamproc over "
 /* and this, where only the first row of each key is wanted */
 #define OVER_MARKER_FIRST " first"
+/* or this and a number, where so many in another order are: see top.c */
+#define OVER_MARKER_TOP " top "
+/* and this one has its event time, where that has to be known */
+#define OVER_EVENT_TIME	"streamproc top event time"
 
 extern void over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
 extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *filters, bool arrival);
 /* conditions of the node and its parent are asked for in the task: what they do not let through is not shipped */
 extern void over_push_filter(OperatorSpec *spec, CustomScan *scan, Plan *parent);
 
+/* ---- top.c: the first rows of each key ---- */
+
+extern void top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry *marker, int n);
+extern TopPlan *top_read(List *private);
+
 /* ---- keyed.c ---- */
+
+/* is it a border of a window, under the wrappings of grouping sets? */
+extern bool keyed_is_border(Node *node, bool *is_end);
 
 /* number of the column that the expression is, added where it is new */
 extern int	keyed_target_column(PathTarget *target, Expr *expr);

@@ -264,11 +264,11 @@ expose(Query *query, List *outer, const char *name)
  * grouping sets the planner would carry only the window itself.
  */
 static Expr *
-event_time_of_window(Query *query)
+event_time_of_window(Query *query, List *clauses)
 {
 	ListCell   *lc;
 
-	foreach(lc, query->groupClause)
+	foreach(lc, clauses)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
 		FuncExpr   *call = legality_window_of_group(expr, query);
@@ -292,11 +292,11 @@ event_time_of_window(Query *query)
 }
 
 static bool
-has_window(Query *query)
+has_window(Query *query, List *clauses)
 {
 	ListCell   *lc;
 
-	foreach(lc, query->groupClause)
+	foreach(lc, clauses)
 		if (legality_window_of_group(get_sortgroupclause_expr(lfirst(lc), query->targetList), query) != NULL)
 			return true;
 	return false;
@@ -365,11 +365,11 @@ describe_over(Query *query)
 }
 
 static void
-add_over_marker(Query *query, List *outer, int number, bool first)
+add_over_marker(Query *query, List *outer, int number, const char *what)
 {
 	query->targetList = lappend(query->targetList,
 								makeTargetEntry((Expr *) expose(query, outer, PLACE_NAME), list_length(query->targetList) + 1,
-												psprintf(OVER_MARKER "%d%s", number, first ? OVER_MARKER_FIRST : ""), true));
+												psprintf(OVER_MARKER "%d%s", number, what), true));
 }
 
 /*
@@ -384,7 +384,7 @@ first_rows(Query *query)
 	WindowFunc *number = makeNode(WindowFunc);
 
 	window->partitionClause = query->distinctClause;
-	window->orderClause = list_make1(llast(query->sortClause));
+	window->orderClause = legality_top_order(query);
 	window->frameOptions = FRAMEOPTION_DEFAULTS;
 	window->winref = 1;
 	number->winfnoid = F_ROW_NUMBER;
@@ -447,11 +447,11 @@ aggregate_use_walker(Node *node, WindowUse *use)
 
 /* Is column "attno" of the FROM item grouped by? */
 static bool
-grouped_by(Query *query, int varno, AttrNumber attno)
+grouped_by(Query *query, List *clauses, int varno, AttrNumber attno)
 {
 	ListCell   *lc;
 
-	foreach(lc, query->groupClause)
+	foreach(lc, clauses)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
 
@@ -463,7 +463,7 @@ grouped_by(Query *query, int varno, AttrNumber attno)
 }
 
 static void
-exchange_slices(Query *query)
+exchange_slices(Query *query, List *clauses)
 {
 	ListCell   *lc;
 
@@ -483,10 +483,10 @@ exchange_slices(Query *query)
 		if (function != FUNCTION_HOP && function != FUNCTION_CUMULATE)
 			continue;
 		/* only filtered or counted, a window is a row like any other */
-		if (!grouped_by(query, varno, 1) && !grouped_by(query, varno, 2))
+		if (!grouped_by(query, clauses, varno, 1) && !grouped_by(query, clauses, varno, 2))
 			continue;
 		name = function == FUNCTION_HOP ? "hop" : "cumulate";
-		if (function == FUNCTION_CUMULATE && !grouped_by(query, varno, 2))
+		if (function == FUNCTION_CUMULATE && !grouped_by(query, clauses, varno, 2))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("windows of cumulate() that are grouped only by window_start are not supported in a pipeline"),
@@ -666,6 +666,28 @@ prepare_over_groups(FuncExpr *over, bool on_end, Program *program, int first)
 	}
 }
 
+/* The first rows of each key: groups whose place in the plan is that of a window function. */
+static void
+prepare_top(Query *query, List *outer, Program *program)
+{
+	int64		limit = legality_top_limit(query, outer);
+	List	   *keys = legality_top_keys(query);
+	Expr	   *at;
+
+	/* before its windows become slices */
+	at = event_time_of_window(query, keys);
+	if (program->state_ttl > 0 && keys != NIL && !has_window(query, keys))
+		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
+	if (query->hasDistinctOn)
+		first_rows(query);
+	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_over(query));
+	exchange_slices(query, keys);
+	if (!IsA(at, Const))
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry(at, list_length(query->targetList) + 1, pstrdup(OVER_EVENT_TIME), true));
+	add_over_marker(query, outer, program->nkeyed++, psprintf(OVER_MARKER_TOP INT64_FORMAT, limit));
+}
+
 void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
@@ -714,17 +736,22 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	{
 		bool		first = query->hasDistinctOn;
 
+		if (legality_is_top(query, outer))
+		{
+			prepare_top(query, outer, program);
+			return;
+		}
 		if (first)
 			first_rows(query);
 		program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_over(query));
-		add_over_marker(query, outer, program->nkeyed++, first);
+		add_over_marker(query, outer, program->nkeyed++, first ? OVER_MARKER_FIRST : "");
 		return;
 	}
 	/* before its windows become slices */
-	at = event_time_of_window(query);
-	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query))
+	at = event_time_of_window(query, query->groupClause);
+	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause))
 		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));
-	exchange_slices(query);
+	exchange_slices(query, query->groupClause);
 	add_marker(query, outer, program->nkeyed++, at);
 }

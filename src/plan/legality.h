@@ -47,6 +47,9 @@ extern FuncExpr *legality_window_of_group(Node *node, Query *query);
  * groups by tumble() over a border of them, the windows below are given out when the one above ends.
  */
 extern bool legality_is_over_groups(Query *query, List *outer);
+/* what a query groups by; or, of the first rows, their keys */
+extern List *legality_group_clauses(Query *grouped);
+extern bool legality_in_clauses(const TargetEntry *tle, List *clauses);
 /* does it filter them by what they have come to, as HAVING does? */
 extern bool legality_filters_groups(Query *query, List *outer);
 /* do the clauses (of PARTITION BY, DISTINCT ON) hold a border of these windows? */
@@ -60,6 +63,9 @@ extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_window
 /* a query that puts rows of the topic into groups */
 extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
+/* is it a border of a window over event time?  NULL: of none */
+extern FuncExpr *legality_check_window(Node *expr, Query *query, CheckContext *cxt, List *outer, int location);
+
 /* is it the event time of the query's topic, unmodified? */
 extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 
@@ -69,6 +75,19 @@ extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, int location);
 /* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
 extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
+
+/* ---- legality_top.c ---- */
+
+/* a query for the first rows of each key, in another order than that of event time: they are groups by these keys */
+extern bool legality_is_top(Query *query, List *outer);
+/* of SortGroupClause */
+extern List *legality_top_keys(Query *query);
+extern List *legality_top_order(Query *query);
+/* how many of each key; -1: all */
+extern int64 legality_top_limit(Query *query, List *outer);
+/* is it the number of the row? */
+extern bool legality_is_number(Query *query, TargetEntry *tle);
+extern void legality_check_top(Query *query, CheckContext *cxt, List *outer, int location);
 
 /* ---- legality_sink.c ---- */
 
@@ -84,6 +103,7 @@ typedef struct Origin
 {
 	bool		constant;
 	Query	   *grouped;		/* the query that groups, NULL: it is something else */
+	List	   *outer;			/* the queries around that one */
 	TargetEntry *tle;			/* its column */
 } Origin;
 

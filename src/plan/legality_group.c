@@ -189,6 +189,13 @@ uses_results(Node *node, Query *query, List *outer)
 		tle = var->varattno > 0 ? get_tle_by_resno(sub->targetList, var->varattno) : NULL;
 		if (tle == NULL)
 			return true;
+		/* its place among the first rows is always taken by some row */
+		if (legality_is_top(sub, around))
+		{
+			if (!legality_is_number(sub, tle) && !legality_in_clauses(tle, legality_top_keys(sub)))
+				return true;
+			continue;
+		}
 		if (legality_is_grouped(sub) ? contain_aggs_of_level((Node *) tle->expr, 0) : uses_results((Node *) tle->expr, sub, around))
 			return true;
 	}
@@ -222,6 +229,23 @@ legality_filters_groups(Query *query, List *outer)
 	return legality_is_over_groups(query, outer) && filter_uses_results((Node *) query->jointree, query, outer);
 }
 
+List *
+legality_group_clauses(Query *grouped)
+{
+	return legality_is_grouped(grouped) ? grouped->groupClause : legality_top_keys(grouped);
+}
+
+bool
+legality_in_clauses(const TargetEntry *tle, List *clauses)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+		if (tle->ressortgroupref != 0 && lfirst_node(SortGroupClause, lc)->tleSortGroupRef == tle->ressortgroupref)
+			return true;
+	return false;
+}
+
 /* Does what the query groups by tell its windows apart: one of their borders? */
 static bool
 is_border(Node *expr, Query *grouped, bool *on_end)
@@ -243,7 +267,7 @@ is_border_below(Node *node, Query *query, List *outer, bool *on_end)
 {
 	Origin		origin = legality_origin(node, query, outer);
 
-	return origin.grouped != NULL && origin.tle->ressortgroupref != 0 && is_border((Node *) origin.tle->expr, origin.grouped, on_end);
+	return origin.grouped != NULL && legality_in_clauses(origin.tle, legality_group_clauses(origin.grouped)) && is_border((Node *) origin.tle->expr, origin.grouped, on_end);
 }
 
 bool
@@ -311,6 +335,25 @@ check_window_constants(FuncExpr *call, CheckContext *cxt, int location)
 	}
 }
 
+FuncExpr *
+legality_check_window(Node *expr, Query *query, CheckContext *cxt, List *outer, int location)
+{
+	Query	   *home;
+	List	   *home_outer;
+	FuncExpr   *call = find_window(expr, query, outer, &home, &home_outer);
+	Node	   *at;
+
+	if (call == NULL)
+		return NULL;
+	check_window_constants(call, cxt, location);
+	at = linitial(window_arguments(call));
+	if (!legality_is_event_time(at, home, home_outer))
+		legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
+			   "Give it the column of the foreign table that option event_time names, as it is.",
+			   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
+	return call;
+}
+
 /* A query that puts rows of the topic into groups. */
 void
 legality_check_groups(Query *query, CheckContext *cxt, List *outer)
@@ -343,21 +386,10 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 	}
 	foreach(lc, query->groupClause)
 	{
-		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
-		Query	   *home;
-		List	   *home_outer;
-		FuncExpr   *call = find_window(expr, query, outer, &home, &home_outer);
-		Node	   *at;
+		FuncExpr   *call = legality_check_window(get_sortgroupclause_expr(lfirst(lc), query->targetList), query, cxt, outer, location);
 
-		if (call == NULL)
-			continue;
-		window = call;
-		check_window_constants(call, cxt, location);
-		at = linitial(window_arguments(call));
-		if (!legality_is_event_time(at, home, home_outer))
-			legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
-				   "Give it the column of the foreign table that option event_time names, as it is.",
-				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
+		if (call != NULL)
+			window = call;
 	}
 	if (window == NULL && query->groupingSets != NIL)
 		legality_refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",

@@ -155,6 +155,11 @@ legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer)
 
 	if (is_over_groups(query, cxt, outer, query->distinctClause, location))
 		return;
+	if (legality_is_top(query, outer))
+	{
+		legality_check_top(query, cxt, outer, location);
+		return;
+	}
 	check_below(query, cxt, location);
 	if (query->hasWindowFuncs)
 		legality_refuse(cxt, location, "Use a subquery for one of them in another pipeline.",
@@ -181,6 +186,11 @@ legality_check_over(Query *query, CheckContext *cxt, List *outer, int location)
 	{
 		foreach(lc, query->windowClause)
 			(void) is_over_groups(query, cxt, outer, lfirst_node(WindowClause, lc)->partitionClause, location);
+		return;
+	}
+	if (legality_is_top(query, outer))
+	{
+		legality_check_top(query, cxt, outer, location);
 		return;
 	}
 	check_below(query, cxt, location);

@@ -107,7 +107,7 @@ make_total(OperatorSpec *spec)
 	uint32		hash = state_hash("", 0);
 	bool		found;
 
-	if (spec->nkeys > 0 || spec->window != OPERATOR_NO_WINDOW)
+	if (spec->nkeys > 0 || spec->window != OPERATOR_NO_WINDOW || spec->over != NULL || spec->top != NULL)
 		return;
 	pane = state_pane(my_keyed->area, spec->number, STATE_PANE_ETERNAL, true);
 	state_cursor_open(&cursor, my_keyed->area, spec->number, &pane->chunk[state_group_of(hash)]);
@@ -301,10 +301,12 @@ show_operators(void)
 		stat->in_use = true;
 		stat->statement = spec->statement;
 		stat->number = op;
-		strlcpy(stat->kind, spec->over != NULL ? "over" : "aggregate", sizeof(stat->kind));
+		strlcpy(stat->kind, spec->over != NULL ? "over" : spec->top != NULL ? "top" : "aggregate", sizeof(stat->kind));
 		initStringInfo(&kinds);
 		if (spec->over != NULL)
 			appendStringInfoString(&kinds, over_describe(spec));
+		if (spec->top != NULL)
+			appendStringInfo(&kinds, "first %d rows", spec->top->n);
 		for (i = 0; i < spec->naggs; i++)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));

@@ -208,7 +208,7 @@ group_json(Epoch *epoch, int op, int64 number)
 			bool		varlena;
 
 			/* of window functions only the row that was given out would say more, and that cannot be made */
-			if (spec->output[i].kind == OUTPUT_AGGREGATE || spec->over != NULL)
+			if (spec->over != NULL || (spec->output[i].kind != OUTPUT_KEY && spec->output[i].kind != OUTPUT_WINDOW_START && spec->output[i].kind != OUTPUT_WINDOW_END))
 				continue;
 			if (!first)
 				appendStringInfoChar(&text, ',');

@@ -55,6 +55,19 @@ sub send_rows
 	return $self->{kafka}->produce($name, map { { partition => $_->[0], value => '{"at": ' . at($_->[1]) . ', "k": "' . ($_->[2] // 'a') . '", "v": ' . ($_->[3] // 1) . '}' } } @rows);
 }
 
+# One test: the sink has the rows of a query over the topic.
+sub same_rows
+{
+	my ($self, $name, $batch, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $differ = $self->value(<<SQL);
+WITH batch AS MATERIALIZED ($batch),
+	differ AS (SELECT 'missing', x::text FROM (TABLE batch EXCEPT ALL TABLE $name) x UNION ALL SELECT 'extra', x::text FROM (TABLE $name EXCEPT ALL TABLE batch) x)
+SELECT * FROM differ ORDER BY 2, 1 LIMIT 20
+SQL
+	return is($differ, '', $what);
+}
+
 # keys and seconds of the rows of a sink
 sub times { my ($self, $name) = @_; return $self->value("SELECT string_agg(k || sec(at), ' ' ORDER BY at, k) FROM $name") }
 

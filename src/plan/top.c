@@ -34,15 +34,24 @@ static const CustomPathMethods top_path_methods = {
 typedef struct TopUse
 {
 	List	   *input;			/* what the child of WindowAgg gives */
+	FuncExpr   *window;			/* whose borders are among the keys; NULL: none */
 	List	   *columns;		/* what of it is needed above, keys and numbers too */
 } TopUse;
 
 static bool
+is_border_of(Node *node, FuncExpr *window, bool *is_end)
+{
+	return window != NULL && keyed_is_border(node, is_end) && equal(window->args, ((FuncExpr *) node)->args);
+}
+
+static bool
 use_walker(Node *node, TopUse *use)
 {
+	bool		is_end;
+
 	if (node == NULL)
 		return false;
-	if (IsA(node, WindowFunc) || IsA(node, Var) || IsA(node, PlaceHolderVar) || (list_member(use->input, node) && !IsA(node, Const)))
+	if (is_border_of(node, use->window, &is_end) || IsA(node, WindowFunc) || IsA(node, Var) || IsA(node, PlaceHolderVar) || (list_member(use->input, node) && !IsA(node, Const)))
 	{
 		use->columns = list_append_unique(use->columns, node);
 		return false;
@@ -72,7 +81,7 @@ top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry 
 	WindowClause *clause = linitial_node(WindowClause, root->parse->windowClause);
 	PathTarget *target = create_empty_pathtarget();
 	TopUse		use = {input->cheapest_total_path->pathtarget->exprs};
-	TopUse		all = use;
+	TopUse		all;
 	FuncExpr   *window = NULL;
 	List	   *keys = NIL;
 	List	   *eqops = NIL;
@@ -128,6 +137,8 @@ top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry 
 		nulls_first = lappend_int(nulls_first, order->nulls_first);
 	}
 
+	use.window = window;
+	all = use;
 	/* junk columns stand in the result, too, but nobody reads them */
 	foreach(lc, root->processed_tlist)
 		if (!lfirst_node(TargetEntry, lc)->resjunk)
@@ -144,7 +155,7 @@ top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry 
 
 		if (IsA(expr, WindowFunc))
 			kind = OUTPUT_NUMBER;
-		else if (window != NULL && keyed_is_border(expr, &is_end) && equal(window->args, ((FuncExpr *) expr)->args))
+		else if (is_border_of(expr, window, &is_end))
 			kind = is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START;
 		foreach(lk, keys)
 			if (equal(lfirst(lk), expr))

@@ -96,6 +96,7 @@ top_spec_make(OperatorSpec *spec, const TopPlan *plan, const List *columns, uint
 		sort->support.ssup_nulls_first = lfirst_int(ln) != 0;
 		PrepareSortSupportFromOrderingOp(sort->sortop, &sort->support);
 		/* the same column twice says nothing new */
+		spec->first_kept = Min(spec->first_kept, sort->column);
 		if (top->kept_at[sort->column] < 0)
 		{
 			top->kept_at[sort->column] = top->nkept;

@@ -186,7 +186,7 @@ expose_as_column(Query *query, List *outer, const char *name)
 
 		if (rte->rtekind != RTE_SUBQUERY || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		column = expose_as_column(rte->subquery, lcons(query, outer), name);
+		column = expose_as_column(rte->subquery, legality_around(query, outer), name);
 		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
 		if (first == 0)
 			first = foreach_current_index(lc) + 1;
@@ -229,7 +229,7 @@ expose(Query *query, List *outer, const char *name)
 			return type == TIDOID ? makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0) : event_time_of(rte, varno);
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
-			column = expose_as_column(rte->subquery, lcons(query, outer), name);
+			column = expose_as_column(rte->subquery, legality_around(query, outer), name);
 			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
 			return makeVar(varno, column, type, -1, InvalidOid, 0);
 		}
@@ -241,7 +241,7 @@ expose(Query *query, List *outer, const char *name)
 			Query	   *sub = castNode(Query, cte->ctequery);
 			bool		fresh = column_named(sub, name) == InvalidAttrNumber;
 
-			column = expose_as_column(sub, lcons(home, home_outer), name);
+			column = expose_as_column(sub, legality_around(home, home_outer), name);
 			if (fresh)
 			{
 				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(name)));
@@ -692,7 +692,7 @@ void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
 	ListCell   *lc;
-	List	   *around = lcons(query, outer);
+	List	   *around = legality_around(query, outer);
 	bool		reads_topic = false;
 	bool		over_groups = legality_is_over_groups(query, outer);
 	int			first = program->nkeyed;

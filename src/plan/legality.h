@@ -28,6 +28,8 @@ extern void legality_refuse(CheckContext *cxt, int location, const char *hint, c
 extern bool legality_is_topic(Oid relid);
 extern bool legality_first_aggregate(Node *node, int *location);
 extern int	legality_clause_location(Query *query, List *clauses);
+/* the queries around one that stands in this one, innermost first; lcons() would change "outer", too */
+extern List *legality_around(Query *query, List *outer);
 /* is this entry of the range table in FROM? */
 extern bool legality_in_from(Query *query, int varno);
 /* does the FROM item read a topic?  "outer" are the queries around, innermost first */

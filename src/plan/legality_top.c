@@ -55,16 +55,32 @@ is_event_order(Query *query, List *outer, List *order)
 		legality_is_event_time(get_sortgroupclause_expr(clause, query->targetList), query, outer);
 }
 
+static bool
+has_window(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, legality_top_keys(query))
+		if (legality_window_of_group(get_sortgroupclause_expr(lfirst(lc), query->targetList), query) != NULL)
+			return true;
+	return false;
+}
+
+/* In the order of event time window functions answer row by row; of a window the list is kept, so that it goes with it. */
 bool
 legality_is_top(Query *query, List *outer)
 {
+	int64		limit;
+
 	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
 		return false;
 	if (query->hasDistinctOn)
 		return !query->hasWindowFuncs && list_length(query->sortClause) > list_length(query->distinctClause) &&
-			!is_event_order(query, outer, legality_top_order(query));
-	if (!query->hasWindowFuncs || list_length(query->windowClause) != 1 ||
-		is_event_order(query, outer, legality_top_order(query)))
+			(has_window(query) || !is_event_order(query, outer, legality_top_order(query)));
+	if (!query->hasWindowFuncs || list_length(query->windowClause) != 1)
+		return false;
+	limit = legality_top_limit(query, outer);
+	if (is_event_order(query, outer, legality_top_order(query)) && (limit < 1 || limit > TOP_MOST || !has_window(query)))
 		return false;
 	return !other_function_walker((Node *) query->targetList, NULL);
 }

@@ -29,6 +29,9 @@
 #define FIRST_SLOTS		8
 /* full to three quarters */
 #define SLOTS_FULL(n)	((n) / 4 * 3)
+/* from so many on they grow by a quarter: of many keys each byte counts, and slots keep their order when they grow */
+#define SLOTS_MANY		1024
+#define SLOTS_MORE(n)	((n) == 0 ? FIRST_SLOTS : (n) < SLOTS_MANY ? (n) * 2 : ((n) + (n) / 4) & ~(uint32) 3)
 #define REGION_STEP		32		/* units */
 #define REGION_MAX		PG_UINT32_MAX
 
@@ -49,6 +52,12 @@ state_cursor_open(StateCursor *cursor, StateArea *area, int op, StateChunk *chun
 	cursor->slots = chunk->nslots > 0 ? dsa_get_address(area->dsa, chunk->slots) : NULL;
 	cursor->data = chunk->size > 0 ? dsa_get_address(area->dsa, chunk->data) : NULL;
 	cursor->dirty = chunk->dirty_size > 0 ? dsa_get_address(area->dsa, chunk->dirty) : NULL;
+}
+
+static inline uint32
+slot_behind(uint32 at, uint32 nslots)
+{
+	return at + 1 == nslots ? 0 : at + 1;
 }
 
 static inline StateEntry *
@@ -164,9 +173,9 @@ resize_slots(StateCursor *cursor, uint32 n)
 
 		if (cursor->slots[i].offset == 0)
 			continue;
-		at = cursor->slots[i].hash & (n - 1);
+		at = state_slot_of(cursor->slots[i].hash, n);
 		while (to[at].offset != 0)
-			at = (at + 1) & (n - 1);
+			at = slot_behind(at, n);
 		to[at] = cursor->slots[i];
 	}
 	state_free(cursor->area, chunk->slots, sizeof(StateSlot) * chunk->nslots);
@@ -186,12 +195,12 @@ same_key(const StateOperator *op, const StateEntry *entry, const char *key, uint
 StateEntry *
 state_entry_find(StateCursor *cursor, uint32 hash, const char *key, uint16 meta)
 {
-	uint32		mask = cursor->chunk->nslots - 1;
-	uint32		at = hash & mask;
+	uint32		nslots = cursor->chunk->nslots;
+	uint32		at = state_slot_of(hash, nslots);
 
-	if (cursor->chunk->nslots == 0)
+	if (nslots == 0)
 		return NULL;
-	for (; cursor->slots[at].offset != 0; at = (at + 1) & mask)
+	for (; cursor->slots[at].offset != 0; at = slot_behind(at, nslots))
 	{
 		StateEntry *entry;
 
@@ -217,15 +226,15 @@ state_entry_make(StateCursor *cursor, uint32 hash, const char *key, uint16 meta,
 		return entry;
 
 	if (chunk->nentries >= SLOTS_FULL(chunk->nslots))
-		resize_slots(cursor, Max(FIRST_SLOTS, chunk->nslots * 2));
+		resize_slots(cursor, SLOTS_MORE(chunk->nslots));
 	units = entry_units(cursor->op, meta);
 	make_room(cursor, units);
 	entry = entry_at(cursor->data, chunk->used);
 	memset(entry, 0, sizeof(StateEntry) + state_fixed_size(cursor->op, meta));
 	entry->key_meta = meta;
 	memcpy(state_entry_key(cursor->op, entry), key, STATE_KEY_LEN(meta));
-	for (at = hash & (chunk->nslots - 1); cursor->slots[at].offset != 0;)
-		at = (at + 1) & (chunk->nslots - 1);
+	for (at = state_slot_of(hash, chunk->nslots); cursor->slots[at].offset != 0;)
+		at = slot_behind(at, chunk->nslots);
 	cursor->slots[at].hash = hash;
 	cursor->slots[at].offset = chunk->used;
 	chunk->used += units;
@@ -264,20 +273,20 @@ void
 state_entry_remove(StateCursor *cursor, StateEntry *entry)
 {
 	StateChunk *chunk = cursor->chunk;
-	uint32		mask = chunk->nslots - 1;
+	uint32		n = chunk->nslots;
 	uint32		offset = (uint32) (((char *) entry - cursor->data) / 8);
-	uint32		hole = state_hash(state_entry_key(cursor->op, entry), entry->key_meta) & mask;
+	uint32		hole = state_slot_of(state_hash(state_entry_key(cursor->op, entry), entry->key_meta), n);
 	uint32		at;
 	uint32		b;
 	uint32		i;
 
 	while (cursor->slots[hole].offset != offset)
-		hole = (hole + 1) & mask;
-	for (at = (hole + 1) & mask; cursor->slots[at].offset != 0; at = (at + 1) & mask)
+		hole = slot_behind(hole, n);
+	for (at = slot_behind(hole, n); cursor->slots[at].offset != 0; at = slot_behind(at, n))
 	{
-		uint32		home = cursor->slots[at].hash & mask;
+		uint32		home = state_slot_of(cursor->slots[at].hash, n);
 
-		if (((at - home) & mask) < ((at - hole) & mask))
+		if ((at >= home ? at - home : at + n - home) < (at >= hole ? at - hole : at + n - hole))
 			continue;			/* its way begins behind the hole */
 		cursor->slots[hole] = cursor->slots[at];
 		hole = at;
@@ -322,7 +331,7 @@ state_chunk_trim(StateCursor *cursor)
 		memset(chunk, 0, sizeof(*chunk));
 		return;
 	}
-	for (nslots = chunk->nslots; nslots > FIRST_SLOTS && chunk->nentries < SLOTS_FULL(nslots / 2) / 2; nslots /= 2)
+	for (nslots = chunk->nslots; nslots > FIRST_SLOTS && chunk->nentries < SLOTS_FULL(nslots / 2) / 2; nslots = (nslots / 2) & ~(uint32) 3)
 		;
 	if (nslots < chunk->nslots)
 		resize_slots(cursor, nslots);
@@ -379,11 +388,10 @@ move_blob(StateCursor *cursor, StateEntry *entry, uint32 at, Size capacity, bool
 		uint16		meta = entry->key_meta;
 		uint32		hash = state_hash(state_entry_key(cursor->op, entry), meta);
 		uint32		offset = (uint32) (((char *) entry - cursor->data) / 8);
-		uint32		mask = chunk->nslots - 1;
-		uint32		slot = hash & mask;
+		uint32		slot = state_slot_of(hash, chunk->nslots);
 
 		while (cursor->slots[slot].offset != offset)
-			slot = (slot + 1) & mask;
+			slot = slot_behind(slot, chunk->nslots);
 		make_room(cursor, units);
 		entry = entry_at(cursor->data, cursor->slots[slot].offset);
 		blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);

@@ -80,7 +80,7 @@ typedef struct StateChunk
 	dsa_pointer slots;
 	dsa_pointer data;
 	dsa_pointer dirty;			/* uint32 offsets of entries */
-	uint32		nslots;			/* a power of two, 0: nothing yet */
+	uint32		nslots;			/* a multiple of 4, 0: nothing yet */
 	uint32		nentries;
 	uint32		used;			/* of data, units of 8 bytes */
 	uint32		size;
@@ -226,18 +226,25 @@ state_nblobs(const StateOperator *op, uint16 meta)
 	return (meta & STATE_KEY_MEMBER) ? op->nblobs : op->group_blobs;
 }
 
+/* Where a chunk of so many slots begins to look; the highest 7 bits, those of the group, are the same in all of it. */
+static inline uint32
+state_slot_of(uint32 hash, uint32 nslots)
+{
+	return (uint32) (((uint64) (hash << 7) * nslots) >> 32);
+}
+
 static inline void
 state_prefetch_slot(const StateCursor *cursor, uint32 hash)
 {
 	if (cursor->chunk->nslots > 0)
-		__builtin_prefetch(&cursor->slots[hash & (cursor->chunk->nslots - 1)]);
+		__builtin_prefetch(&cursor->slots[state_slot_of(hash, cursor->chunk->nslots)]);
 }
 
 static inline void
 state_prefetch_entry(const StateCursor *cursor, uint32 hash)
 {
 	if (cursor->chunk->nslots > 0)
-		__builtin_prefetch(cursor->data + (Size) cursor->slots[hash & (cursor->chunk->nslots - 1)].offset * 8);
+		__builtin_prefetch(cursor->data + (Size) cursor->slots[state_slot_of(hash, cursor->chunk->nslots)].offset * 8);
 }
 
 static inline void

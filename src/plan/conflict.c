@@ -17,6 +17,7 @@
 #include "catalog/pg_index.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
@@ -43,6 +44,9 @@ legality_origin(Node *node, Query *query, List *outer)
 		origin.constant = !((Const *) node)->constisnull;
 		return origin;
 	}
+	origin.expr = node;
+	origin.home = query;
+	origin.home_outer = outer;
 	var = (Var *) node;
 	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
 		return origin;
@@ -211,6 +215,37 @@ key_walker(Node *node, KeyUse *use)
 	return expression_tree_walker(node, key_walker, use);
 }
 
+/* What the key is made of, down to the groups. */
+static void
+key_parts(Node *node, Query *query, List *outer, KeyUse *use)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	if (contain_subplans(node) || contain_agg_clause(node))
+	{
+		use->other = true;
+		return;
+	}
+	foreach(lc, pull_var_clause(node, PVC_INCLUDE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
+	{
+		Origin		origin = legality_origin(lfirst(lc), query, outer);
+
+		if (origin.constant)
+			continue;
+		if (origin.grouped == NULL && origin.expr != NULL && !IsA(origin.expr, Var) && !IsA(origin.expr, WindowFunc))
+			key_parts(origin.expr, origin.home, origin.home_outer, use);
+		else if (origin.grouped == NULL || (use->grouped != NULL && use->grouped != origin.grouped))
+			use->other = true;
+		else
+		{
+			use->grouped = origin.grouped;
+			use->outer = origin.outer;
+			(void) key_walker((Node *) origin.tle->expr, use);
+		}
+	}
+}
+
 /*
  * A topic has one row, the last one, for each key of its messages.  The key may be
  * put together from what is grouped by: that two groups never get the same one is
@@ -221,8 +256,7 @@ key_finds_group(Query *insert, Oid topic)
 {
 	AttrNumber	key = stream_source_key(stream_source_load(topic));
 	KeyUse		use = {0};
-	ListCell   *lc,
-			   *lv;
+	ListCell   *lc;
 
 	if (key == 0)
 		return "the foreign table has no column for the key of its messages";
@@ -232,23 +266,9 @@ key_finds_group(Query *insert, Oid topic)
 
 		if (tle->resno != key)
 			continue;
-		foreach(lv, pull_var_clause((Node *) tle->expr, PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
-		{
-			Origin		origin = legality_origin(lfirst(lv), insert, NIL);
-
-			if (origin.constant)
-				continue;
-			if (origin.grouped == NULL || (use.grouped != NULL && use.grouped != origin.grouped))
-				use.other = true;
-			else
-			{
-				use.grouped = origin.grouped;
-				use.outer = origin.outer;
-				(void) key_walker((Node *) origin.tle->expr, &use);
-			}
-			if (use.other)
-				return "the key of its messages is made of something that is not grouped by";
-		}
+		key_parts((Node *) tle->expr, insert, NIL, &use);
+		if (use.other)
+			return "the key of its messages is made of something that is not grouped by";
 	}
 	if (use.grouped == NULL)
 		return "the key of its messages is not made of what is grouped by";

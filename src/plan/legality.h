@@ -107,6 +107,10 @@ typedef struct Origin
 	Query	   *grouped;		/* the query that groups, NULL: it is something else */
 	List	   *outer;			/* the queries around that one */
 	TargetEntry *tle;			/* its column */
+	/* where it is neither: what it is made of, in which query */
+	Node	   *expr;
+	Query	   *home;
+	List	   *home_outer;
 } Origin;
 
 extern Origin legality_origin(Node *node, Query *query, List *outer);

@@ -143,6 +143,16 @@ $events->section('totals', sub {
 	}
 });
 
+# catches: a list that goes on after the pause
+$events->section('lists', sub {
+	make_topic('lists', 1);
+	value('CREATE TABLE lists (k text, rn bigint, v bigint, o bigint, PRIMARY KEY (k, rn))');
+	create_pipeline($node, 'lists', 'INSERT INTO lists SELECT k, rn, v, o FROM (SELECT t.*, row_number() OVER (PARTITION BY t.k ORDER BY t.v DESC) AS rn FROM lists_in t) q WHERE rn <= 3 ON CONFLICT (k, rn) DO UPDATE SET v = excluded.v, o = excluded.o', state_ttl => '5 s');
+	disturb('lists', random_rows('lists', 1, 60, 0.15, 0), 1);
+	$events->stop('lists', drain => 1);
+	same_rows('lists', 'SELECT DISTINCT ON (k, rn) k, rn, v, o FROM (SELECT t.*, row_number() OVER (PARTITION BY k, life ORDER BY v DESC, o) AS rn FROM (' . lives('lists', '5 s', 'o') . ') t) q WHERE rn <= 3 ORDER BY k, rn, life DESC', 'each place has the row of the last life of its key that came so far');
+});
+
 # catches: keys of equal values that look different, whose first look is lost
 $events->section('originals', sub {
 	make_topic('originals', 1, watermark_delay => '0');

@@ -75,7 +75,7 @@ return (
 	top('last_two_keys', 'the last row by several columns, its columns joined above',
 		q{SELECT q.card, q.flag, q.id, p.country FROM (SELECT DISTINCT ON (t.card, t.flag) t.card, t.flag, t.id, t.city FROM tx t ORDER BY t.card, t.flag, t.at DESC, t.id) q LEFT JOIN place p ON p.city = q.city}, upsert => [ 'card', 'flag' ]),
 	top('last_every', 'changes that are given out later',
-		q{SELECT DISTINCT ON (t.card) t.card, t.id FROM tx t ORDER BY t.card, t.id DESC}, upsert => ['card'], options => q{emit => 'every 300 ms'}),
+		q{SELECT DISTINCT ON (t.card) t.card, t.id FROM tx t ORDER BY t.card, t.id DESC}, upsert => ['card'], options => { emit => 'every 300 ms' }),
 
 	# ---- windows, then the first groups of each ----
 

@@ -126,6 +126,23 @@ $events->section('over', sub {
 	cmp_ok(value("SELECT max(life) FROM (" . lives('over', '5 s', 'at, p, o') . ') t'), '>', 3, 'there were several');
 });
 
+# catches: the same as rows arrive; in order it is the same
+$events->section('arrival', sub {
+	make_topic('arrival', 1);
+	value('CREATE TABLE arrival (o bigint, prev bigint, nr bigint, n bigint); CREATE TABLE arrival_first (o bigint, k text)');
+	my $functions = 'lag(t.v) OVER k AS prev, row_number() OVER k AS nr, count(*) OVER m AS n';
+	my $windows = sub { my ($by) = @_; return "WINDOW k AS (PARTITION BY $by ORDER BY t.at), m AS (PARTITION BY $by ORDER BY t.at RANGE BETWEEN '4 s' PRECEDING AND CURRENT ROW)" };
+	create_pipeline($node, 'arrival', "INSERT INTO arrival SELECT t.o, $functions FROM arrival_in t " . $windows->('t.k') . '; INSERT INTO arrival_first SELECT DISTINCT ON (t.k) t.o, t.k FROM arrival_in t ORDER BY t.k, t.at', state_ttl => '5 s', ordering => 'arrival');
+	disturb('arrival', random_rows('arrival', 1, 60, 0.15, 0), 1);
+	same_rows('arrival', "SELECT t.o, $functions FROM (" . lives('arrival', '5 s', 'o') . ') t ' . $windows->('t.k, t.life'), 'each life of a key is answered as if it were another key');
+	same_rows('arrival_first', <<'SQL', 'and the first rows are ttl apart');
+WITH RECURSIVE n AS MATERIALIZED (SELECT i.*, row_number() OVER (PARTITION BY k ORDER BY o) AS nr FROM arrival_in i),
+	walk AS (SELECT n.*, at AS given FROM n WHERE nr = 1
+		UNION ALL SELECT n.*, CASE WHEN n.at >= w.given + interval '5 s' THEN n.at ELSE w.given END FROM walk w JOIN n ON n.k = w.k AND n.nr = w.nr + 1)
+SELECT o, k FROM walk WHERE given = at
+SQL
+});
+
 # ---- running totals ----
 
 # catches: totals that go on after the pause; those of transition functions and of rows that are kept; a change that is forgotten before it is given out

@@ -167,7 +167,11 @@ $events->section('lists', sub {
 	create_pipeline($node, 'lists', 'INSERT INTO lists SELECT k, rn, v, o FROM (SELECT t.*, row_number() OVER (PARTITION BY t.k ORDER BY t.v DESC) AS rn FROM lists_in t) q WHERE rn <= 3 ON CONFLICT (k, rn) DO UPDATE SET v = excluded.v, o = excluded.o', state_ttl => '5 s');
 	disturb('lists', random_rows('lists', 1, 60, 0.15, 0), 1);
 	$events->stop('lists', drain => 1);
-	same_rows('lists', 'SELECT DISTINCT ON (k, rn) k, rn, v, o FROM (SELECT t.*, row_number() OVER (PARTITION BY k, life ORDER BY v DESC, o) AS rn FROM (' . lives('lists', '5 s', 'o') . ') t) q WHERE rn <= 3 ORDER BY k, rn, life DESC', 'each place has the row of the last life of its key that came so far');
+	# places that the last life has not come to may hold rows of one before
+	my $last = '(SELECT DISTINCT ON (k) k, life, count(*) AS n FROM (' . lives('lists', '5 s', 'o') . ') l GROUP BY k, life ORDER BY k, life DESC)';
+	value("CREATE VIEW lists_last AS SELECT s.* FROM lists s JOIN $last l USING (k) WHERE s.rn <= l.n");
+	same_rows('lists_last', 'SELECT k, rn, v, o FROM (SELECT t.*, row_number() OVER (PARTITION BY k ORDER BY v DESC, o) AS rn FROM (' . lives('lists', '5 s', 'o') . ") t JOIN $last l USING (k, life)) q WHERE rn <= 3", 'a list is that of the last life of its key');
+	cmp_ok(value("SELECT max(life) FROM $last l"), '>', 2, 'there were several');
 });
 
 # catches: keys of equal values that look different, whose first look is lost

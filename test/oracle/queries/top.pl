@@ -52,6 +52,8 @@ return (
 		qq{SELECT DISTINCT ON (t.card, w.window_start) t.card, w.window_start, t.id, t.at FROM tx t, $w5 ORDER BY t.card, w.window_start, t.at DESC{o}}),
 	top('first_of_window', 'the first rows by event time, which window functions would answer row by row, and keep for ever',
 		qq{SELECT q.id, q.card, q.window_end, q.rn FROM (SELECT t.id, t.card, w.window_end, row_number() OVER (PARTITION BY t.card, w.window_end ORDER BY t.at{o}) AS rn FROM tx t, $w5) q WHERE q.rn <= 2}),
+	top('distinct_on_first', 'the first row of each key and window',
+		qq{SELECT DISTINCT ON (w.window_start, t.city) t.city, w.window_start, w.window_end, t.id FROM tx t, $w5 ORDER BY w.window_start, t.city, t.at{o}}),
 	top('then_window', 'the best rows aggregated again within their windows',
 		qq{SELECT q.window_start, count(*) AS n, sum(q.amount) AS s FROM (SELECT t.card, t.amount, w.window_start, row_number() OVER (PARTITION BY t.card, w.window_start ORDER BY t.amount DESC{o}) AS rn FROM tx t, $w5) q WHERE q.rn <= 2 GROUP BY q.window_start}, by_value => ['s']),
 	top('union', 'two branches over one topic',

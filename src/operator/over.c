@@ -56,6 +56,8 @@ over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark
 	initStringInfo(&key->out);
 	initStringInfo(&key->copy);
 	key->eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, true);
+	if (over->first_only)
+		state_cursor_open(&key->firsts, area, spec->number, &key->eternal->chunk[group]);
 	key->low = palloc(sizeof(TimestampTz) * Max(over->nframes, 1));
 	key->ordered = palloc(sizeof(bool) * Max(over->nframes, 1));
 	key->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc row", ALLOCSET_SMALL_SIZES);
@@ -716,13 +718,11 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 static void
 answer_first(OverKey *key, OperatorRow *row)
 {
-	StateCursor cursor;
 	StateEntry *entry;
 	TimestampTz *given_at;
 	bool		found;
 
-	state_cursor_open(&cursor, key->area, key->spec->number, &key->eternal->chunk[key->group]);
-	entry = state_entry_make(&cursor, key->hash, key->key, key->key_meta, &found);
+	entry = state_entry_make(&key->firsts, key->hash, key->key, key->key_meta, &found);
 	given_at = (TimestampTz *) (STATE_ENTRY_FIXED(entry) + OVER_FIRST_AT);
 	if (found && !ttl_is_over(key->spec, key->spec->ttl > 0 ? *given_at : 0, event_time(key, row), key->watermark))
 		return;
@@ -731,7 +731,7 @@ answer_first(OverKey *key, OperatorRow *row)
 		*given_at = event_time(key, row);
 		if (key->over->arrival && key->watermark != DT_NOEND)
 			*given_at = Max(*given_at, key->watermark);
-		state_entry_mark(&cursor, entry);
+		state_entry_mark(&key->firsts, entry);
 	}
 	key->results[0] = Int64GetDatum(1);
 	key->result_null[0] = false;
@@ -811,6 +811,8 @@ over_apply_group(OperatorRows *rows, StateArea *area, int group)
 	key = over_begin(spec, area, group, rows->watermark);
 	for (i = 0; i < n; i = k)
 	{
+		if (i + OVER_AHEAD < n)
+			over_prefetch(key, sorted[i + OVER_AHEAD]);
 		for (k = i + 1; k < n; k++)
 			if (sorted[k]->hash != sorted[i]->hash || sorted[k]->key_meta != sorted[i]->key_meta ||
 				memcmp(sorted[k]->key, sorted[i]->key, STATE_KEY_LEN(sorted[i]->key_meta)) != 0)

@@ -174,6 +174,28 @@ $events->section('lists', sub {
 	cmp_ok(value("SELECT max(life) FROM $last l"), '>', 2, 'there were several');
 });
 
+# catches: event time that is not brought up from where the topic is read
+$events->section('sources', sub {
+	make_topic($_, 1) for qw(here there);
+	value('CREATE VIEW both AS SELECT k FROM here_in UNION ALL SELECT k FROM there_in; CREATE TABLE s_union (k text PRIMARY KEY, n bigint); CREATE TABLE s_with (LIKE s_union INCLUDING ALL); CREATE TABLE s_sub (LIKE s_union INCLUDING ALL)');
+	my %from = (s_union => 'FROM both', s_with => 'FROM x', s_sub => "FROM (SELECT y.k || '' AS k FROM (SELECT k, v FROM here_in WHERE v > 0) y) z");
+	for my $name (sort keys %from)
+	{
+		my $with = $name eq 's_with' ? 'WITH x AS MATERIALIZED (SELECT k FROM here_in)' : '';
+		create_pipeline($node, $name, "$with INSERT INTO $name SELECT k, count(*) $from{$name} GROUP BY k ON CONFLICT (k) DO UPDATE SET n = excluded.n", state_ttl => '10 s');
+	}
+	for my $step ([ 2, [ 0, 1, 'a' ], [ 0, 2, 'a' ] ], [ 3, [ 0, 11.9, 'a' ] ], [ 1, [ 0, 21.9, 'a' ] ])
+	{
+		my ($n, @rows) = @$step;
+		send_rows('here', @rows);
+		for my $name (sort keys %from)
+		{
+			wait_caught_up($node, $name);
+			is(value("SELECT n FROM $name"), $n, "$name: $n");
+		}
+	}
+});
+
 # catches: keys of equal values that look different, whose first look is lost
 $events->section('originals', sub {
 	make_topic('originals', 1, watermark_delay => '0');

@@ -68,7 +68,7 @@ sub random_rows
 		for (1 .. $n)
 		{
 			$now += rand($step);
-			push @rows, [ int(rand($partitions)), $now - rand($disorder), 'k' . int(rand($keys)), int(rand(1000)) ];
+			push @rows, [ int(rand($partitions)), $now - ($disorder ? rand($disorder) : 0), 'k' . int(rand($keys)), int(rand(1000)) ];
 		}
 		push @rows, map { [ $_, $now, "p$_", 0 ] } 0 .. $partitions - 1;
 		return send_rows($name, @rows);
@@ -177,8 +177,8 @@ $events->section('lists', sub {
 # catches: event time that is not brought up from where the topic is read
 $events->section('sources', sub {
 	make_topic($_, 1) for qw(here there);
-	value('CREATE VIEW both AS SELECT k FROM here_in UNION ALL SELECT k FROM there_in; CREATE TABLE s_union (k text PRIMARY KEY, n bigint); CREATE TABLE s_with (LIKE s_union INCLUDING ALL); CREATE TABLE s_sub (LIKE s_union INCLUDING ALL)');
-	my %from = (s_union => 'FROM both', s_with => 'FROM x', s_sub => "FROM (SELECT y.k || '' AS k FROM (SELECT k, v FROM here_in WHERE v > 0) y) z");
+	value('CREATE VIEW s_both AS SELECT k FROM here_in UNION ALL SELECT k FROM there_in; CREATE TABLE s_union (k text PRIMARY KEY, n bigint); CREATE TABLE s_with (LIKE s_union INCLUDING ALL); CREATE TABLE s_sub (LIKE s_union INCLUDING ALL)');
+	my %from = (s_union => 'FROM s_both', s_with => 'FROM x', s_sub => "FROM (SELECT y.k || '' AS k FROM (SELECT k, v FROM here_in WHERE v > 0) y) z");
 	for my $name (sort keys %from)
 	{
 		my $with = $name eq 's_with' ? 'WITH x AS MATERIALIZED (SELECT k FROM here_in)' : '';

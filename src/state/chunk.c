@@ -309,6 +309,12 @@ state_entry_remove(StateCursor *cursor, StateEntry *entry)
 		}
 }
 
+static bool
+has_room(const StateCursor *cursor, uint64 size)
+{
+	return pg_atomic_read_u64(&cursor->area->root->bytes) + size <= cursor->area->root->limit;
+}
+
 /*
  * After entries were taken out: nothing is kept for none, and not much more than
  * is needed for some.
@@ -333,12 +339,12 @@ state_chunk_trim(StateCursor *cursor)
 	}
 	for (nslots = chunk->nslots; nslots > FIRST_SLOTS && chunk->nentries < SLOTS_FULL(nslots / 2) / 2; nslots = (nslots / 2) & ~(uint32) 3)
 		;
-	if (nslots < chunk->nslots)
+	/* it is no reason to fail that memory is used up */
+	if (nslots < chunk->nslots && has_room(cursor, sizeof(StateSlot) * nslots))
 		resize_slots(cursor, nslots);
 	size = (uint64) chunk->used - chunk->garbage;
 	size += Max(size / 8, REGION_STEP);
-	if (chunk->garbage <= chunk->used / 4 || size >= chunk->size ||
-		pg_atomic_read_u64(&cursor->area->root->bytes) + size * 8 > cursor->area->root->limit)
+	if (chunk->garbage <= chunk->used / 4 || size >= chunk->size || !has_room(cursor, size * 8))
 		return;
 	fresh = state_alloc(cursor->area, size * 8);
 	to = dsa_get_address(cursor->area->dsa, fresh);

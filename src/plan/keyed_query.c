@@ -674,6 +674,8 @@ prepare_top(Query *query, List *outer, Program *program)
 	List	   *keys = legality_top_keys(query);
 	Expr	   *at;
 
+	if (limit < 1 || limit > TOP_MOST)
+		elog(ERROR, "the first " INT64_FORMAT " rows are wanted", limit);
 	/* before its windows become slices */
 	at = event_time_of_window(query, keys);
 	if (program->state_ttl > 0 && keys != NIL && !has_window(query, keys))

@@ -181,7 +181,7 @@ $events->section('sources', sub {
 	my %from = (s_union => 'FROM s_both', s_with => 'FROM x', s_sub => "FROM (SELECT y.k || '' AS k FROM (SELECT k, v FROM here_in WHERE v > 0) y) z");
 	for my $name (sort keys %from)
 	{
-		my $with = $name eq 's_with' ? 'WITH x AS MATERIALIZED (SELECT k FROM here_in)' : '';
+		my $with = $name eq 's_with' ? 'WITH x AS (SELECT k FROM here_in)' : '';
 		create_pipeline($node, $name, "$with INSERT INTO $name SELECT k, count(*) $from{$name} GROUP BY k ON CONFLICT (k) DO UPDATE SET n = excluded.n", state_ttl => '10 s');
 	}
 	for my $step ([ 2, [ 0, 1, 'a' ], [ 0, 2, 'a' ] ], [ 3, [ 0, 11.9, 'a' ] ], [ 1, [ 0, 21.9, 'a' ] ])

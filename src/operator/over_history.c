@@ -112,20 +112,6 @@ make_pane(OverKey *key, int64 id)
 	return pane;
 }
 
-/* The row that is about to be appended there is the first one: no frame reaches back beyond it. */
-static void
-begin_frames(OverKey *key, uint32 offset)
-{
-	int			f;
-
-	for (f = 0; f < key->over->nframes; f++)
-	{
-		key->tails[f].pane = key->head.pane;
-		key->tails[f].chunk = key->head.chunk;
-		key->tails[f].offset = offset;
-	}
-}
-
 void
 history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 {
@@ -173,8 +159,6 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 	resetStringInfo(&key->bytes);
 	appendBinaryStringInfo(&key->bytes, (const char *) &row, OVER_BYTES_SIZE);
 	appendBinaryStringInfo(&key->bytes, bytes, (int) len);
-	if (head->rows == 0 && key->spec->ttl > 0)
-		begin_frames(key, ((StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB))->len);
 	(void) state_blob_append(&key->cursor, entry, OVER_BLOB, key->bytes.data, key->bytes.len);
 }
 

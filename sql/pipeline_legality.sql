@@ -367,6 +367,7 @@ SELECT accepted($$INSERT INTO sink SELECT id, card, (SELECT count(*) FROM card) 
 SELECT accepted($$INSERT INTO sink (id) SELECT generate_series(1, id) FROM tx$$);
 SELECT accepted($$INSERT INTO sink (id) SELECT g FROM tx, generate_series(1, id) g$$);
 SELECT accepted($$INSERT INTO sink SELECT * FROM (SELECT id, card, amount FROM tx) x WHERE id > 1$$);
+SELECT accepted($$INSERT INTO sink WITH x AS (SELECT id, card FROM tx) SELECT q.id, q.card, q.n FROM (SELECT p.*, 1 AS n FROM (SELECT r.* FROM (SELECT * FROM x) r) p) q$$);
 SELECT accepted($$WITH x AS (SELECT id, card FROM tx), y AS (SELECT * FROM card) INSERT INTO sink SELECT x.id, y.owner, 1 FROM x JOIN y USING (card)$$);
 SELECT accepted($$WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) INSERT INTO sink SELECT t.id, t.card, r.n FROM tx t, r$$);
 SELECT accepted($$INSERT INTO sink (id, card) SELECT id, card FROM plain$$);

@@ -18,7 +18,8 @@ ALTER TABLE streamproc.pipeline
 	ADD COLUMN state_signature text,
 	ADD COLUMN give_all boolean NOT NULL DEFAULT false,
 	ADD COLUMN delivery text NOT NULL DEFAULT 'exactly_once',
-	ADD COLUMN ordering text NOT NULL DEFAULT 'event';
+	ADD COLUMN ordering text NOT NULL DEFAULT 'event',
+	ADD COLUMN state_ttl interval;
 UPDATE streamproc.pipeline SET late = 'divert', allowed_lateness = '0';
 ALTER TABLE streamproc.pipeline
 	ALTER COLUMN late SET NOT NULL,
@@ -31,6 +32,7 @@ COMMENT ON COLUMN streamproc.pipeline.max_skew IS 'how far the watermark of a pa
 COMMENT ON COLUMN streamproc.pipeline.give_all IS 'an option says since then in another way when groups are given out: the next epoch gives out all that are alive';
 COMMENT ON COLUMN streamproc.pipeline.delivery IS 'how messages are sent to topics: exactly_once, by Kafka''s transactions, or at_least_once, without';
 COMMENT ON COLUMN streamproc.pipeline.ordering IS 'when window functions answer a row: event, in the order of event time, when the watermark has passed it, or arrival, at once';
+COMMENT ON COLUMN streamproc.pipeline.state_ttl IS 'how long after its last row, by event time, what is kept of a key for ever is forgotten; NULL: never';
 COMMENT ON COLUMN streamproc.pipeline.state_signature IS 'what the saved state was made by; NULL: there is none';
 
 CREATE FUNCTION streamproc.create_pipeline(
@@ -52,12 +54,13 @@ CREATE FUNCTION streamproc.create_pipeline(
 	state_memory text DEFAULT NULL,
 	max_skew interval DEFAULT NULL,
 	delivery text DEFAULT 'exactly_once',
-	ordering text DEFAULT 'event')
+	ordering text DEFAULT 'event',
+	state_ttl interval DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'streamproc_create_pipeline' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text, text) IS
-	'makes a pipeline of one or more INSERT ... SELECT over a topic, running from COMMIT on. start: earliest, latest, a timestamp, or {"partition": next offset}; stop: never or latest; parallelism: tasks, NULL: streamproc.default_parallelism; checkpoint_interval: longest time between commits under load; on_error: dead_letter or fail; max_consecutive_errors: it fails when so many rows of a partition in a row are bad; on_data_loss: fail or earliest, when the topic has not what was to be read; trust_owners: a superuser''s pipeline may use objects of other roles; emit: final, changes, or every and an interval, NULL: final for windows, else changes (groups that are given out again need ON CONFLICT DO UPDATE, or a topic with a key, which also gets tombstones for groups that do not fulfil HAVING any more); late: divert (into late_row), drop or update; allowed_lateness: how long after its end a window still takes rows; state_memory: as 256MB, NULL: streamproc.state_memory; max_skew: how far a partition may run ahead of the others, NULL: 30 s or twice the largest window or interval of a join, the larger; delivery: of messages to topics, exactly_once or at_least_once; ordering: of window functions, event (when the watermark has passed a row) or arrival (at once)';
+REVOKE ALL ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text, text, interval) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.create_pipeline(text, text, text, text, integer, interval, text, integer, text, boolean, boolean, boolean, text, text, interval, text, interval, text, text, interval) IS
+	'makes a pipeline of one or more INSERT ... SELECT over a topic, running from COMMIT on. start: earliest, latest, a timestamp, or {"partition": next offset}; stop: never or latest; parallelism: tasks, NULL: streamproc.default_parallelism; checkpoint_interval: longest time between commits under load; on_error: dead_letter or fail; max_consecutive_errors: it fails when so many rows of a partition in a row are bad; on_data_loss: fail or earliest, when the topic has not what was to be read; trust_owners: a superuser''s pipeline may use objects of other roles; emit: final, changes, or every and an interval, NULL: final for windows, else changes (groups that are given out again need ON CONFLICT DO UPDATE, or a topic with a key, which also gets tombstones for groups that do not fulfil HAVING any more); late: divert (into late_row), drop or update; allowed_lateness: how long after its end a window still takes rows; state_memory: as 256MB, NULL: streamproc.state_memory; max_skew: how far a partition may run ahead of the others, NULL: 30 s or twice the largest window, the larger; delivery: of messages to topics, exactly_once or at_least_once; ordering: of window functions, event (when the watermark has passed a row) or arrival (at once); state_ttl: how long after its last row, by event time, a key of window functions, DISTINCT ON or GROUP BY without a window is forgotten, NULL: never';
 
 CREATE FUNCTION streamproc.alter_pipeline(
 	name text,
@@ -76,12 +79,13 @@ CREATE FUNCTION streamproc.alter_pipeline(
 	state_memory text DEFAULT NULL,
 	max_skew interval DEFAULT NULL,
 	delivery text DEFAULT NULL,
-	ordering text DEFAULT NULL)
+	ordering text DEFAULT NULL,
+	state_ttl interval DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'streamproc_alter_pipeline' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval, text, text) IS
-	'replaces the query or options of a pipeline at COMMIT and keeps its positions; NULL leaves as it is; emit and state_memory => ''default'', max_skew => ''0'' take back what was given';
+REVOKE ALL ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval, text, text, interval) FROM PUBLIC;
+COMMENT ON FUNCTION streamproc.alter_pipeline(text, text, text, integer, interval, text, integer, text, boolean, boolean, text, text, interval, text, interval, text, text, interval) IS
+	'replaces the query or options of a pipeline at COMMIT and keeps its positions; NULL leaves as it is; emit and state_memory => ''default'', max_skew and state_ttl => ''0'' take back what was given';
 
 -- who could execute the old ones can execute the new ones
 DO $$

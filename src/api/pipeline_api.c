@@ -208,7 +208,7 @@ check_state(const PipelineRow *row, Program *program)
 	if (row->state_signature == NULL || !OidIsValid(row->procedure) || !catalog_segments_exist(row->name))
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	present = program_load(row->procedure, row->trust_owners, row->arrival);
+	present = program_load(row->procedure, row->trust_owners, row->arrival, row->state_ttl);
 	PopActiveSnapshot();
 	was = psprintf("%s%s", program_groups(present), row->state_signature);
 	now = psprintf("%s%s", program_groups(program), program_signature(program));
@@ -234,6 +234,18 @@ set_ordering(PipelineRow *row, bool arrival)
 	row->arrival = arrival;
 }
 
+/* Entries without the time of their last row cannot be forgotten by it. */
+static void
+set_ttl(PipelineRow *row, int64 ttl)
+{
+	if ((row->state_ttl > 0) != (ttl > 0) && catalog_segments_exist(row->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"state_ttl\" of pipeline \"%s\" cannot be %s: it has saved state", row->name, ttl > 0 ? "given" : "taken back"),
+				 errhint("%s", ttl > 0 ? "Drop the pipeline and create it anew." : "Give it a long interval, such as '36500 days'.")));
+	row->state_ttl = ttl;
+}
+
 /*
  * All checks of a query as the caller: legality, plans, rights on tables,
  * user mapping.  NOTICE where the topic cannot be seen now.  "topics", where
@@ -253,10 +265,11 @@ check_query_text(const char *text, const PipelineRow *row, bool ask_cluster, Lis
 
 	(void) plan_check(queries, text, &server);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_make(queries, trust_owners, row->arrival);
+	program = program_make(queries, trust_owners, row->arrival, row->state_ttl);
 	program_check_rights(program);
 	PopActiveSnapshot();
 	plan_check_emit(program, catalog_parse_emit(row->emit, &period), row->late);
+	plan_check_ttl(program);
 	check_state(row, program);
 	if (program->needs_one_task && parallelism > 1)
 	{
@@ -309,7 +322,7 @@ present_sink_server(const PipelineRow *row)
 	if (catalog_publisher_get(row->name) == NULL)
 		return InvalidOid;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(row->procedure, row->trust_owners, row->arrival);
+	program = program_load(row->procedure, row->trust_owners, row->arrival, row->state_ttl);
 	server = program->sink_server;
 	program_free(program);
 	PopActiveSnapshot();
@@ -401,8 +414,9 @@ needs_one_task(const PipelineRow *row)
 	GetUserIdAndSecContext(&save_user, &save_context);
 	SetUserIdAndSecContext(row->owner, save_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(row->procedure, row->trust_owners, row->arrival);
+	program = program_load(row->procedure, row->trust_owners, row->arrival, row->state_ttl);
 	plan_check_emit(program, catalog_parse_emit(row->emit, &period), row->late);
+	plan_check_ttl(program);
 	result = program->needs_one_task;
 	program_free(program);
 	PopActiveSnapshot();
@@ -464,6 +478,8 @@ streamproc_create_pipeline(PG_FUNCTION_ARGS)
 	state_options(fcinfo, 12, &row);
 	row.at_least_once = check_choice("delivery", arg_text(fcinfo, 17, "delivery"), "at_least_once", "exactly_once");
 	row.arrival = check_choice("ordering", arg_text(fcinfo, 18, "ordering"), "arrival", "event");
+	if (!PG_ARGISNULL(19))
+		row.state_ttl = catalog_check_interval("state_ttl", PG_GETARG_INTERVAL_P(19), 1);
 
 	rights_check_worker_login(GetUserId());
 	catalog_pipeline_lock(name);
@@ -527,6 +543,8 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 		row->at_least_once = check_choice("delivery", arg_text(fcinfo, 15, "delivery"), "at_least_once", "exactly_once");
 	if (!PG_ARGISNULL(16))
 		set_ordering(row, check_choice("ordering", arg_text(fcinfo, 16, "ordering"), "arrival", "event"));
+	if (!PG_ARGISNULL(17))
+		set_ttl(row, catalog_check_interval("state_ttl", PG_GETARG_INTERVAL_P(17), 0));
 	/* what a run before has held back may never change again */
 	if (!PG_ARGISNULL(10) || !PG_ARGISNULL(11) || !PG_ARGISNULL(12))
 		row->give_all = true;
@@ -545,7 +563,7 @@ streamproc_alter_pipeline(PG_FUNCTION_ARGS)
 		(void) define_procedure(name, queries, true);
 		row->settings = current_settings();
 	}
-	else if ((row->parallelism > 1 || !PG_ARGISNULL(10) || !PG_ARGISNULL(11)) && needs_one_task(row) && row->parallelism > 1)
+	else if ((row->parallelism > 1 || !PG_ARGISNULL(10) || !PG_ARGISNULL(11) || !PG_ARGISNULL(17)) && needs_one_task(row) && row->parallelism > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("parallelism of %d is not supported for the ON CONFLICT of pipeline \"%s\"",
@@ -712,7 +730,7 @@ streamproc_check_pipeline(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	queries = check_query_text(query, &defaults, false, NULL, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_make(queries, false, false);
+	program = program_make(queries, false, false, 0);
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);

@@ -82,6 +82,7 @@ typedef struct PipelineRow
 	char	   *state_signature;	/* what the saved state was made by; NULL: none */
 	bool		at_least_once;	/* delivery: messages are sent without Kafka's transactions */
 	bool		arrival;		/* ordering: window functions answer rows as they come */
+	int64		state_ttl;		/* us: keys are forgotten so long after their last row; 0: NULL, never */
 
 	ItemPointerData tid;
 	Oid			procedure;		/* InvalidOid: has none (being dropped, or damaged) */

@@ -72,9 +72,10 @@ enum PipelineColumn
 	COL_STATE_SIGNATURE,
 	COL_GIVE_ALL,
 	COL_DELIVERY,
-	COL_ORDERING
+	COL_ORDERING,
+	COL_STATE_TTL
 };
-#define PIPELINE_NATTS COL_ORDERING
+#define PIPELINE_NATTS COL_STATE_TTL
 
 static bool changed_in_transaction = false;
 static Oid	other_changed = InvalidOid; /* see catalog_mark_database() */
@@ -298,6 +299,7 @@ pipeline_from_tuple(Relation rel, HeapTuple tuple)
 	row->give_all = DatumGetBool(values[COL_GIVE_ALL - 1]);
 	row->state_signature = text_or_null(values, isnull, COL_STATE_SIGNATURE);
 	row->arrival = strcmp(text_or_null(values, isnull, COL_ORDERING), "arrival") == 0;
+	row->state_ttl = isnull[COL_STATE_TTL - 1] ? 0 : DatumGetIntervalP(values[COL_STATE_TTL - 1])->time;
 	row->at_least_once = strcmp(text_or_null(values, isnull, COL_DELIVERY), "at_least_once") == 0;
 
 	row->tid = tuple->t_self;
@@ -376,6 +378,8 @@ pipeline_to_tuple(Relation rel, const PipelineRow *row)
 	put_text(values, isnull, COL_STATE_SIGNATURE, row->state_signature);
 	values[COL_GIVE_ALL - 1] = BoolGetDatum(row->give_all);
 	put_text(values, isnull, COL_ORDERING, row->arrival ? "arrival" : "event");
+	isnull[COL_STATE_TTL - 1] = row->state_ttl == 0;
+	put_interval(values, COL_STATE_TTL, row->state_ttl);
 	put_text(values, isnull, COL_DELIVERY, row->at_least_once ? "at_least_once" : "exactly_once");
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }

@@ -329,6 +329,44 @@ cut_chunk(BarrierCut *cut, int op, StatePane *pane, int group, bool rewrite)
 	return work;
 }
 
+/*
+ * Everything of the chunk is copied.  Keys whose time is over go: their segments
+ * hold one less that is alive.
+ */
+static void
+expire_chunk(BarrierCut *cut, int op, StateChunk *chunk, TimestampTz until)
+{
+	const Barrier *barrier = cut->barrier;
+	StateCursor cursor;
+	bool		removed = false;
+	uint32		i = 0;
+
+	state_cursor_open(&cursor, cut->area, op, chunk);
+	while (i < chunk->nslots)
+	{
+		StateEntry *entry;
+
+		if (i + CUT_AHEAD < chunk->nslots)
+			__builtin_prefetch(cursor.data + (Size) cursor.slots[i + CUT_AHEAD].offset * 8);
+		entry = (StateEntry *) (cursor.data + (Size) cursor.slots[i].offset * 8);
+		if (cursor.slots[i].offset == 0 || state_entry_expires(cursor.op, entry, cursor.data) > until ||
+			(barrier->keep_unemitted && (int32) (entry->written - barrier->emitted) > 0))
+		{
+			i++;
+			continue;
+		}
+		if (entry->written == (uint32) cut->epoch)
+			cut->again++;
+		else
+			note_replaced(cut, entry->written);
+		/* another one may stand in its slot now */
+		state_entry_remove(&cursor, entry);
+		removed = true;
+	}
+	if (removed)
+		state_chunk_trim(&cursor);
+}
+
 bool
 barrier_cut_early(BarrierCut *cut)
 {
@@ -391,7 +429,11 @@ barrier_cut_end(BarrierCut *cut)
 
 		for (p = 0; p < npanes; p++)
 			for (group = cut->task; group < STATE_GROUPS && !panes[p]->closed; group += cut->barrier->ntasks)
+			{
 				(void) cut_chunk(cut, op, panes[p], group, barrier_rewrites(cut->barrier, group) && !cut->looked[op][group]);
+				if (panes[p]->id == STATE_PANE_ETERNAL && barrier_expires(&cut->barrier->expiry[op], group))
+					expire_chunk(cut, op, &panes[p]->chunk[group], cut->barrier->expiry[op].until);
+			}
 		pfree(panes);
 	}
 

@@ -87,6 +87,14 @@ typedef struct BarrierReplaced
 	uint32		count;
 } BarrierReplaced;
 
+/* Which keys of an operator are forgotten: those that expire until then, in these key groups. */
+typedef struct BarrierExpiry
+{
+	TimestampTz until;
+	int			from;
+	int			groups;			/* 0: none */
+} BarrierExpiry;
+
 typedef struct BarrierTask
 {
 	bool		attached;
@@ -126,6 +134,10 @@ typedef struct Barrier
 	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */
 	int			rewrite_from;	/* group */
 	int			rewrite_groups;
+	/* keys that are forgotten after the next cut: see operator/ttl.c */
+	BarrierExpiry expiry[STATE_MAX_OPERATORS];
+	bool		keep_unemitted; /* entries that were changed after this epoch stay */
+	uint32		emitted;
 	bool		committing;		/* the launcher is at the commit of the epoch before */
 	bool		merging;		/* and reads slices: rows that are late for some of their windows have to wait */
 	BarrierTask task[SHMEM_MAX_TASKS];
@@ -138,6 +150,12 @@ barrier_rewrites(const Barrier *barrier, int group)
 {
 	return barrier->rewrite_groups > 0 &&
 		(group - barrier->rewrite_from + STATE_GROUPS) % STATE_GROUPS < barrier->rewrite_groups;
+}
+
+static inline bool
+barrier_expires(const BarrierExpiry *expiry, int group)
+{
+	return expiry->groups > 0 && (group - expiry->from + STATE_GROUPS) % STATE_GROUPS < expiry->groups;
 }
 
 /* looking at so many costs as much as copying one */

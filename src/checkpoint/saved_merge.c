@@ -47,7 +47,7 @@ merge_record(const StateRun *run, const StateRecord *record, void *arg)
 	MergedRecord *merged;
 	bool		found;
 
-	key = XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + shape->fixed_size, STATE_KEY_LEN(record->key_meta),
+	key = XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + ((record->key_meta & STATE_KEY_MEMBER) ? shape->fixed_size : shape->group_size), STATE_KEY_LEN(record->key_meta),
 								XXH3_64bits_withSeed(&run->pane, sizeof(run->pane), ((uint64) run->op << 32) | (record->key_meta & ~STATE_KEY_MAX)));
 	merged = hash_search(merge->records, &key, HASH_ENTER, &found);
 	if (found)

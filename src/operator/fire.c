@@ -33,6 +33,8 @@ merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, 
 
 		entry = state_blob_set(to, entry, spec->originals_at, state_blob_bytes(base, blob), blob->len);
 	}
+	if (spec->top != NULL)
+		return top_merge(spec, to, entry, fixed, base);
 	for (i = 0; i < spec->naggs; i++)
 	{
 		AggregateSpec *agg = &spec->aggs[i];
@@ -198,12 +200,16 @@ grouping_value(const OperatorSpec *spec, int number, int set)
 }
 
 static void
-output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *key, uint16 meta, const char *base,
-		   Datum *values, bool *isnull)
+output_row(FireScan *scan, const FireGroup *group, Datum *values, bool *isnull)
 {
+	FireSet    *set = scan->set;
 	OperatorSpec *spec = set->spec;
+	const char *fixed = group->fixed;
+	const char *base = group->base;
 	Datum		keys[OPERATOR_MAX_COLUMNS];
 	bool		key_nulls[OPERATOR_MAX_COLUMNS];
+	Datum		columns[OPERATOR_MAX_COLUMNS];
+	bool		column_nulls[OPERATOR_MAX_COLUMNS];
 	MemoryContext old;
 	int			i;
 
@@ -216,7 +222,7 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 		return;
 	}
 	if (spec->exact_keys)
-		state_key_decode(spec->keys, spec->nkeys, key, meta, keys, key_nulls);
+		state_key_decode(spec->keys, spec->nkeys, group->key, group->meta, keys, key_nulls);
 	else
 	{
 		const char *p = state_blob_bytes(base, (const StateBlob *) (fixed + spec->originals_at));
@@ -224,6 +230,8 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 		for (i = 0; i < spec->nkeys; i++)
 			p = state_datum_read(p, &keys[i], &key_nulls[i], spec->column_len[i], spec->column_byval[i], spec->column_align[i]);
 	}
+	if (spec->top != NULL)
+		top_row_read(spec, scan->top_row, columns, column_nulls);
 	for (i = 0; i < spec->noutput; i++)
 	{
 		OutputColumn *column = &spec->output[i];
@@ -233,22 +241,30 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 		switch (column->kind)
 		{
 			case OUTPUT_COLUMN:
+				values[i] = columns[spec->top->kept_at[column->number]];
+				isnull[i] = column_nulls[spec->top->kept_at[column->number]];
+				break;
+			case OUTPUT_NUMBER:
+				values[i] = Int64GetDatum(scan->top_number);
+				break;
 			case OUTPUT_OVER:
 			case OUTPUT_NOTHING:
+				values[i] = (Datum) 0;
+				isnull[i] = true;
 				break;
 			case OUTPUT_KEY:
 				values[i] = keys[column->number];
 				isnull[i] = key_nulls[column->number];
 				break;
 			case OUTPUT_WINDOW_START:
-				values[i] = TimestampTzGetDatum(unit->window_start);
+				values[i] = TimestampTzGetDatum(group->unit->window_start);
 				break;
 			case OUTPUT_WINDOW_END:
-				values[i] = TimestampTzGetDatum(unit->window_end);
+				values[i] = TimestampTzGetDatum(group->unit->window_end);
 				break;
 			case OUTPUT_GROUPING:
 				values[i] = Int32GetDatum(grouping_value(spec, column->number,
-														 spec->nsets > 0 ? (uint8) key[STATE_KEY_LEN(meta) - 1] : 0));
+														 spec->nsets > 0 ? (uint8) group->key[STATE_KEY_LEN(group->meta) - 1] : 0));
 				break;
 			case OUTPUT_AGGREGATE:
 				agg = &spec->aggs[column->number];
@@ -397,7 +413,7 @@ next_output(FireScan *scan, const FireUnit *unit)
 
 /* The next group, whether it is to be given out or not. */
 static bool
-next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char **key, uint16 *meta, const char **base)
+next_group(FireScan *scan, FireGroup *found)
 {
 	FireSet    *set = scan->set;
 	StateOperator *op = &set->area->root->op[set->spec->number];
@@ -406,16 +422,16 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 	{
 		FireUnit   *unit = list_nth(set->units, scan->unit);
 
-		*unit_found = unit;
+		found->unit = unit;
 		if (unit->output)
 		{
 			const OverRecord *record = next_output(scan, unit);
 
 			if (record != NULL)
 			{
-				*fixed = *key = NULL;
-				*meta = 0;
-				*base = (const char *) record;
+				found->fixed = found->key = NULL;
+				found->meta = 0;
+				found->base = (const char *) record;
 				return true;
 			}
 			scan->p = scan->end = NULL;
@@ -431,10 +447,10 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 				/* the blocks are the launcher's, which scans them */
 				scan->record = unconstify(StateRecord *, record);
 				scan->was_given = (record->flags & STATE_RECORD_WAS_GIVEN) != 0;
-				*fixed = STATE_RECORD_FIXED(record);
-				*key = *fixed + op->fixed_size;
-				*meta = record->key_meta;
-				*base = (const char *) record;
+				found->fixed = STATE_RECORD_FIXED(record);
+				found->key = found->fixed + op->fixed_size;
+				found->meta = record->key_meta;
+				found->base = (const char *) record;
 				return true;
 			}
 			scan->p = scan->end = NULL;
@@ -457,10 +473,10 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 			while (entry != NULL && (entry->key_meta & STATE_KEY_MEMBER));
 			if (entry != NULL)
 			{
-				*fixed = STATE_ENTRY_FIXED(entry);
-				*key = state_entry_key(op, entry);
-				*meta = entry->key_meta;
-				*base = scan->cursor.data;
+				found->fixed = STATE_ENTRY_FIXED(entry);
+				found->key = state_entry_key(op, entry);
+				found->meta = entry->key_meta;
+				found->base = scan->cursor.data;
 				scan->record = NULL;
 				scan->was_given = entry->given;
 				return true;
@@ -472,19 +488,40 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 	return false;
 }
 
+/* What is given out as one row: a group, or a row of its list. */
+static bool
+next_row(FireScan *scan)
+{
+	const OperatorSpec *spec = scan->set->spec;
+
+	if (scan->top_left > 0)
+	{
+		scan->top_left--;
+		scan->top_number++;
+		scan->top_row = top_row_behind(scan->top_row);
+		return true;
+	}
+	do
+	{
+		if (!next_group(scan, &scan->group_found))
+			return false;
+		if (spec->top == NULL)
+			return true;
+		scan->top_left = top_rows(spec, scan->group_found.fixed, scan->group_found.base, &scan->top_row);
+	} while (scan->top_left == 0);
+	scan->top_left--;
+	scan->top_number = 1;
+	return true;
+}
+
 int64
 fire_count(FireSet *set)
 {
 	FireScan	scan;
-	FireUnit   *unit;
-	const char *fixed;
-	const char *key;
-	const char *base;
-	uint16		meta;
 	int64		n = 0;
 
 	fire_scan_begin(&scan, set);
-	while (next_group(&scan, &unit, &fixed, &key, &meta, &base))
+	while (next_row(&scan))
 		n++;
 	return n;
 }
@@ -493,13 +530,8 @@ bool
 fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
 {
 	FireSet    *set = scan->set;
-	FireUnit   *unit;
-	const char *fixed;
-	const char *key;
-	const char *base;
-	uint16		meta;
 
-	while (next_group(scan, &unit, &fixed, &key, &meta, &base))
+	while (next_row(scan))
 	{
 		int64		number = scan->number++;
 
@@ -517,7 +549,7 @@ fire_scan_next(FireScan *scan, Datum *values, bool *isnull)
 			if (scan->skipped < set->nskip && set->skip[scan->skipped] == number)
 				continue;
 		}
-		output_row(set, unit, fixed, key, meta, base, values, isnull);
+		output_row(scan, &scan->group_found, values, isnull);
 		set->rows++;
 		return true;
 	}

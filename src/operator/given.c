@@ -88,11 +88,16 @@ run_committed(FireSet *set, const StateRun *run)
 		{
 			StatePane  *pane = state_pane(set->area, run->op, run->pane, false);
 
+			/* all of its keys were forgotten */
+			if (pane == NULL)
+				return;
 			state_group_own(set->area, run->op, run->group);
 			own = true;
 			state_cursor_open(&cursor, set->area, run->op, &pane->chunk[run->group]);
 		}
 		entry = state_entry_find(&cursor, state_hash(key, record->key_meta), key, record->key_meta);
+		if (entry == NULL && set->spec->ttl > 0)
+			continue;
 		if (entry == NULL)
 			elog(ERROR, "an entry of operator %d that was saved is not there", set->spec->number);
 		entry->given = (record->flags & STATE_RECORD_GIVEN) != 0;

@@ -35,6 +35,7 @@ typedef enum AggregateKind
 
 struct Transition;
 struct TransitionState;
+typedef struct OperatorRow OperatorRow;
 
 typedef struct AggregateSpec
 {
@@ -63,7 +64,8 @@ typedef enum OutputKind
 	OUTPUT_GROUPING,			/* GROUPING(...) of grouping sets */
 	OUTPUT_COLUMN,				/* OVER, join: a column of the row as it came */
 	OUTPUT_OVER,				/* the result of a window function */
-	OUTPUT_NOTHING				/* join: null, nobody looks at it */
+	OUTPUT_NUMBER,				/* top: the row's number */
+	OUTPUT_NOTHING				/* top, join: null, nobody looks at it */
 } OutputKind;
 
 typedef struct OutputColumn
@@ -126,9 +128,13 @@ typedef struct OperatorSpec
 	ExprState  *filter;			/* over, join: rows that it does not pass are not given out; NULL: all are */
 	TupleTableSlot *slot;		/* for the filter: an output row */
 	ExprContext *filter_context;
+	struct TopSpec *top;		/* groups of their first n rows; NULL: of aggregates */
 
 	ExprContext *group_context; /* what aggregate functions take for the aggregate's memory; reset for each group */
 	ExprContext *temp_context;	/* of one call */
+	int64		ttl;			/* us: a key is forgotten so long after its last row, see ttl.c; 0: never */
+	uint32		last_at;		/* groups with ttl: where an entry says when that was */
+	TimestampTz watermark;		/* that rules this epoch; groups with ttl */
 	int64		allowed_lateness;	/* us */
 	TimestampTz closed_until;	/* what closes until then was given out before this run */
 } OperatorSpec;
@@ -153,8 +159,10 @@ typedef struct OperatorPlan
 	List	   *agg_filters;	/* IntList: column or -1 */
 	List	   *sets;			/* IntList each: keys of a grouping set */
 	List	   *groupings;		/* IntList each: arguments of GROUPING() as keys */
+	int64		ttl;			/* us; 0: none */
 	struct OverPlan *over;		/* NULL: it groups */
 	struct JoinPlan *join;
+	struct TopPlan *top;		/* NULL: it aggregates */
 } OperatorPlan;
 
 /* rows are given out one by one, as the tasks make them, and no groups */
@@ -169,6 +177,28 @@ extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext 
 extern const char *operator_kind_name(const AggregateSpec *agg);
 /* describes keys, types, aggregates and window: the same for states that fit each other */
 extern void operator_signature(const OperatorSpec *spec, StringInfo into);
+
+/* ---- ttl.c ---- */
+
+/* does the operator keep something of each key for ever, where no ttl is given? */
+extern bool operator_keeps_keys(const OperatorSpec *spec);
+/* what the state has to know of the operator, besides its layout */
+extern void operator_state_init(const OperatorSpec *spec, StateArea *area);
+/* a row comes to its group: one that is forgotten begins anew */
+extern void ttl_row_comes(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry, bool fresh);
+/* would it, after rows until "last"?  If not, the instant of the last one is "*last" then */
+extern bool ttl_begins_anew(const OperatorSpec *spec, const OperatorRow *row, TimestampTz *last);
+/* has a key whose last row came then been forgotten when it is that late? */
+static inline bool
+ttl_is_over(const OperatorSpec *spec, TimestampTz last, TimestampTz at, TimestampTz watermark)
+{
+	if (spec->ttl == 0)
+		return false;
+	/* the end of a run is not the end of time */
+	if (watermark != DT_NOEND)
+		at = Max(at, watermark);
+	return at >= state_expires(last, spec->ttl);
+}
 
 /* ---- native.c ---- */
 
@@ -213,7 +243,7 @@ extern Datum buffered_final(OperatorSpec *spec, AggregateSpec *agg, const char *
 
 /* ---- rows.c ---- */
 
-typedef struct OperatorRow
+struct OperatorRow
 {
 	struct OperatorRow *next;	/* of the same key group */
 	uint32		hash;
@@ -227,7 +257,7 @@ typedef struct OperatorRow
 	uint64		nulls;
 	const char *key;
 	Datum		values[FLEXIBLE_ARRAY_MEMBER];
-} OperatorRow;
+};
 
 /* Rows of the row query that wait for being applied. */
 typedef struct OperatorRows
@@ -309,6 +339,41 @@ extern ErrorData *operator_apply_carefully(CarefulRow *rows, int n, StateArea *a
 /* panes may be gone: forget what is remembered of them */
 extern void operator_epoch_ended(void);
 
+/* ---- top.c ---- */
+
+/* rows that may be asked for */
+#define TOP_MOST	1000
+
+typedef struct TopSpec
+{
+	int			n;				/* so many rows of each key */
+	int			nsort;
+	struct TopSort *sort;
+	int			nkept;			/* columns of a row that are kept, those to sort by first */
+	int			nsort_kept;
+	int		   *kept;
+	int		   *kept_at;		/* by column: its number there, -1: it is not */
+	uint32		at;				/* blob in the fixed part */
+} TopSpec;
+
+typedef struct TopPlan
+{
+	int			n;
+	List	   *sort_columns;	/* IntList */
+	List	   *sort_ops;		/* OidList */
+	List	   *nulls_first;	/* IntList */
+} TopPlan;
+
+extern void top_spec_make(OperatorSpec *spec, const TopPlan *plan, const List *columns, uint32 at);
+extern void top_signature(const OperatorSpec *spec, StringInfo into);
+/* rows of one key; the entry is marked as changed where its list is */
+extern StateEntry *top_apply(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry);
+extern StateEntry *top_merge(OperatorSpec *spec, StateCursor *to, StateEntry *entry, const char *fixed, const char *base);
+/* the rows of an entry: how many, the first one, the one behind one; its kept columns */
+extern uint32 top_rows(const OperatorSpec *spec, const char *fixed, const char *base, const char **first);
+extern const char *top_row_behind(const char *row);
+extern void top_row_read(const OperatorSpec *spec, const char *row, Datum *values, bool *isnull);
+
 /* ---- over_spec.c: window functions ---- */
 
 typedef enum OverKind
@@ -384,6 +449,8 @@ extern void over_spec_make(OperatorSpec *spec, const OverPlan *plan);
 extern void over_signature(const OperatorSpec *spec, StringInfo into);
 /* for the views: the functions and how their frames are kept */
 extern char *over_describe(const OperatorSpec *spec);
+/* what of a key is kept */
+extern char *over_kept(const OperatorSpec *spec);
 /* "qual": conditions on output rows, whose columns are those of "tlist" (INDEX_VAR) */
 extern void over_set_filter(OperatorSpec *spec, List *qual, List *tlist);
 /* while a filter is asked: what is thrown then comes from it */
@@ -524,6 +591,16 @@ typedef struct FireSet
 	bool		keys_only;		/* aggregates as NULL: their functions throw */
 } FireSet;
 
+/* A group on its way out. */
+typedef struct FireGroup
+{
+	FireUnit   *unit;
+	const char *fixed;
+	const char *key;
+	const char *base;
+	uint16		meta;
+} FireGroup;
+
 typedef struct FireScan
 {
 	FireSet    *set;
@@ -541,6 +618,11 @@ typedef struct FireScan
 	int			block;
 	StateRecord *record;		/* of the present group; NULL: it is no record */
 	bool		was_given;		/* the present group, by an epoch before */
+	/* top: the rows of the present group */
+	FireGroup	group_found;
+	uint32		top_left;		/* behind the present one */
+	int64		top_number;		/* of the present one, from 1 on */
+	const char *top_row;
 } FireScan;
 
 /* by operator number, while the launcher runs the output plan; NULL: nobody does */

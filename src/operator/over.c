@@ -57,6 +57,8 @@ over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark
 	initStringInfo(&key->out);
 	initStringInfo(&key->copy);
 	key->eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, true);
+	if (over->first_only)
+		state_cursor_open(&key->firsts, area, spec->number, &key->eternal->chunk[group]);
 	key->low = palloc(sizeof(TimestampTz) * Max(over->nframes, 1));
 	key->ordered = palloc(sizeof(bool) * Max(over->nframes, 1));
 	key->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc row", ALLOCSET_SMALL_SIZES);
@@ -98,6 +100,40 @@ take_rows(StringInfo into, int *at, int n, const char *p)
 	return p;
 }
 
+static void
+forget_rows(OverKey *key)
+{
+	resetStringInfo(&key->rows);
+	resetStringInfo(&key->first);
+	key->nring = 0;
+}
+
+/* Nothing is known of the key. */
+static void
+begin_anew(OverKey *key)
+{
+	int			i;
+
+	memset(&key->head, 0, sizeof(OverHead));
+	key->head.last_at = key->head.disorder = DT_NOBEGIN;
+	memset(key->tails, 0, sizeof(OverTail) * key->over->nframes);
+	for (i = 0; i < key->over->nframes; i++)
+		key->tails[i].pane = PG_INT64_MIN + 1;
+	memset(key->fixed, 0, key->over->fixed_size);
+}
+
+/* "from": the blob that the running states stand in. */
+static void
+begin_transitions(OverKey *key, const char *from)
+{
+	OverSpec   *over = key->over;
+	int			i;
+
+	for (i = 0; i < over->nfunctions; i++)
+		if (over->functions[i].running && over->functions[i].agg.kind == AGGREGATE_TRANSITION && over->functions[i].kind == OVER_AGGREGATE)
+			transition_begin(key->spec, &over->functions[i].agg, key->fixed, from);
+}
+
 /* The entry of the key; its blob as copied bytes, aligned. */
 static StateEntry *
 take_out(OverKey *key, StateCursor *cursor)
@@ -109,24 +145,14 @@ take_out(OverKey *key, StateCursor *cursor)
 	char	   *copy = NULL;
 	const char *p;
 	bool		found;
-	int			i;
 
-	resetStringInfo(&key->rows);
-	resetStringInfo(&key->first);
-	key->nring = 0;
+	forget_rows(key);
 	state_cursor_open(cursor, key->area, spec->number, &key->eternal->chunk[key->group]);
 	entry = state_entry_make(cursor, key->hash, key->key, key->key_meta, &found);
 	state_entry_mark(cursor, entry);
 	blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB);
 	if (!found || blob->len == 0)
-	{
-		memset(&key->head, 0, sizeof(OverHead));
-		key->head.last_at = key->head.disorder = DT_NOBEGIN;
-		memset(key->tails, 0, sizeof(OverTail) * over->nframes);
-		for (i = 0; i < over->nframes; i++)
-			key->tails[i].pane = PG_INT64_MIN + 1;
-		memset(key->fixed, 0, over->fixed_size);
-	}
+		begin_anew(key);
 	else
 	{
 		resetStringInfo(&key->copy);
@@ -144,9 +170,7 @@ take_out(OverKey *key, StateCursor *cursor)
 		(void) take_rows(&key->rows, key->ring, (int) key->head.nring, p);
 		key->nring = (int) key->head.nring;
 	}
-	for (i = 0; i < over->nfunctions; i++)
-		if (over->functions[i].running && over->functions[i].agg.kind == AGGREGATE_TRANSITION && over->functions[i].kind == OVER_AGGREGATE)
-			transition_begin(spec, &over->functions[i].agg, key->fixed, copy);
+	begin_transitions(key, copy);
 	return entry;
 }
 
@@ -534,14 +558,24 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 	OverSpec   *over = key->over;
 	OverHead   *head = &key->head;
 	TimestampTz at = event_time(key, peers[0]);
-	bool		in_order = head->rows == 0 || at >= head->last_at;
-	bool		new_instant = head->rows == 0 || at != head->last_at;
-	int			before = key->nring;	/* number of the first peer among the last rows */
+	bool		in_order;
+	bool		new_instant;
+	int			before;			/* number of the first peer among the last rows */
 	TimestampTz *low = key->low;
 	bool	   *ordered = key->ordered;
 	int			f,
 				i,
 				p;
+
+	if (head->rows > 0 && ttl_is_over(key->spec, head->last_at, at, key->watermark))
+	{
+		forget_rows(key);
+		begin_anew(key);
+		begin_transitions(key, NULL);
+	}
+	in_order = head->rows == 0 || at >= head->last_at;
+	new_instant = head->rows == 0 || at != head->last_at;
+	before = key->nring;
 
 	if (!in_order)
 		head->disorder = Max(head->disorder, head->last_at);
@@ -684,13 +718,21 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 static void
 answer_first(OverKey *key, OperatorRow *row)
 {
-	StateCursor cursor;
+	StateEntry *entry;
+	TimestampTz *given_at;
 	bool		found;
 
-	state_cursor_open(&cursor, key->area, key->spec->number, &key->eternal->chunk[key->group]);
-	(void) state_entry_make(&cursor, key->hash, key->key, key->key_meta, &found);
-	if (found)
+	entry = state_entry_make(&key->firsts, key->hash, key->key, key->key_meta, &found);
+	given_at = (TimestampTz *) (STATE_ENTRY_FIXED(entry) + OVER_FIRST_AT);
+	if (found && !ttl_is_over(key->spec, key->spec->ttl > 0 ? *given_at : 0, event_time(key, row), key->watermark))
 		return;
+	if (key->spec->ttl > 0)
+	{
+		*given_at = event_time(key, row);
+		if (key->over->arrival && key->watermark != DT_NOEND)
+			*given_at = Max(*given_at, key->watermark);
+		state_entry_mark(&key->firsts, entry);
+	}
 	key->results[0] = Int64GetDatum(1);
 	key->result_null[0] = false;
 	emit(key, row);
@@ -709,7 +751,9 @@ over_answer(OverKey *key, OperatorRow **rows, int n)
 	key->key = rows[0]->key;
 	if (key->over->first_only)
 	{
-		answer_first(key, rows[0]);
+		/* others may follow only where the key is forgotten between them */
+		for (i = 0; i < (key->spec->ttl > 0 ? n : 1); i++)
+			answer_first(key, rows[i]);
 		return;
 	}
 	entry = take_out(key, &cursor);
@@ -767,6 +811,8 @@ over_apply_group(OperatorRows *rows, StateArea *area, int group)
 	key = over_begin(spec, area, group, rows->watermark);
 	for (i = 0; i < n; i = k)
 	{
+		if (i + OVER_AHEAD < n)
+			over_prefetch(key, sorted[i + OVER_AHEAD]);
 		for (k = i + 1; k < n; k++)
 			if (sorted[k]->hash != sorted[i]->hash || sorted[k]->key_meta != sorted[i]->key_meta ||
 				memcmp(sorted[k]->key, sorted[i]->key, STATE_KEY_LEN(sorted[i]->key_meta)) != 0)

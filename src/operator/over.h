@@ -14,6 +14,8 @@
 
 /* all entries of the operator have one blob, and nothing else */
 #define OVER_BLOB	0
+/* DISTINCT ON with state_ttl: the entry of a key has none; here stands when its row was given out */
+#define OVER_FIRST_AT	0
 
 /*
  * What is known of a key: the blob of its entry in the eternal pane.  Behind it an
@@ -66,6 +68,7 @@ typedef struct OverKey
 	const char *key;
 
 	StatePane  *eternal;
+	StateCursor firsts;			/* first_only: of the group's keys there */
 	StringInfoData copy;		/* of the entry's blob */
 	OverHead	head;
 	OverTail   *tails;
@@ -98,6 +101,16 @@ typedef struct OverKey
 } OverKey;
 
 /* ---- over.c ---- */
+
+/* rows whose memory is asked for before the first of them is looked at */
+#define OVER_AHEAD		8
+
+static inline void
+over_prefetch(const OverKey *key, const OperatorRow *row)
+{
+	if (key->over->first_only)
+		state_prefetch_slot(&key->firsts, row->hash);
+}
 
 /* a key group is owned: what is needed to answer rows of its keys */
 extern OverKey *over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark);

@@ -123,12 +123,17 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 	uint32		hash;
 	uint16		meta;
 	bool		found;
+	int			i;
 
 	/* a backlog of few rows would make a pane for each: then they are kept somewhat longer */
 	if (key->npanes >= PANES_MANY)
 		id |= key->npanes >= 2 * PANES_MANY ? 4095 : 63;
 	if (head->rows > 0 && id < head->pane)
 		id = head->pane;
+	/* rows of the key from before it was forgotten may stand in a longer pane */
+	for (i = key->npanes - 1; head->rows == 0 && key->spec->ttl > 0 && i >= 0 && key->panes[i]->id > id; i--)
+		if (find_chunk(key, key->panes[i], 0) != NULL)
+			id = key->panes[i]->id;
 	/* its slice may be closed: who comes so late is not remembered */
 	if (over_pane_end(key->spec, id) <= key->watermark)
 		return;
@@ -138,6 +143,9 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 		head->chunk = 0;
 	}
 	pane = make_pane(key, head->pane);
+	/* or in this one */
+	while (head->rows == 0 && key->spec->ttl > 0 && find_chunk(key, pane, head->chunk + 1) != NULL)
+		head->chunk++;
 	look_at(key, pane);
 	meta = chunk_key(key, head->chunk, &hash);
 	entry = state_entry_make(&key->cursor, hash, key->bytes.data, meta, &found);

@@ -401,6 +401,28 @@ over_describe(const OperatorSpec *spec)
 	return into.data;
 }
 
+char *
+over_kept(const OperatorSpec *spec)
+{
+	const OverSpec *over = spec->over;
+	StringInfoData into;
+
+	initStringInfo(&into);
+	if (over->first_only)
+	{
+		appendStringInfoString(&into, "the key");
+		return into.data;
+	}
+	appendStringInfoString(&into, "one entry per key");
+	if (over->ring > 0)
+		appendStringInfo(&into, ", its last " INT64_FORMAT " rows", over->ring);
+	if (over->first > 0)
+		appendStringInfo(&into, ", its first " INT64_FORMAT " rows", over->first);
+	if (over->span > 0)
+		appendStringInfo(&into, ", rows of " INT64_FORMAT " s", (over->span + USECS_PER_SEC - 1) / USECS_PER_SEC);
+	return into.data;
+}
+
 /* ---- the filter ---- */
 
 void

@@ -153,6 +153,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	TimestampTz end = DT_NOBEGIN;
 	WaitingKey	key;
 	WaitingPanes panes;
+	OperatorRow *ahead = NULL;
 	int			i;
 
 	memset(&key, 0, sizeof(key));
@@ -162,7 +163,12 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	if (spec->over->first_only)
 		eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, false);
 	if (eternal != NULL)
+	{
 		state_cursor_open(&keys, area, spec->number, &eternal->chunk[group]);
+		ahead = rows->first[group];
+		for (i = 0; i < OVER_AHEAD && ahead != NULL; i++, ahead = ahead->next)
+			state_prefetch_slot(&keys, ahead->hash);
+	}
 	for (row = rows->first[group]; row != NULL; row = next)
 	{
 		TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
@@ -171,6 +177,11 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		bool		found;
 
 		next = row->next;
+		if (ahead != NULL)
+		{
+			state_prefetch_slot(&keys, ahead->hash);
+			ahead = ahead->next;
+		}
 		/* it was not late when its batch began; but what comes behind it may be answered already */
 		if (window_instant(&spec->scale, window_slice(&spec->scale, at) + 1) <= horizon)
 		{
@@ -181,7 +192,8 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		}
 
 		/* its key has been answered, and that is all */
-		if (eternal != NULL && state_entry_find(&keys, row->hash, row->key, row->key_meta) != NULL)
+		entry = eternal != NULL ? state_entry_find(&keys, row->hash, row->key, row->key_meta) : NULL;
+		if (entry != NULL && (spec->ttl == 0 || at < state_entry_expires(keys.op, entry, keys.data)))
 			continue;
 		if (at < begin || at >= end)
 		{
@@ -224,6 +236,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 typedef struct WaitingRow
 {
 	OperatorRow *row;
+	uint32		hash;			/* the row's: sorting looks at it here */
 	TimestampTz at;
 	WaitingKey	from;
 } WaitingRow;
@@ -244,8 +257,11 @@ compare_waiting(const void *a, const void *b)
 {
 	const WaitingRow *x = a;
 	const WaitingRow *y = b;
-	int			c = compare_keys(x->row, y->row);
+	int			c;
 
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
+	c = compare_keys(x->row, y->row);
 	if (c != 0)
 		return c;
 	if (x->at != y->at)
@@ -318,6 +334,7 @@ collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 			row->row = (OperatorRow *) (memory + row_size * (*n)++);
 			read_waiting(spec, state_blob_bytes(cursor.data, (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB)), row->row);
 			row->at = DatumGetTimestampTz(row->row->values[spec->at_column]);
+			row->hash = row->row->hash;
 		}
 	}
 	qsort(rows, *n, sizeof(WaitingRow), compare_waiting);
@@ -342,6 +359,8 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	key = over_begin(spec, area, group, DT_NOBEGIN);
 	for (i = 0; i < n; i = k)
 	{
+		if (i + OVER_AHEAD < n)
+			over_prefetch(key, list[i + OVER_AHEAD]);
 		for (k = i + 1; k < n && compare_keys(list[i], list[k]) == 0; k++)
 			;
 		over_answer(key, list + i, k - i);

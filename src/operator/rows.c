@@ -225,10 +225,13 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("event time is null")));
 		at = DatumGetTimestampTz(slot->tts_values[spec->at_column]);
-		if (at < rows->slice_begin || at >= rows->slice_end)
-			find_slice(rows, at);
-		row->slice = rows->last_slice;
-		row->late = rows->slice_late;
+		if (spec->scale.step != 0)
+		{
+			if (at < rows->slice_begin || at >= rows->slice_end)
+				find_slice(rows, at);
+			row->slice = rows->last_slice;
+			row->late = rows->slice_late;
+		}
 	}
 	encode_key(rows, row, slot->tts_values, slot->tts_isnull);
 	for (i = spec->first_kept; i < spec->ncolumns; i++)
@@ -307,7 +310,7 @@ rows_create(OperatorSpec *spec, MemoryContext cxt)
 void
 rows_watermark(OperatorRows *rows, TimestampTz watermark)
 {
-	rows->watermark = watermark;
+	rows->watermark = rows->spec->watermark = watermark;
 	/* an empty slice: the first row finds its own */
 	rows->slice_begin = DT_NOEND;
 	rows->slice_end = DT_NOBEGIN;
@@ -536,6 +539,20 @@ compare_keys(const void *a, const void *b)
 	return x->place != y->place ? (x->place < y->place ? -1 : 1) : 0;
 }
 
+/* The rows of a key from i on, up to one at which it is forgotten. */
+static int
+apply_until(const OperatorSpec *spec, OperatorRow **sorted, int i, int k, StateCursor *cursor, StateEntry *entry, bool fresh)
+{
+	TimestampTz *last = (TimestampTz *) (STATE_ENTRY_FIXED(entry) + spec->last_at);
+
+	if (spec->ttl == 0)
+		return k;
+	ttl_row_comes(spec, sorted[i], cursor, entry, fresh);
+	for (i++; i < k && !ttl_begins_anew(spec, sorted[i], last); i++)
+		;
+	return i;
+}
+
 static void
 apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 {
@@ -556,7 +573,7 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 		sorted[n++] = row;
 	qsort(sorted, n, sizeof(OperatorRow *), compare_keys);
 
-	for (i = 0; i < n; i = k)
+	for (i = 0; i < n;)
 	{
 		StateEntry *entry;
 		bool		found;
@@ -570,12 +587,23 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 				memcmp(sorted[k]->key, row->key, STATE_KEY_LEN(row->key_meta)) != 0)
 				break;
 		entry = state_entry_make(&cursor, row->hash, row->key, row->key_meta, &found);
-		state_entry_mark(&cursor, entry);
+		if (spec->top == NULL || spec->ttl > 0)
+			state_entry_mark(&cursor, entry);
 		if (!found && !spec->exact_keys)
 			entry = keep_originals(spec, row, &cursor, entry);
-		for (int r = i; r < k; r++)
-			entry = apply_native(spec, sorted[r], &cursor, entry);
-		entry = apply_functions(spec, sorted + i, k - i, &cursor, entry);
+		while (i < k)
+		{
+			int			end = apply_until(spec, sorted, i, k, &cursor, entry, !found);
+
+			if (spec->top != NULL)
+				entry = top_apply(spec, sorted + i, end - i, &cursor, entry);
+			for (int r = i; r < end && spec->naggs > 0; r++)
+				entry = apply_native(spec, sorted[r], &cursor, entry);
+			if (spec->naggs > 0)
+				entry = apply_functions(spec, sorted + i, end - i, &cursor, entry);
+			found = true;
+			i = end;
+		}
 	}
 	pfree(sorted);
 }
@@ -593,6 +621,13 @@ operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
 	state_entry_mark(&cursor, entry);
 	if (!found && !spec->exact_keys)
 		entry = keep_originals(spec, row, &cursor, entry);
+	if (spec->ttl > 0)
+		ttl_row_comes(spec, row, &cursor, entry, !found);
+	if (spec->top != NULL)
+	{
+		(void) top_apply(spec, &row, 1, &cursor, entry);
+		return;
+	}
 	entry = apply_native(spec, row, &cursor, entry);
 	if (spec->user_code)
 		(void) apply_functions(spec, &row, 1, &cursor, entry);
@@ -633,6 +668,8 @@ apply_group(OperatorRows *rows, StateArea *area, int group)
 			state_entry_mark(&cursor, entry);
 			if (unlikely(!found && !spec->exact_keys))
 				entry = keep_originals(spec, some[i], &cursor, entry);
+			if (spec->ttl > 0)
+				ttl_row_comes(spec, some[i], &cursor, entry, !found);
 			(void) apply_native(spec, some[i], &cursor, entry);
 		}
 	}

@@ -159,6 +159,9 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	if (!spec->exact_keys)
 		spec->originals_at = place_state(spec, sizeof(StateBlob), true);
 	spec->first_kept = spec->exact_keys ? spec->nkeys : 0;
+	spec->ttl = plan->over != NULL || (plan->window == OPERATOR_NO_WINDOW && spec->nkeys > 0) ? plan->ttl : 0;
+	if (spec->ttl > 0 && plan->over == NULL)
+		spec->last_at = place_state(spec, sizeof(TimestampTz), false);
 	spec->naggs = list_length(plan->aggrefs);
 	spec->aggs = palloc0(sizeof(AggregateSpec) * Max(spec->naggs, 1));
 	forthree(lc, plan->aggrefs, la, plan->agg_args, lf, plan->agg_filters)
@@ -184,6 +187,8 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 		over_spec_make(spec, plan->over);
 	if (plan->join != NULL)
 		join_spec_make(spec, plan->join);
+	if (plan->top != NULL)
+		top_spec_make(spec, plan->top, plan->columns, place_state(spec, sizeof(StateBlob), true));
 	MemoryContextSwitchTo(old);
 	return spec;
 }
@@ -243,6 +248,8 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 		append_type(into, spec->keys[i].type, spec->keys[i].typmod, spec->keys[i].collation);
 	}
 	appendStringInfoChar(into, ')');
+	if (spec->ttl > 0)
+		appendStringInfoString(into, " with ttl");
 	for (i = 0; i < spec->nsets; i++)
 		appendStringInfo(into, "%s" UINT64_FORMAT, i == 0 ? " sets " : ",", spec->sets[i]);
 	if (spec->over != NULL)
@@ -260,6 +267,8 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 		if (spec->scale.unit != WINDOW_USEC)
 			appendStringInfo(into, " in %s", pg_get_timezone_name(spec->scale.zone));
 	}
+	if (spec->top != NULL)
+		top_signature(spec, into);
 	for (i = 0; i < spec->naggs; i++)
 	{
 		const AggregateSpec *agg = &spec->aggs[i];

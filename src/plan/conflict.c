@@ -17,6 +17,7 @@
 #include "catalog/pg_index.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
@@ -27,7 +28,7 @@
 Origin
 legality_origin(Node *node, Query *query, List *outer)
 {
-	Origin		origin = {false, NULL, NULL};
+	Origin		origin = {0};
 	Var		   *var;
 	RangeTblEntry *rte;
 	Query	   *sub;
@@ -43,6 +44,9 @@ legality_origin(Node *node, Query *query, List *outer)
 		origin.constant = !((Const *) node)->constisnull;
 		return origin;
 	}
+	origin.expr = node;
+	origin.home = query;
+	origin.home_outer = outer;
 	var = (Var *) node;
 	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
 		return origin;
@@ -70,9 +74,10 @@ legality_origin(Node *node, Query *query, List *outer)
 	tle = get_tle_by_resno(sub->targetList, var->varattno);
 	if (tle == NULL)
 		return origin;
-	if (legality_is_grouped(sub))
+	if (legality_is_grouped(sub) || legality_is_top(sub, outer))
 	{
 		origin.grouped = sub;
+		origin.outer = outer;
 		origin.tle = tle;
 		origin.constant = IsA(tle->expr, Const) && !((Const *) tle->expr)->constisnull;
 		return origin;
@@ -139,15 +144,20 @@ nulls_conflict(Oid relid, Bitmapset *columns)
 	return result || !nullable;
 }
 
-/* The group's columns that the conflict target must hold, by tleSortGroupRef; borders of the window only one of. */
+/*
+ * The group's columns that the conflict target must hold, by tleSortGroupRef; borders of the window only one of.
+ * Of the first rows also the number, as 0.
+ */
 static bool
-covers_group(Query *grouped, Bitmapset *refs)
+covers_group(Query *grouped, List *outer, Bitmapset *refs)
 {
 	bool		window = false;
 	bool		window_found = false;
 	ListCell   *lc;
 
-	foreach(lc, grouped->groupClause)
+	if (!legality_is_grouped(grouped) && legality_top_limit(grouped, outer) != 1 && !bms_is_member(0, refs))
+		return false;
+	foreach(lc, legality_group_clauses(grouped))
 	{
 		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
 		bool		found = bms_is_member(clause->tleSortGroupRef, refs);
@@ -170,6 +180,7 @@ covers_group(Query *grouped, Bitmapset *refs)
 typedef struct KeyUse
 {
 	Query	   *grouped;
+	List	   *outer;
 	Bitmapset  *refs;			/* tleSortGroupRefs */
 	bool		other;			/* something that is not grouped by */
 } KeyUse;
@@ -181,7 +192,12 @@ key_walker(Node *node, KeyUse *use)
 
 	if (node == NULL)
 		return false;
-	foreach(lc, use->grouped->groupClause)
+	if (IsA(node, WindowFunc) && legality_is_number(use->grouped, &(TargetEntry) {.expr = (Expr *) node}))
+	{
+		use->refs = bms_add_member(use->refs, 0);
+		return false;
+	}
+	foreach(lc, legality_group_clauses(use->grouped))
 	{
 		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
 
@@ -199,6 +215,37 @@ key_walker(Node *node, KeyUse *use)
 	return expression_tree_walker(node, key_walker, use);
 }
 
+/* What the key is made of, down to the groups. */
+static void
+key_parts(Node *node, Query *query, List *outer, KeyUse *use)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	if (contain_subplans(node) || contain_agg_clause(node))
+	{
+		use->other = true;
+		return;
+	}
+	foreach(lc, pull_var_clause(node, PVC_INCLUDE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
+	{
+		Origin		origin = legality_origin(lfirst(lc), query, outer);
+
+		if (origin.constant)
+			continue;
+		if (origin.grouped == NULL && origin.expr != NULL && !IsA(origin.expr, Var) && !IsA(origin.expr, WindowFunc))
+			key_parts(origin.expr, origin.home, origin.home_outer, use);
+		else if (origin.grouped == NULL || (use->grouped != NULL && use->grouped != origin.grouped))
+			use->other = true;
+		else
+		{
+			use->grouped = origin.grouped;
+			use->outer = origin.outer;
+			(void) key_walker((Node *) origin.tle->expr, use);
+		}
+	}
+}
+
 /*
  * A topic has one row, the last one, for each key of its messages.  The key may be
  * put together from what is grouped by: that two groups never get the same one is
@@ -208,9 +255,8 @@ static const char *
 key_finds_group(Query *insert, Oid topic)
 {
 	AttrNumber	key = stream_source_key(stream_source_load(topic));
-	KeyUse		use = {NULL, NULL, false};
-	ListCell   *lc,
-			   *lv;
+	KeyUse		use = {0};
+	ListCell   *lc;
 
 	if (key == 0)
 		return "the foreign table has no column for the key of its messages";
@@ -220,28 +266,15 @@ key_finds_group(Query *insert, Oid topic)
 
 		if (tle->resno != key)
 			continue;
-		foreach(lv, pull_var_clause((Node *) tle->expr, PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
-		{
-			Origin		origin = legality_origin(lfirst(lv), insert, NIL);
-
-			if (origin.constant)
-				continue;
-			if (origin.grouped == NULL || (use.grouped != NULL && use.grouped != origin.grouped))
-				use.other = true;
-			else
-			{
-				use.grouped = origin.grouped;
-				(void) key_walker((Node *) origin.tle->expr, &use);
-			}
-			if (use.other)
-				return "the key of its messages is made of something that is not grouped by";
-		}
+		key_parts((Node *) tle->expr, insert, NIL, &use);
+		if (use.other)
+			return "the key of its messages is made of something that is not grouped by";
 	}
 	if (use.grouped == NULL)
 		return "the key of its messages is not made of what is grouped by";
 	if (use.grouped->groupingSets != NIL)
 		return "groups of several grouping sets may have the same columns";
-	if (!covers_group(use.grouped, use.refs))
+	if (!covers_group(use.grouped, use.outer, use.refs))
 		return "the key of its messages is not made of all columns that are grouped by";
 	return NULL;
 }
@@ -258,6 +291,7 @@ conflict_finds_group(Query *insert)
 	Bitmapset  *columns;
 	Bitmapset  *refs = NULL;
 	Query	   *grouped = NULL;
+	List	   *around = NIL;
 	int			attno = -1;
 
 	if (legality_is_topic(target->relid))
@@ -270,7 +304,7 @@ conflict_finds_group(Query *insert)
 	while ((attno = bms_next_member(columns, attno)) >= 0)
 	{
 		ListCell   *lc;
-		Origin		origin = {false, NULL, NULL};
+		Origin		origin = {0};
 
 		foreach(lc, insert->targetList)
 		{
@@ -281,10 +315,16 @@ conflict_finds_group(Query *insert)
 		}
 		if (origin.constant)
 			continue;
-		if (origin.grouped == NULL || origin.tle->ressortgroupref == 0 || (grouped != NULL && grouped != origin.grouped))
+		if (origin.grouped != NULL && !legality_is_grouped(origin.grouped) && legality_is_number(origin.grouped, origin.tle) &&
+			(grouped == NULL || grouped == origin.grouped))
+			refs = bms_add_member(refs, 0);
+		else if (origin.grouped == NULL || !legality_in_clauses(origin.tle, legality_group_clauses(origin.grouped)) ||
+				 (grouped != NULL && grouped != origin.grouped))
 			return "its conflict target has a column that is not grouped by";
+		else
+			refs = bms_add_member(refs, origin.tle->ressortgroupref);
 		grouped = origin.grouped;
-		refs = bms_add_member(refs, origin.tle->ressortgroupref);
+		around = origin.outer;
 	}
 	/* a total, in a row whose key is a constant */
 	if (grouped == NULL)
@@ -293,11 +333,16 @@ conflict_finds_group(Query *insert)
 
 		foreach(lc, insert->targetList)
 			if (grouped == NULL)
-				grouped = legality_origin((Node *) ((TargetEntry *) lfirst(lc))->expr, insert, NIL).grouped;
+			{
+				Origin		origin = legality_origin((Node *) ((TargetEntry *) lfirst(lc))->expr, insert, NIL);
+
+				grouped = origin.grouped;
+				around = origin.outer;
+			}
 	}
 	if (grouped != NULL && grouped->groupingSets != NIL)
 		return "groups of several grouping sets may have the same columns";
-	if (grouped == NULL || !covers_group(grouped, refs))
+	if (grouped == NULL || !covers_group(grouped, around, refs))
 		return "its conflict target does not hold all columns that are grouped by";
 	if (!nulls_conflict(target->relid, columns))
 		return "a column of its conflict target may be NULL, and NULLs are distinct";

@@ -13,6 +13,8 @@
 #include "utils/lsyscache.h"
 
 #define ON_CONFLICT_HINT "Write ON CONFLICT (columns that are grouped by) DO UPDATE SET ...; the columns NOT NULL, or the index UNIQUE NULLS NOT DISTINCT."
+#define TOP_CONFLICT_HINT "Write ON CONFLICT (columns of PARTITION BY and the row's number, or those of DISTINCT ON) DO UPDATE SET ...; the columns NOT NULL, or the index UNIQUE NULLS NOT DISTINCT."
+#define TOP_TOPIC_HINT "Make the key of its messages of the columns of PARTITION BY and the row's number, or of those of DISTINCT ON."
 #define TOPIC_HINT "Make the key of its messages of the columns that are grouped by."
 
 static void
@@ -26,7 +28,8 @@ require_conflict(const Statement *statement, const char *why, bool always)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s gives out a group again when it has changed: statement %d must replace its row", why, statement->number),
 				 errdetail("But %s.", info->conflict_misses),
-				 errhint("%s%s", topic ? TOPIC_HINT : ON_CONFLICT_HINT, always ? " Or group by a window." : "")));
+				 errhint("%s%s", info->top ? (topic ? TOP_TOPIC_HINT : TOP_CONFLICT_HINT) : topic ? TOPIC_HINT : ON_CONFLICT_HINT,
+						 !always ? "" : info->top ? " Or add window_start of a window to the keys." : " Or group by a window.")));
 	if (info->having && statement->tombstones_miss != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -99,7 +102,7 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("emit => 'final' needs a window: a group without one is never final"),
 						 errhint("Group by a window, or use emit => 'changes' or 'every ...'.")));
-			require_conflict(statement, "GROUP BY without a window", true);
+			require_conflict(statement, statement->info->top ? "row_number() or DISTINCT ON without a window" : "GROUP BY without a window", true);
 		}
 		else if (emit == EMIT_CHANGES || emit == EMIT_EVERY)
 			require_conflict(statement, emit == EMIT_CHANGES ? "emit => 'changes'" : "emit => 'every ...'", false);

@@ -492,6 +492,7 @@ join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 	private = lappend(private, list_make3(list_make4_int(node->plan.outer[0], node->plan.outer[1], ncolumns[0], ncolumns[1]),
 										  list_make4_int(node->plan.low.shifted, node->plan.low.strict, node->plan.high.shifted, node->plan.high.strict),
 										  list_make2(interval_const(&node->plan.low.by), interval_const(&node->plan.high.by))));
+	private = lappend(private, NIL);
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;

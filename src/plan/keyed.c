@@ -53,6 +53,7 @@ typedef enum KeyedItem
 	KEYED_GROUPINGS,			/* List of IntList: keys of each GROUPING() */
 	KEYED_OVER,					/* of window functions: see over.c; NIL: it has none */
 	KEYED_JOIN,					/* of joins: see join.c; NIL: it is none */
+	KEYED_TOP,					/* of the first rows: see top.c; NIL: it does something else */
 	KEYED_TOMBSTONE				/* key of the topic's messages, Integer: OID of the topic; may be missing */
 } KeyedItem;
 
@@ -83,6 +84,11 @@ static const CustomScanMethods join_scan_methods = {
 	.CreateCustomScanState = keyed_create_state,
 };
 
+static const CustomScanMethods top_scan_methods = {
+	.CustomName = "Streamproc Top",
+	.CreateCustomScanState = keyed_create_state,
+};
+
 static const CustomExecMethods keyed_exec_methods = {
 	.CustomName = "Streamproc Aggregate",
 	.BeginCustomScan = keyed_begin,
@@ -102,7 +108,8 @@ bool
 keyed_is_operator(const Plan *plan)
 {
 	return keyed_is_node(plan) || (IsA(plan, CustomScan) && (((const CustomScan *) plan)->methods == &over_scan_methods ||
-															 ((const CustomScan *) plan)->methods == &join_scan_methods));
+															 ((const CustomScan *) plan)->methods == &join_scan_methods ||
+															 ((const CustomScan *) plan)->methods == &top_scan_methods));
 }
 
 typedef struct KeyedState
@@ -190,8 +197,8 @@ strip_place_holder(Expr *expr)
 	return expr;
 }
 
-static bool
-is_window_border(Node *node, bool *is_end)
+bool
+keyed_is_border(Node *node, bool *is_end)
 {
 	WindowFunction function = IsA(node, FuncExpr) ? window_function(((FuncExpr *) node)->funcid) : WINDOW_FUNCTION_NONE;
 
@@ -290,6 +297,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 	Query	   *parse = root->parse;
 	List	   *having;
 	Aggref	   *marker;
+	Expr	   *at;
 	OutputUse	use = {0};
 	FuncExpr   *window = NULL;
 	PathTarget *target;
@@ -329,7 +337,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		bool		is_end;
 
 		use.keys = lappend(use.keys, expr);
-		if (is_window_border((Node *) strip_place_holder(expr), &is_end))
+		if (keyed_is_border((Node *) strip_place_holder(expr), &is_end))
 		{
 			FuncExpr   *call = (FuncExpr *) strip_place_holder(expr);
 
@@ -367,12 +375,9 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_COLUMNS),
 				 errmsg("too many columns to group by in a pipeline")));
-	if (window != NULL)
-	{
-		Expr	   *at = ((TargetEntry *) lthird(marker->args))->expr;
-
+	at = ((TargetEntry *) lthird(marker->args))->expr;
+	if (window != NULL || !IsA(at, Const))
 		at_column = keyed_target_column(target, IsA(at, Const) ? (Expr *) linitial(window->args) : at);
-	}
 	place_column = keyed_target_column(target, ((TargetEntry *) lsecond(marker->args))->expr);
 	foreach(lc, use.aggs)
 	{
@@ -407,7 +412,7 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 list_make3_int(nkeys, at_column, place_column),
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out != NIL ? (Node *) out : (Node *) list_make1_int(-1));
-	private = lappend(list_concat(private, list_make5(args, filters, sets, groupings, NIL)), NIL);
+	private = list_concat(list_concat(private, list_make5(args, filters, sets, groupings, NIL)), list_make2(NIL, NIL));
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -440,7 +445,8 @@ keyed_plan_path(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path
 	if (list_length(others) > 2)
 		scan->custom_exprs = lthird(others);
 	scan->methods = list_nth(scan->custom_private, KEYED_JOIN) != NIL ? &join_scan_methods :
-		list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods : &keyed_scan_methods;
+		list_nth(scan->custom_private, KEYED_OVER) != NIL ? &over_scan_methods :
+		list_nth(scan->custom_private, KEYED_TOP) != NIL ? &top_scan_methods : &keyed_scan_methods;
 	return (Plan *) scan;
 }
 
@@ -615,7 +621,7 @@ read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 }
 
 static OperatorSpec *
-read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
+read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContext cxt)
 {
 	OperatorPlan plan = {0};
 	List	   *columns = list_nth(scan->custom_private, KEYED_COLUMNS);
@@ -626,6 +632,7 @@ read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 
 	plan.number = scan_number(scan);
 	plan.statement = statement;
+	plan.ttl = ttl;
 	plan.at_column = lsecond_int(columns);
 	plan.place_column = lthird_int(columns);
 	plan.output = list_nth(scan->custom_private, KEYED_OUTPUT);
@@ -670,6 +677,8 @@ read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
 	if (list_nth(scan->custom_private, KEYED_JOIN) != NIL)
 		plan.join = join_read(list_nth(scan->custom_private, KEYED_JOIN), plan.place_column + 1);
+	if (list_nth(scan->custom_private, KEYED_TOP) != NIL)
+		plan.top = top_read(list_nth(scan->custom_private, KEYED_TOP));
 	return operator_spec_make(&plan, cxt);
 }
 
@@ -789,7 +798,7 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			elog(ERROR, "there is no operator %d", number);
 		if (node->spec == NULL)
 		{
-			node->spec = read_spec(scan, cxt->statement->number, cxt->program->arrival, cxt->program->cxt);
+			node->spec = read_spec(scan, cxt->statement->number, cxt->program->arrival, cxt->program->state_ttl, cxt->program->cxt);
 			if (node->held_for != NULL)
 			{
 				OperatorWindow window;
@@ -873,7 +882,7 @@ static void
 keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
-	OperatorSpec *spec = read_spec(scan, 0, false, CurrentMemoryContext);
+	OperatorSpec *spec = read_spec(scan, 0, false, 0, CurrentMemoryContext);
 	static const char *const windows[] = {"none", "tumble", "hop", "cumulate"};
 	int			i;
 
@@ -881,6 +890,7 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	if (spec->over != NULL)
 	{
 		ExplainPropertyText("Functions", over_describe(spec), es);
+		ExplainPropertyText("Kept", over_kept(spec), es);
 		return;
 	}
 	if (spec->join != NULL)
@@ -891,6 +901,10 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	ExplainPropertyText("Windows", windows[spec->window], es);
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
+	ExplainPropertyText("Kept", spec->window == OPERATOR_NO_WINDOW ? "one entry per key" : spec->window == OPERATOR_TUMBLE ?
+						"one entry per key and window" : "one entry per key and slice", es);
+	if (spec->top != NULL)
+		ExplainPropertyInteger("First Rows", NULL, spec->top->n, es);
 	for (i = 0; i < spec->naggs; i++)
 		ExplainPropertyText(spec->aggs[i].name, operator_kind_name(&spec->aggs[i]), es);
 }
@@ -901,6 +915,7 @@ keyed_init(void)
 	RegisterCustomScanMethods(&keyed_scan_methods);
 	RegisterCustomScanMethods(&over_scan_methods);
 	RegisterCustomScanMethods(&join_scan_methods);
+	RegisterCustomScanMethods(&top_scan_methods);
 	prev_upper_paths_hook = create_upper_paths_hook;
 	create_upper_paths_hook = upper_paths;
 }

@@ -58,6 +58,10 @@ extern char *keyed_select_list(Query *query);
 #define OVER_MARKER		"streamproc over "
 /* and this, where only the first row of each key is wanted */
 #define OVER_MARKER_FIRST " first"
+/* or this and a number, where so many in another order are: see top.c */
+#define OVER_MARKER_TOP " top "
+/* and this one has its event time, where that has to be known */
+#define OVER_EVENT_TIME	"streamproc top event time"
 
 /* the junk column whose name begins so, NULL: there is none */
 extern TargetEntry *keyed_find_marker(PlannerInfo *root, const char *name);
@@ -81,7 +85,15 @@ extern void join_prepare(Query *query, List *outer, Program *program);
 extern void join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
 extern JoinPlan *join_read(List *private, int side_column);
 
+/* ---- top.c: the first rows of each key ---- */
+
+extern void top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry *marker, int n);
+extern TopPlan *top_read(List *private);
+
 /* ---- keyed.c ---- */
+
+/* is it a border of a window, under the wrappings of grouping sets? */
+extern bool keyed_is_border(Node *node, bool *is_end);
 
 /* number of the column that the expression is, added where it is new */
 extern int	keyed_target_column(PathTarget *target, Expr *expr);

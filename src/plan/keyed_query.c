@@ -46,7 +46,9 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+/* columns that subqueries give up: the place of the message, its event time */
 #define PLACE_NAME "streamproc_place"
+#define EVENT_TIME_NAME "streamproc_event_time"
 
 static Oid
 extension_function(const char *name, int nargs, const Oid *types)
@@ -168,19 +170,20 @@ keyed_put_ctes_in(Query *query, List *outer)
 
 /* ---- the place of the message ---- */
 
+static Var *expose(Query *query, List *outer, const char *name);
 
 /* One more column of the query's result; its number. */
 static AttrNumber
-add_column(Query *query, Var *var)
+add_column(Query *query, Var *var, const char *name)
 {
 	AttrNumber	resno = list_length(query->targetList) + 1;
 
-	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) var, resno, pstrdup(PLACE_NAME), false));
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) var, resno, pstrdup(name), false));
 	return resno;
 }
 
 static AttrNumber
-place_column_of(Query *query)
+column_named(Query *query, const char *name)
 {
 	ListCell   *lc;
 
@@ -188,31 +191,37 @@ place_column_of(Query *query)
 	{
 		TargetEntry *tle = lfirst(lc);
 
-		if (tle->resname != NULL && strcmp(tle->resname, PLACE_NAME) == 0)
+		if (tle->resname != NULL && strcmp(tle->resname, name) == 0)
 			return tle->resno;
 	}
 	return InvalidAttrNumber;
 }
 
 static void
-add_setop_column(Node *node)
+add_setop_column(Node *node, Oid type)
 {
 	SetOperationStmt *op = (SetOperationStmt *) node;
 
 	if (!IsA(node, SetOperationStmt))
 		return;
-	op->colTypes = lappend_oid(op->colTypes, TIDOID);
+	op->colTypes = lappend_oid(op->colTypes, type);
 	op->colTypmods = lappend_int(op->colTypmods, -1);
 	op->colCollations = lappend_oid(op->colCollations, InvalidOid);
-	add_setop_column(op->larg);
-	add_setop_column(op->rarg);
+	add_setop_column(op->larg, type);
+	add_setop_column(op->rarg, type);
 }
 
-/* The query gives out the place of the message too; the column. */
-static AttrNumber
-place_as_column(Query *query, List *outer)
+static Oid
+exposed_type(const char *name)
 {
-	AttrNumber	column = place_column_of(query);
+	return strcmp(name, PLACE_NAME) == 0 ? TIDOID : TIMESTAMPTZOID;
+}
+
+/* The query gives out the place or time of the message too; the column. */
+static AttrNumber
+expose_as_column(Query *query, List *outer, const char *name)
+{
+	AttrNumber	column = column_named(query, name);
 	ListCell   *lc;
 	int			first = 0;
 
@@ -220,7 +229,7 @@ place_as_column(Query *query, List *outer)
 	if (column != InvalidAttrNumber)
 		return column;
 	if (query->setOperations == NULL)
-		return add_column(query, keyed_expose_place(query, outer));
+		return add_column(query, expose(query, outer, name), name);
 	/* UNION ALL: each branch reads a topic; its branches are its whole range table */
 	foreach(lc, query->rtable)
 	{
@@ -228,19 +237,35 @@ place_as_column(Query *query, List *outer)
 
 		if (rte->rtekind != RTE_SUBQUERY || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		column = place_as_column(rte->subquery, legality_around(query, outer));
-		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
+		column = expose_as_column(rte->subquery, legality_around(query, outer), name);
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
 		if (first == 0)
 			first = foreach_current_index(lc) + 1;
 	}
-	add_setop_column(query->setOperations);
-	return add_column(query, makeVar(first, column, TIDOID, -1, InvalidOid, 0));
+	add_setop_column(query->setOperations, exposed_type(name));
+	return add_column(query, makeVar(first, column, exposed_type(name), -1, InvalidOid, 0), name);
 }
 
-/* The place as an expression of the query itself. */
-Var *
-keyed_expose_place(Query *query, List *outer)
+/* The column of the topic that its option event_time names. */
+static Var *
+event_time_of(RangeTblEntry *rte, Index varno)
 {
+	StreamSource *source = stream_source_load(rte->relid);
+
+	if (source->event_time == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"state_ttl\" needs the event time of topic \"%s\"", source->topic),
+				 errhint("Give foreign table \"%s\" the option event_time.", source->name)));
+	rte->selectedCols = bms_add_member(rte->selectedCols, source->event_time - FirstLowInvalidHeapAttributeNumber);
+	return makeVar(varno, source->event_time, TIMESTAMPTZOID, -1, InvalidOid, 0);
+}
+
+/* The place or time as an expression of the query itself. */
+static Var *
+expose(Query *query, List *outer, const char *name)
+{
+	Oid			type = exposed_type(name);
 	ListCell   *lc;
 
 	foreach(lc, query->rtable)
@@ -252,12 +277,12 @@ keyed_expose_place(Query *query, List *outer)
 		if (!legality_in_from(query, varno) || !legality_rte_reads_topic(rte, query, outer))
 			continue;
 		if (rte->rtekind == RTE_RELATION)
-			return makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
+			return type == TIDOID ? makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0) : event_time_of(rte, varno);
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
-			column = place_as_column(rte->subquery, legality_around(query, outer));
-			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
-			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
+			column = expose_as_column(rte->subquery, legality_around(query, outer), name);
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
+			return makeVar(varno, column, type, -1, InvalidOid, 0);
 		}
 		if (rte->rtekind == RTE_CTE)
 		{
@@ -265,21 +290,21 @@ keyed_expose_place(Query *query, List *outer)
 			List	   *home_outer;
 			CommonTableExpr *cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			Query	   *sub = castNode(Query, cte->ctequery);
-			bool		fresh = place_column_of(sub) == InvalidAttrNumber;
+			bool		fresh = column_named(sub, name) == InvalidAttrNumber;
 
-			column = place_as_column(sub, legality_around(home, home_outer));
+			column = expose_as_column(sub, legality_around(home, home_outer), name);
 			if (fresh)
 			{
-				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(PLACE_NAME)));
-				cte->ctecoltypes = lappend_oid(cte->ctecoltypes, TIDOID);
+				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(name)));
+				cte->ctecoltypes = lappend_oid(cte->ctecoltypes, type);
 				cte->ctecoltypmods = lappend_int(cte->ctecoltypmods, -1);
 				cte->ctecolcollations = lappend_oid(cte->ctecolcollations, InvalidOid);
 			}
-			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
-			rte->coltypes = lappend_oid(rte->coltypes, TIDOID);
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
+			rte->coltypes = lappend_oid(rte->coltypes, type);
 			rte->coltypmods = lappend_int(rte->coltypmods, -1);
 			rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
-			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
+			return makeVar(varno, column, type, -1, InvalidOid, 0);
 		}
 	}
 	elog(ERROR, "a query that groups a topic does not read one");
@@ -290,11 +315,11 @@ keyed_expose_place(Query *query, List *outer)
  * grouping sets the planner would carry only the window itself.
  */
 static Expr *
-event_time_of_window(Query *query)
+event_time_of_window(Query *query, List *clauses)
 {
 	ListCell   *lc;
 
-	foreach(lc, query->groupClause)
+	foreach(lc, clauses)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
 		FuncExpr   *call = legality_window_of_group(expr, query);
@@ -317,6 +342,17 @@ event_time_of_window(Query *query)
 	return (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid);
 }
 
+static bool
+has_window(Query *query, List *clauses)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+		if (legality_window_of_group(get_sortgroupclause_expr(lfirst(lc), query->targetList), query) != NULL)
+			return true;
+	return false;
+}
+
 static void
 add_marker(Query *query, List *outer, int number, Expr *at)
 {
@@ -329,7 +365,7 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	/* what window functions have answered belongs to no message any more */
 	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
 							  makeTargetEntry(legality_is_over_answers(query, outer) ? (Expr *) makeNullConst(TIDOID, -1, InvalidOid) :
-											  (Expr *) keyed_expose_place(query, outer), 2, NULL, false),
+											  (Expr *) expose(query, outer, PLACE_NAME), 2, NULL, false),
 							  makeTargetEntry(at, 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
@@ -390,11 +426,11 @@ describe_over(Query *query)
 }
 
 static void
-add_over_marker(Query *query, List *outer, int number, bool first)
+add_over_marker(Query *query, List *outer, int number, const char *what)
 {
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry((Expr *) keyed_expose_place(query, outer), list_length(query->targetList) + 1,
-												psprintf(OVER_MARKER "%d%s", number, first ? OVER_MARKER_FIRST : ""), true));
+								makeTargetEntry((Expr *) expose(query, outer, PLACE_NAME), list_length(query->targetList) + 1,
+												psprintf(OVER_MARKER "%d%s", number, what), true));
 }
 
 /*
@@ -409,7 +445,7 @@ first_rows(Query *query)
 	WindowFunc *number = makeNode(WindowFunc);
 
 	window->partitionClause = query->distinctClause;
-	window->orderClause = list_make1(llast(query->sortClause));
+	window->orderClause = legality_top_order(query);
 	window->frameOptions = FRAMEOPTION_DEFAULTS;
 	window->winref = 1;
 	number->winfnoid = F_ROW_NUMBER;
@@ -472,11 +508,11 @@ aggregate_use_walker(Node *node, WindowUse *use)
 
 /* Is column "attno" of the FROM item grouped by? */
 static bool
-grouped_by(Query *query, int varno, AttrNumber attno)
+grouped_by(Query *query, List *clauses, int varno, AttrNumber attno)
 {
 	ListCell   *lc;
 
-	foreach(lc, query->groupClause)
+	foreach(lc, clauses)
 	{
 		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
 
@@ -488,7 +524,7 @@ grouped_by(Query *query, int varno, AttrNumber attno)
 }
 
 static void
-exchange_slices(Query *query)
+exchange_slices(Query *query, List *clauses)
 {
 	ListCell   *lc;
 
@@ -508,10 +544,10 @@ exchange_slices(Query *query)
 		if (function != FUNCTION_HOP && function != FUNCTION_CUMULATE)
 			continue;
 		/* only filtered or counted, a window is a row like any other */
-		if (!grouped_by(query, varno, 1) && !grouped_by(query, varno, 2))
+		if (!grouped_by(query, clauses, varno, 1) && !grouped_by(query, clauses, varno, 2))
 			continue;
 		name = function == FUNCTION_HOP ? "hop" : "cumulate";
-		if (function == FUNCTION_CUMULATE && !grouped_by(query, varno, 2))
+		if (function == FUNCTION_CUMULATE && !grouped_by(query, clauses, varno, 2))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("windows of cumulate() that are grouped only by window_start are not supported in a pipeline"),
@@ -575,6 +611,9 @@ describe_groups(Query *query)
 		tlist = lappend(tlist, makeTargetEntry(lfirst(lc), list_length(tlist) + 1, NULL, false));
 	bare->targetList = tlist;
 	bare->havingQual = NULL;
+	/* what is made of the groups is not theirs */
+	bare->hasWindowFuncs = bare->hasDistinctOn = false;
+	bare->windowClause = bare->distinctClause = NIL;
 	bare->sortClause = NIL;
 	bare->cteList = NIL;
 	return keyed_select_list(bare);
@@ -687,6 +726,30 @@ check_number(Program *program)
 				 errhint("Make several pipelines of it.")));
 }
 
+/* The first rows of each key: groups whose place in the plan is that of a window function. */
+static void
+prepare_top(Query *query, List *outer, Program *program)
+{
+	int64		limit = legality_top_limit(query, outer);
+	List	   *keys = legality_top_keys(query);
+	Expr	   *at;
+
+	if (limit < 1 || limit > TOP_MOST)
+		elog(ERROR, "the first " INT64_FORMAT " rows are wanted", limit);
+	/* before its windows become slices */
+	at = event_time_of_window(query, keys);
+	if (program->state_ttl > 0 && keys != NIL && !has_window(query, keys))
+		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
+	if (query->hasDistinctOn)
+		first_rows(query);
+	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_over(query));
+	exchange_slices(query, keys);
+	if (!IsA(at, Const))
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry(at, list_length(query->targetList) + 1, pstrdup(OVER_EVENT_TIME), true));
+	add_over_marker(query, outer, program->nkeyed++, psprintf(OVER_MARKER_TOP INT64_FORMAT, limit));
+}
+
 void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
@@ -734,20 +797,32 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	}
 	check_number(program);
 	keyed_put_ctes_in(query, outer);
-	if (query->hasWindowFuncs || query->hasDistinctOn)
+	if (!legality_is_grouped(query))
 	{
 		bool		first = query->hasDistinctOn;
 
+		if (legality_is_top(query, outer))
+		{
+			prepare_top(query, outer, program);
+			return;
+		}
 		if (first)
 			first_rows(query);
 		program->keyed[program->nkeyed].over = true;
 		program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_over(query));
-		add_over_marker(query, outer, program->nkeyed++, first);
+		add_over_marker(query, outer, program->nkeyed++, first ? OVER_MARKER_FIRST : "");
 		return;
 	}
 	/* before its windows become slices */
-	at = event_time_of_window(query);
+	at = event_time_of_window(query, query->groupClause);
+	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause) && legality_is_over_answers(query, outer))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"state_ttl\" for groups without a window over window functions or DISTINCT ON is not supported"),
+				 errhint("Group by a window, or make two pipelines of it.")));
+	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause))
+		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));
-	exchange_slices(query);
+	exchange_slices(query, query->groupClause);
 	add_marker(query, outer, program->nkeyed++, at);
 }

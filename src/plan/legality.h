@@ -60,8 +60,13 @@ extern bool legality_is_over_groups(Query *query, List *outer);
 extern bool legality_answers(Query *query, List *outer);
 /* a query over rows that window functions, or DISTINCT ON, have answered */
 extern bool legality_is_over_answers(Query *query, List *outer);
+/* what a query groups by; or, of the first rows, their keys */
+extern List *legality_group_clauses(Query *grouped);
+extern bool legality_in_clauses(const TargetEntry *tle, List *clauses);
 /* does it filter them by what they have come to, as HAVING does? */
 extern bool legality_filters_groups(Query *query, List *outer);
+/* do the clauses (of PARTITION BY, DISTINCT ON) hold a border of these windows? */
+extern bool legality_within_windows(Query *query, List *outer, List *clauses);
 /* that tumble(), NULL: by the windows themselves; *on_end: over window_end */
 extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_windows, bool *on_end);
 
@@ -73,6 +78,9 @@ extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
 /* does the FROM item stand for groups, or rows of window functions or of a join of topics? */
 extern bool legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer);
+/* is it a border of a window over event time?  NULL: of none */
+extern FuncExpr *legality_check_window(Node *expr, Query *query, CheckContext *cxt, List *outer, int location);
+
 /* is it the event time of the query's topic, unmodified? */
 extern bool legality_is_event_time(Node *node, Query *query, List *outer);
 
@@ -112,6 +120,18 @@ extern bool legality_joins_topics(Query *query, List *outer);
 /* NULL: there is none; throws where it cannot be computed */
 extern StreamJoin *legality_topic_join(Query *query, List *outer, CheckContext *cxt);
 extern void legality_check_join(Query *query, CheckContext *cxt, List *outer);
+/* ---- legality_top.c ---- */
+
+/* a query for the first rows of each key, in another order than that of event time: they are groups by these keys */
+extern bool legality_is_top(Query *query, List *outer);
+/* of SortGroupClause */
+extern List *legality_top_keys(Query *query);
+extern List *legality_top_order(Query *query);
+/* how many of each key; -1: all */
+extern int64 legality_top_limit(Query *query, List *outer);
+/* is it the number of the row? */
+extern bool legality_is_number(Query *query, TargetEntry *tle);
+extern void legality_check_top(Query *query, CheckContext *cxt, List *outer, int location);
 
 /* ---- legality_sink.c ---- */
 
@@ -127,7 +147,12 @@ typedef struct Origin
 {
 	bool		constant;
 	Query	   *grouped;		/* the query that groups, NULL: it is something else */
+	List	   *outer;			/* the queries around that one */
 	TargetEntry *tle;			/* its column */
+	/* where it is neither: what it is made of, in which query */
+	Node	   *expr;
+	Query	   *home;
+	List	   *home_outer;
 } Origin;
 
 extern Origin legality_origin(Node *node, Query *query, List *outer);

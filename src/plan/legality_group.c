@@ -147,13 +147,16 @@ legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 	List	   *around;
 	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? query_below(rte, query, outer, &around) : NULL;
 
-	return sub != NULL && (legality_is_grouped(sub) || legality_joins_topics(sub, around) || legality_is_over_groups(sub, around));
+	return sub != NULL && (legality_is_grouped(sub) || legality_joins_topics(sub, around) || legality_is_top(sub, around) ||
+						   legality_is_over_groups(sub, around));
 }
 
 bool
 legality_answers(Query *query, List *outer)
 {
-	return !legality_is_grouped(query) && (query->hasWindowFuncs || query->hasDistinctOn || legality_is_over_answers(query, outer));
+	if (legality_is_grouped(query) || legality_is_over_groups(query, outer) || legality_is_top(query, outer))
+		return false;
+	return query->hasWindowFuncs || query->hasDistinctOn || legality_is_over_answers(query, outer);
 }
 
 bool
@@ -242,6 +245,13 @@ uses_results(Node *node, Query *query, List *outer)
 		tle = var->varattno > 0 ? get_tle_by_resno(sub->targetList, var->varattno) : NULL;
 		if (tle == NULL)
 			return true;
+		/* its place among the first rows is always taken by some row */
+		if (legality_is_top(sub, around))
+		{
+			if (!legality_is_number(sub, tle) && !legality_in_clauses(tle, legality_top_keys(sub)))
+				return true;
+			continue;
+		}
 		if (legality_is_grouped(sub) ? contain_aggs_of_level((Node *) tle->expr, 0) : uses_results((Node *) tle->expr, sub, around))
 			return true;
 	}
@@ -275,23 +285,65 @@ legality_filters_groups(Query *query, List *outer)
 	return legality_is_over_groups(query, outer) && filter_uses_results((Node *) query->jointree, query, outer);
 }
 
+List *
+legality_group_clauses(Query *grouped)
+{
+	return legality_is_grouped(grouped) ? grouped->groupClause : legality_top_keys(grouped);
+}
+
+bool
+legality_in_clauses(const TargetEntry *tle, List *clauses)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+		if (tle->ressortgroupref != 0 && lfirst_node(SortGroupClause, lc)->tleSortGroupRef == tle->ressortgroupref)
+			return true;
+	return false;
+}
+
+/* Does what the query groups by tell its windows apart: one of their borders? */
+static bool
+is_border(Node *expr, Query *grouped, bool *on_end)
+{
+	FuncExpr   *call = legality_window_of_group(expr, grouped);
+	WindowFunction function;
+
+	if (call == NULL)
+		return false;
+	function = window_function(call->funcid);
+	*on_end = IsA(expr, Var) ? ((Var *) expr)->varattno == 2 : function == FUNCTION_TUMBLE_END;
+	/* windows of cumulate() that begin together end at different times */
+	return *on_end || (function != FUNCTION_CUMULATE && function != FUNCTION_CUMULATE_START);
+}
+
 /* Is it a border of the windows that the query below groups by? */
 static bool
 is_border_below(Node *node, Query *query, List *outer, bool *on_end)
 {
 	Origin		origin = legality_origin(node, query, outer);
-	FuncExpr   *call;
-	WindowFunction function;
 
-	if (origin.grouped == NULL || origin.tle->ressortgroupref == 0)
-		return false;
-	call = legality_window_of_group((Node *) origin.tle->expr, origin.grouped);
-	if (call == NULL)
-		return false;
-	function = window_function(call->funcid);
-	*on_end = IsA(origin.tle->expr, Var) ? ((Var *) origin.tle->expr)->varattno == 2 : function == FUNCTION_TUMBLE_END;
-	/* windows of cumulate() that begin together end at different times */
-	return *on_end || (function != FUNCTION_CUMULATE && function != FUNCTION_CUMULATE_START);
+	return origin.grouped != NULL && legality_in_clauses(origin.tle, legality_group_clauses(origin.grouped)) && is_border((Node *) origin.tle->expr, origin.grouped, on_end);
+}
+
+bool
+legality_within_windows(Query *query, List *outer, List *clauses)
+{
+	ListCell   *lc,
+			   *lg;
+
+	foreach(lc, clauses)
+	{
+		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
+		bool		end;
+
+		if (is_border_below(expr, query, outer, &end))
+			return true;
+		foreach(lg, query->groupClause)
+			if (equal(get_sortgroupclause_expr(lfirst(lg), query->targetList), expr) && is_border(expr, query, &end))
+				return true;
+	}
+	return false;
 }
 
 FuncExpr *
@@ -339,6 +391,25 @@ check_window_constants(FuncExpr *call, CheckContext *cxt, int location)
 	}
 }
 
+FuncExpr *
+legality_check_window(Node *expr, Query *query, CheckContext *cxt, List *outer, int location)
+{
+	Query	   *home;
+	List	   *home_outer;
+	FuncExpr   *call = find_window(expr, query, outer, &home, &home_outer);
+	Node	   *at;
+
+	if (call == NULL)
+		return NULL;
+	check_window_constants(call, cxt, location);
+	at = linitial(window_arguments(call));
+	if (!legality_is_event_time(at, home, home_outer))
+		legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
+			   "Give it the column of the foreign table that option event_time names, as it is.",
+			   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
+	return call;
+}
+
 /* A query that puts rows of the topic into groups. */
 void
 legality_check_groups(Query *query, CheckContext *cxt, List *outer)
@@ -378,21 +449,10 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 	}
 	foreach(lc, query->groupClause)
 	{
-		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
-		Query	   *home;
-		List	   *home_outer;
-		FuncExpr   *call = find_window(expr, query, outer, &home, &home_outer);
-		Node	   *at;
+		FuncExpr   *call = legality_check_window(get_sortgroupclause_expr(lfirst(lc), query->targetList), query, cxt, outer, location);
 
-		if (call == NULL)
-			continue;
-		window = call;
-		check_window_constants(call, cxt, location);
-		at = linitial(window_arguments(call));
-		if (!legality_is_event_time(at, home, home_outer))
-			legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
-				   "Give it the column of the foreign table that option event_time names, as it is.",
-				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
+		if (call != NULL)
+			window = call;
 	}
 	if (window == NULL && query->groupingSets != NIL)
 		legality_refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",

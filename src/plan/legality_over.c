@@ -133,12 +133,29 @@ function_walker(Node *node, FunctionContext *context)
 	return false;
 }
 
+/*
+ * All groups of a window are given out together, and final: PostgreSQL's own
+ * window functions, or DISTINCT ON, can look at them where they do not look
+ * beyond the window.
+ */
+static bool
+is_over_groups(Query *query, CheckContext *cxt, List *outer, List *clauses, int location)
+{
+	if (!legality_is_grouped(query) && !legality_is_over_groups(query, outer))
+		return false;
+	if (!legality_within_windows(query, outer, clauses))
+		legality_refuse(cxt, location, "Put window_start and window_end of the groups into PARTITION BY, or into DISTINCT ON; or write the groups into a table or topic, and use it there.",
+						"window functions or DISTINCT ON over groups, or over other window functions, of a topic are only supported within the windows of the groups");
+	cxt->info->grouped = cxt->info->nested = true;
+	return true;
+}
+
 static void
 check_below(Query *query, CheckContext *cxt, List *outer, int location)
 {
-	if (legality_is_grouped(query) || legality_is_over_groups(query, outer) || legality_is_over_answers(query, outer))
-		legality_refuse(cxt, location, "Write the groups into a table or topic, and use it there.",
-						"window functions or DISTINCT ON over groups, or over other window functions, of a topic are not supported");
+	if (legality_is_over_answers(query, outer))
+		legality_refuse(cxt, location, "Write the rows into a table or topic, and use it there.",
+						"window functions or DISTINCT ON over other window functions, or DISTINCT ON, of a topic are not supported");
 	if (contain_vars_of_level((Node *) query, 1))
 		legality_refuse(cxt, location, "Join the topic with the table in FROM, below.",
 						"window functions or DISTINCT ON over a topic that depend on the query around them are not supported");
@@ -149,6 +166,13 @@ legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer)
 {
 	int			location = legality_clause_location(query, query->distinctClause);
 
+	if (is_over_groups(query, cxt, outer, query->distinctClause, location))
+		return;
+	if (legality_is_top(query, outer))
+	{
+		legality_check_top(query, cxt, outer, location);
+		return;
+	}
 	check_below(query, cxt, outer, location);
 	if (query->hasWindowFuncs)
 		legality_refuse(cxt, location, "Use a subquery for one of them in another pipeline.",
@@ -171,6 +195,17 @@ legality_check_over(Query *query, CheckContext *cxt, List *outer, int location)
 	WindowClause *first = linitial(query->windowClause);
 	ListCell   *lc;
 
+	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
+	{
+		foreach(lc, query->windowClause)
+			(void) is_over_groups(query, cxt, outer, lfirst_node(WindowClause, lc)->partitionClause, location);
+		return;
+	}
+	if (legality_is_top(query, outer))
+	{
+		legality_check_top(query, cxt, outer, location);
+		return;
+	}
 	check_below(query, cxt, outer, location);
 	foreach(lc, query->windowClause)
 	{

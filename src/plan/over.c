@@ -129,6 +129,11 @@ over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 
 	if (marker == NULL)
 		return;
+	if (strstr(marker->resname, OVER_MARKER_TOP) != NULL)
+	{
+		top_paths(root, input, output, marker, atoi(strstr(marker->resname, OVER_MARKER_TOP) + strlen(OVER_MARKER_TOP)));
+		return;
+	}
 	use.input = input->cheapest_total_path->pathtarget->exprs;
 	foreach(lc, result->exprs)
 		(void) output_walker(lfirst(lc), &use);
@@ -186,7 +191,7 @@ over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 						 eqops != NIL ? (Node *) eqops : (Node *) list_make1_oid(InvalidOid),
 						 out);
 	private = list_concat(private, list_make5(args, filters, NIL, NIL, list_make4(frames, offsets, function_frames, list_make1_int(strstr(marker->resname, OVER_MARKER_FIRST) != NULL))));
-	private = lappend(private, NIL);
+	private = list_concat(private, list_make2(NIL, NIL));
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;

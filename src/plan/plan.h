@@ -48,6 +48,7 @@ typedef struct StatementInfo
 	bool		windowed;		/* ... of windows, all of them */
 	bool		unwindowed;		/* ... some of them without */
 	bool		over;			/* puts nothing into groups: window functions, or a join of topics */
+	bool		top;			/* groups of their first rows */
 	bool		nested;			/* and those into groups again */
 	bool		chained;		/* puts what window functions answer into groups */
 	bool		having;			/* some of the groups are not given out */
@@ -171,6 +172,7 @@ typedef struct Program
 	double		checks_per_message; /* of deferred constraints */
 	bool		rows_only;		/* in a task of a keyed program: what is only written is not locked */
 	bool		arrival;		/* window functions answer rows as they come */
+	int64		state_ttl;		/* us: keys are forgotten so long after their last row; 0: never */
 	bool		has_over;		/* there are window functions, or joins of topics */
 	bool		is_keyed;		/* statements run by program_fire(), their row queries by program_run() */
 	int			nkeyed;
@@ -179,11 +181,11 @@ typedef struct Program
 
 /*
  * Loads, checks, plans the statements of a procedure; throws what is wrong with
- * them.  "arrival": option ordering.
+ * them.  "arrival": option ordering; "state_ttl": us, 0: none.
  */
-extern Program *program_load(Oid procedure, bool trust_owners, bool arrival);
+extern Program *program_load(Oid procedure, bool trust_owners, bool arrival, int64 state_ttl);
 /* Plans for check_pipeline and for the checks of creation. */
-extern Program *program_make(List *queries, bool trust_owners, bool arrival);
+extern Program *program_make(List *queries, bool trust_owners, bool arrival, int64 state_ttl);
 extern void program_free(Program *program);
 /*
  * Takes the locks of the plans; false: something changed, the program must be
@@ -257,6 +259,8 @@ extern char *program_explain(Statement *statement);
  * the way that the options emit and late ask for.
  */
 extern void plan_check_emit(Program *program, EmitKind emit, LateKind late);
+/* the same for state_ttl */
+extern void plan_check_ttl(Program *program);
 
 /* ---- checks.c ---- */
 

@@ -402,7 +402,7 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 
 /* Needs a transaction with an active snapshot. */
 Program *
-program_make(List *queries, bool trust_owners, bool arrival)
+program_make(List *queries, bool trust_owners, bool arrival, int64 state_ttl)
 {
 	/* the caller's context, where an error after us would forget it; see program_load() */
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc program", ALLOCSET_DEFAULT_SIZES);
@@ -417,6 +417,7 @@ program_make(List *queries, bool trust_owners, bool arrival)
 	program->valid = true;
 	program->trust_owners = trust_owners;
 	program->arrival = arrival;
+	program->state_ttl = state_ttl;
 	PG_TRY();
 	{
 		queries = copyObject(queries);
@@ -452,7 +453,7 @@ program_make(List *queries, bool trust_owners, bool arrival)
 }
 
 Program *
-program_load(Oid procedure, bool trust_owners, bool arrival)
+program_load(Oid procedure, bool trust_owners, bool arrival, int64 state_ttl)
 {
 	HeapTuple	tuple;
 	Datum		body;
@@ -477,7 +478,7 @@ program_load(Oid procedure, bool trust_owners, bool arrival)
 	/* BEGIN ATOMIC stores a list of one list */
 	if (IsA(linitial(stored), List))
 		stored = linitial_node(List, stored);
-	program = program_make(stored, trust_owners, arrival);
+	program = program_make(stored, trust_owners, arrival, state_ttl);
 	/* lives over transactions */
 	MemoryContextSetParent(program->cxt, TopMemoryContext);
 	program->procedure = procedure;

@@ -14,7 +14,8 @@
  * The region grows by an eighth, with at least 256 bytes: at a million keys what is
  * allocated but not used is seen in the memory per key, and copying an entry
  * eight times in its life is cheap.  Blobs that were given up are thrown out
- * when the region grows.  Entries are never deleted alone.
+ * when the region grows.  Entries go alone only where they are put back
+ * (operator/careful.c) or too old (state_ttl): then the chunk is trimmed.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +29,9 @@
 #define FIRST_SLOTS		8
 /* full to three quarters */
 #define SLOTS_FULL(n)	((n) / 4 * 3)
+/* from so many on they grow by a quarter: of many keys each byte counts, and slots keep their order when they grow */
+#define SLOTS_MANY		1024
+#define SLOTS_MORE(n)	((n) == 0 ? FIRST_SLOTS : (n) < SLOTS_MANY ? (n) * 2 : ((n) + (n) / 4) & ~(uint32) 3)
 #define REGION_STEP		32		/* units */
 #define REGION_MAX		PG_UINT32_MAX
 
@@ -50,6 +54,12 @@ state_cursor_open(StateCursor *cursor, StateArea *area, int op, StateChunk *chun
 	cursor->dirty = chunk->dirty_size > 0 ? dsa_get_address(area->dsa, chunk->dirty) : NULL;
 }
 
+static inline uint32
+slot_behind(uint32 at, uint32 nslots)
+{
+	return at + 1 == nslots ? 0 : at + 1;
+}
+
 static inline StateEntry *
 entry_at(const char *data, uint32 offset)
 {
@@ -59,7 +69,7 @@ entry_at(const char *data, uint32 offset)
 static inline uint32
 entry_units(const StateOperator *op, uint16 meta)
 {
-	return (sizeof(StateEntry) + op->fixed_size + STATE_KEY_LEN(meta) + 7) / 8;
+	return (sizeof(StateEntry) + state_fixed_size(op, meta) + STATE_KEY_LEN(meta) + 7) / 8;
 }
 
 /* ---- the region ---- */
@@ -98,7 +108,7 @@ compact_into(StateCursor *cursor, char *to)
 		if (entry->dirty)
 			cursor->dirty[d++] = used;
 		used += units;
-		for (b = 0; b < (int) cursor->op->nblobs; b++)
+		for (b = 0; b < (int) state_nblobs(cursor->op, entry->key_meta); b++)
 		{
 			StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + cursor->op->blob[b]);
 
@@ -148,11 +158,11 @@ make_room(StateCursor *cursor, uint32 units)
 	cursor->data = to;
 }
 
+/* So many slots. */
 static void
-grow_slots(StateCursor *cursor)
+resize_slots(StateCursor *cursor, uint32 n)
 {
 	StateChunk *chunk = cursor->chunk;
-	uint32		n = Max(FIRST_SLOTS, chunk->nslots * 2);
 	dsa_pointer fresh = state_alloc0(cursor->area, sizeof(StateSlot) * n);
 	StateSlot  *to = dsa_get_address(cursor->area->dsa, fresh);
 	uint32		i;
@@ -163,9 +173,9 @@ grow_slots(StateCursor *cursor)
 
 		if (cursor->slots[i].offset == 0)
 			continue;
-		at = cursor->slots[i].hash & (n - 1);
+		at = state_slot_of(cursor->slots[i].hash, n);
 		while (to[at].offset != 0)
-			at = (at + 1) & (n - 1);
+			at = slot_behind(at, n);
 		to[at] = cursor->slots[i];
 	}
 	state_free(cursor->area, chunk->slots, sizeof(StateSlot) * chunk->nslots);
@@ -185,12 +195,12 @@ same_key(const StateOperator *op, const StateEntry *entry, const char *key, uint
 StateEntry *
 state_entry_find(StateCursor *cursor, uint32 hash, const char *key, uint16 meta)
 {
-	uint32		mask = cursor->chunk->nslots - 1;
-	uint32		at = hash & mask;
+	uint32		nslots = cursor->chunk->nslots;
+	uint32		at = state_slot_of(hash, nslots);
 
-	if (cursor->chunk->nslots == 0)
+	if (nslots == 0)
 		return NULL;
-	for (; cursor->slots[at].offset != 0; at = (at + 1) & mask)
+	for (; cursor->slots[at].offset != 0; at = slot_behind(at, nslots))
 	{
 		StateEntry *entry;
 
@@ -216,15 +226,15 @@ state_entry_make(StateCursor *cursor, uint32 hash, const char *key, uint16 meta,
 		return entry;
 
 	if (chunk->nentries >= SLOTS_FULL(chunk->nslots))
-		grow_slots(cursor);
+		resize_slots(cursor, SLOTS_MORE(chunk->nslots));
 	units = entry_units(cursor->op, meta);
 	make_room(cursor, units);
 	entry = entry_at(cursor->data, chunk->used);
-	memset(entry, 0, sizeof(StateEntry) + cursor->op->fixed_size);
+	memset(entry, 0, sizeof(StateEntry) + state_fixed_size(cursor->op, meta));
 	entry->key_meta = meta;
 	memcpy(state_entry_key(cursor->op, entry), key, STATE_KEY_LEN(meta));
-	for (at = hash & (chunk->nslots - 1); cursor->slots[at].offset != 0;)
-		at = (at + 1) & (chunk->nslots - 1);
+	for (at = state_slot_of(hash, chunk->nslots); cursor->slots[at].offset != 0;)
+		at = slot_behind(at, chunk->nslots);
 	cursor->slots[at].hash = hash;
 	cursor->slots[at].offset = chunk->used;
 	chunk->used += units;
@@ -263,20 +273,20 @@ void
 state_entry_remove(StateCursor *cursor, StateEntry *entry)
 {
 	StateChunk *chunk = cursor->chunk;
-	uint32		mask = chunk->nslots - 1;
+	uint32		n = chunk->nslots;
 	uint32		offset = (uint32) (((char *) entry - cursor->data) / 8);
-	uint32		hole = state_hash(state_entry_key(cursor->op, entry), entry->key_meta) & mask;
+	uint32		hole = state_slot_of(state_hash(state_entry_key(cursor->op, entry), entry->key_meta), n);
 	uint32		at;
 	uint32		b;
 	uint32		i;
 
 	while (cursor->slots[hole].offset != offset)
-		hole = (hole + 1) & mask;
-	for (at = (hole + 1) & mask; cursor->slots[at].offset != 0; at = (at + 1) & mask)
+		hole = slot_behind(hole, n);
+	for (at = slot_behind(hole, n); cursor->slots[at].offset != 0; at = slot_behind(at, n))
 	{
-		uint32		home = cursor->slots[at].hash & mask;
+		uint32		home = state_slot_of(cursor->slots[at].hash, n);
 
-		if (((at - home) & mask) < ((at - hole) & mask))
+		if ((at >= home ? at - home : at + n - home) < (at >= hole ? at - hole : at + n - hole))
 			continue;			/* its way begins behind the hole */
 		cursor->slots[hole] = cursor->slots[at];
 		hole = at;
@@ -284,7 +294,7 @@ state_entry_remove(StateCursor *cursor, StateEntry *entry)
 	cursor->slots[hole].offset = 0;
 	chunk->nentries--;
 	chunk->garbage += entry_units(cursor->op, entry->key_meta);
-	for (b = 0; b < cursor->op->nblobs; b++)
+	for (b = 0; b < state_nblobs(cursor->op, entry->key_meta); b++)
 	{
 		StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + cursor->op->blob[b]);
 
@@ -297,6 +307,56 @@ state_entry_remove(StateCursor *cursor, StateEntry *entry)
 			cursor->dirty[i] = cursor->dirty[--chunk->ndirty];
 			break;
 		}
+}
+
+static bool
+has_room(const StateCursor *cursor, uint64 size)
+{
+	return pg_atomic_read_u64(&cursor->area->root->bytes) + size <= cursor->area->root->limit;
+}
+
+/*
+ * After entries were taken out: nothing is kept for none, and not much more than
+ * is needed for some.
+ */
+void
+state_chunk_trim(StateCursor *cursor)
+{
+	StateChunk *chunk = cursor->chunk;
+	uint64		size;
+	uint32		nslots;
+	dsa_pointer fresh;
+	char	   *to;
+
+	Assert(chunk->ndirty == 0);
+	if (chunk->nentries == 0)
+	{
+		state_free(cursor->area, chunk->slots, sizeof(StateSlot) * chunk->nslots);
+		state_free(cursor->area, chunk->data, (Size) chunk->size * 8);
+		state_free(cursor->area, chunk->dirty, sizeof(uint32) * chunk->dirty_size);
+		memset(chunk, 0, sizeof(*chunk));
+		return;
+	}
+	for (nslots = chunk->nslots; nslots > FIRST_SLOTS && chunk->nentries < SLOTS_FULL(nslots / 2) / 2; nslots = (nslots / 2) & ~(uint32) 3)
+		;
+	/* it is no reason to fail that memory is used up */
+	if (nslots < chunk->nslots && has_room(cursor, sizeof(StateSlot) * nslots))
+		resize_slots(cursor, nslots);
+	size = (uint64) chunk->used - chunk->garbage;
+	size += Max(size / 8, REGION_STEP);
+	if (chunk->garbage <= chunk->used / 4 || size >= chunk->size || !has_room(cursor, size * 8))
+		return;
+	fresh = state_alloc(cursor->area, size * 8);
+	to = dsa_get_address(cursor->area->dsa, fresh);
+	compact_into(cursor, to);
+	state_free(cursor->area, chunk->data, (Size) chunk->size * 8);
+	chunk->data = fresh;
+	chunk->size = (uint32) size;
+	cursor->data = to;
+	state_free(cursor->area, chunk->dirty, sizeof(uint32) * chunk->dirty_size);
+	chunk->dirty = InvalidDsaPointer;
+	chunk->dirty_size = 0;
+	cursor->dirty = NULL;
 }
 
 StateEntry *
@@ -334,11 +394,10 @@ move_blob(StateCursor *cursor, StateEntry *entry, uint32 at, Size capacity, bool
 		uint16		meta = entry->key_meta;
 		uint32		hash = state_hash(state_entry_key(cursor->op, entry), meta);
 		uint32		offset = (uint32) (((char *) entry - cursor->data) / 8);
-		uint32		mask = chunk->nslots - 1;
-		uint32		slot = hash & mask;
+		uint32		slot = state_slot_of(hash, chunk->nslots);
 
 		while (cursor->slots[slot].offset != offset)
-			slot = (slot + 1) & mask;
+			slot = slot_behind(slot, chunk->nslots);
 		make_room(cursor, units);
 		entry = entry_at(cursor->data, cursor->slots[slot].offset);
 		blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);

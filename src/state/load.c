@@ -14,17 +14,18 @@ state_entry_restore(StateCursor *cursor, StateEntry *entry, const StateRecord *r
 {
 	StateOperator *op = cursor->op;
 	const char *fixed = STATE_RECORD_FIXED(record);
+	uint32		nblobs = state_nblobs(op, record->key_meta);
 	StateBlob	old[STATE_MAX_BLOBS];
 	uint32		b;
 
-	for (b = 0; b < op->nblobs; b++)
+	for (b = 0; b < nblobs; b++)
 		old[b] = *(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]);
 	entry->given = (record->flags & STATE_RECORD_GIVEN) != 0;
-	memcpy(STATE_ENTRY_FIXED(entry), fixed, op->fixed_size);
+	memcpy(STATE_ENTRY_FIXED(entry), fixed, state_fixed_size(op, record->key_meta));
 	/* places of blobs are the chunk's own */
-	for (b = 0; b < op->nblobs; b++)
+	for (b = 0; b < nblobs; b++)
 		*(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]) = (StateBlob) {old[b].offset, 0};
-	for (b = 0; b < op->nblobs; b++)
+	for (b = 0; b < nblobs; b++)
 	{
 		const StateBlob *blob = (const StateBlob *) (fixed + op->blob[b]);
 
@@ -45,7 +46,7 @@ state_record_load(StateArea *area, const StateRun *run, const StateRecord *recor
 	StateOperator *op = &area->root->op[run->op];
 	StateChunk *chunk = &pane->chunk[run->group];
 	const char *fixed = STATE_RECORD_FIXED(record);
-	const char *key = fixed + op->fixed_size;
+	const char *key = fixed + state_fixed_size(op, record->key_meta);
 	uint32		hash = state_hash(key, record->key_meta);
 	StateCursor cursor;
 	StateEntry *entry;

@@ -35,10 +35,10 @@ round8(Size n)
 Size
 state_record_size(const StateOperator *op, const StateEntry *entry, const char *base)
 {
-	Size		size = sizeof(StateRecord) + op->fixed_size + round8(STATE_KEY_LEN(entry->key_meta));
+	Size		size = sizeof(StateRecord) + state_fixed_size(op, entry->key_meta) + round8(STATE_KEY_LEN(entry->key_meta));
 	uint32		b;
 
-	for (b = 0; b < op->nblobs; b++)
+	for (b = 0; b < state_nblobs(op, entry->key_meta); b++)
 	{
 		const StateBlob *blob = (const StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]);
 
@@ -53,21 +53,22 @@ state_record_write(const StateOperator *op, const StateEntry *entry, const char 
 {
 	StateRecord *record = (StateRecord *) to;
 	Size		key_len = STATE_KEY_LEN(entry->key_meta);
-	Size		at = sizeof(StateRecord) + op->fixed_size + round8(key_len);
+	uint32		fixed_size = state_fixed_size(op, entry->key_meta);
+	Size		at = sizeof(StateRecord) + fixed_size + round8(key_len);
 	char	   *fixed = to + sizeof(StateRecord);
 	uint32		b;
 
 	record->size = (uint32) size;
 	record->key_meta = entry->key_meta;
 	record->flags = entry->given ? STATE_RECORD_GIVEN | STATE_RECORD_WAS_GIVEN : 0;
-	memcpy(fixed, STATE_ENTRY_FIXED(entry), op->fixed_size);
+	memcpy(fixed, STATE_ENTRY_FIXED(entry), fixed_size);
 	/* the last bytes before a border of eight are the filling */
 	if (key_len > 0)
 	{
-		memset(fixed + op->fixed_size + round8(key_len) - 8, 0, 8);
-		memcpy(fixed + op->fixed_size, state_entry_key(op, entry), key_len);
+		memset(fixed + fixed_size + round8(key_len) - 8, 0, 8);
+		memcpy(fixed + fixed_size, state_entry_key(op, entry), key_len);
 	}
-	for (b = 0; b < op->nblobs; b++)
+	for (b = 0; b < state_nblobs(op, entry->key_meta); b++)
 	{
 		const StateBlob *blob = (const StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]);
 		StateBlob  *copy = (StateBlob *) (fixed + op->blob[b]);
@@ -117,12 +118,14 @@ state_segment_finish(char *segment, Size bytes, uint64 signature, int64 epoch)
 static const char *
 check_record(const StateRecord *record, Size left, const StateShape *shape)
 {
-	Size		at = sizeof(StateRecord) + shape->fixed_size + round8(STATE_KEY_LEN(record->key_meta));
+	bool		member = (record->key_meta & STATE_KEY_MEMBER) != 0;
+	Size		at = sizeof(StateRecord) + (member ? shape->fixed_size : shape->group_size) + round8(STATE_KEY_LEN(record->key_meta));
+	uint32		nblobs = member ? shape->nblobs : shape->group_blobs;
 	uint32		b;
 
 	if (record->size > left || record->size % 8 != 0 || record->size < at)
 		return "a record has a wrong length";
-	for (b = 0; b < shape->nblobs; b++)
+	for (b = 0; b < nblobs; b++)
 	{
 		const StateBlob *blob = (const StateBlob *) (STATE_RECORD_FIXED(record) + shape->blob[b]);
 		Size		room = round8(sizeof(uint32) + blob->len);

@@ -80,7 +80,7 @@ typedef struct StateChunk
 	dsa_pointer slots;
 	dsa_pointer data;
 	dsa_pointer dirty;			/* uint32 offsets of entries */
-	uint32		nslots;			/* a power of two, 0: nothing yet */
+	uint32		nslots;			/* a multiple of 4, 0: nothing yet */
 	uint32		nentries;
 	uint32		used;			/* of data, units of 8 bytes */
 	uint32		size;
@@ -103,11 +103,23 @@ typedef struct StateGroupLock
 	ConditionVariable freed;
 } StateGroupLock;
 
+/* Where an entry says when its key came last, for those that are not kept for ever. */
+typedef struct StateExpiry
+{
+	int64		ttl;			/* us after that; 0: it is kept for ever */
+	bool		in_blob;		/* the time stands in the first blob, else in the fixed part, */
+	uint32		at;				/* there */
+} StateExpiry;
+
 typedef struct StateOperator
 {
 	uint32		fixed_size;		/* bytes, multiple of 8 */
 	uint32		nblobs;
 	uint16		blob[STATE_MAX_BLOBS];	/* offsets of StateBlobs in the fixed part */
+	/* of entries that are no members; mostly the same */
+	uint32		group_size;
+	uint32		group_blobs;
+	StateExpiry expiry;			/* of those */
 	int			npanes;
 	int			panes_size;
 	dsa_pointer panes;			/* dsa_pointer of StatePane each */
@@ -145,6 +157,8 @@ extern dsa_pointer state_alloc(StateArea *area, Size size);
 extern dsa_pointer state_alloc0(StateArea *area, Size size);
 extern void state_free(StateArea *area, dsa_pointer p, Size size);
 extern void state_operator_init(StateArea *area, int op, uint32 fixed_size, const uint16 *blobs, int nblobs);
+/* entries that are no members have this fixed part, without blobs */
+extern void state_operator_bare_groups(StateArea *area, int op, uint32 size);
 extern void state_group_own(StateArea *area, int op, int group);
 extern bool state_group_try_own(StateArea *area, int op, int group);
 extern void state_group_release(StateArea *area, int op, int group);
@@ -198,19 +212,40 @@ extern StateEntry *state_entry_next(StateCursor *cursor, uint32 *at);
 /* takes an entry out that nothing else refers to */
 extern void state_entry_remove(StateCursor *cursor, StateEntry *entry);
 extern uint32 state_hash(const char *key, uint16 meta);
+/* gives back what the chunk does not need any more; nothing in it may be marked as changed */
+extern void state_chunk_trim(StateCursor *cursor);
+
+static inline uint32
+state_fixed_size(const StateOperator *op, uint16 meta)
+{
+	return (meta & STATE_KEY_MEMBER) ? op->fixed_size : op->group_size;
+}
+
+static inline uint32
+state_nblobs(const StateOperator *op, uint16 meta)
+{
+	return (meta & STATE_KEY_MEMBER) ? op->nblobs : op->group_blobs;
+}
+
+/* Where a chunk of so many slots begins to look; the highest 7 bits, those of the group, are the same in all of it. */
+static inline uint32
+state_slot_of(uint32 hash, uint32 nslots)
+{
+	return (uint32) (((uint64) (hash << 7) * nslots) >> 32);
+}
 
 static inline void
 state_prefetch_slot(const StateCursor *cursor, uint32 hash)
 {
 	if (cursor->chunk->nslots > 0)
-		__builtin_prefetch(&cursor->slots[hash & (cursor->chunk->nslots - 1)]);
+		__builtin_prefetch(&cursor->slots[state_slot_of(hash, cursor->chunk->nslots)]);
 }
 
 static inline void
 state_prefetch_entry(const StateCursor *cursor, uint32 hash)
 {
 	if (cursor->chunk->nslots > 0)
-		__builtin_prefetch(cursor->data + (Size) cursor->slots[hash & (cursor->chunk->nslots - 1)].offset * 8);
+		__builtin_prefetch(cursor->data + (Size) cursor->slots[state_slot_of(hash, cursor->chunk->nslots)].offset * 8);
 }
 
 static inline void
@@ -223,7 +258,7 @@ state_entry_mark(StateCursor *cursor, StateEntry *entry)
 static inline char *
 state_entry_key(const StateOperator *op, const StateEntry *entry)
 {
-	return (char *) entry + sizeof(StateEntry) + op->fixed_size;
+	return (char *) entry + sizeof(StateEntry) + state_fixed_size(op, entry->key_meta);
 }
 
 /* the bytes of a blob; "base": the chunk's data, or the record's begin */
@@ -231,6 +266,25 @@ static inline const char *
 state_blob_bytes(const char *base, const StateBlob *blob)
 {
 	return base + (Size) blob->offset * 8 + sizeof(uint32);
+}
+
+static inline TimestampTz
+state_expires(TimestampTz last, int64 ttl)
+{
+	return last > DT_NOEND - ttl ? DT_NOEND : last + ttl;
+}
+
+/* The instant from which on the key is forgotten. */
+static inline TimestampTz
+state_entry_expires(const StateOperator *op, const StateEntry *entry, const char *base)
+{
+	const char *from = STATE_ENTRY_FIXED(entry);
+	TimestampTz last;
+
+	if (op->expiry.in_blob)
+		from = state_blob_bytes(base, (const StateBlob *) (from + op->blob[0]));
+	memcpy(&last, from + op->expiry.at, sizeof(last));
+	return state_expires(last, op->expiry.ttl);
 }
 
 static inline int
@@ -294,6 +348,8 @@ typedef struct StateShape
 	uint32		fixed_size;
 	uint32		nblobs;
 	const uint16 *blob;
+	uint32		group_size;
+	uint32		group_blobs;
 } StateShape;
 
 typedef void (*StateRecordEach) (const StateRun *run, const StateRecord *record, void *arg);

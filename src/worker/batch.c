@@ -71,7 +71,7 @@ batch_create(Program *program, PipelineRow *row, PositionRow *position, int pipe
 	batch->limit_part = -1;
 	batch->max_rows = rows_that_fit(program);
 	for (i = 0; i < program->nkeyed; i++)
-		if (program->keyed[i].spec->window != OPERATOR_NO_WINDOW)
+		if (program->keyed[i].spec->window != OPERATOR_NO_WINDOW || program->keyed[i].spec->ttl > 0)
 			batch->needs_event_time = true;
 	batch->messages = palloc(sizeof(BatchMessage) * batch->max_rows);
 	batch->nsources = program->nsources;

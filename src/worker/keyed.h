@@ -82,6 +82,14 @@ extern void keyed_task_held_forget(void);
 
 /* ---- keyed_launcher.c ---- */
 
+/* Freeing of an operator's keys that are forgotten: where the hand stands. */
+typedef struct KeyedExpiry
+{
+	bool		begun;
+	int			next;			/* key group */
+	double		due;			/* key groups that it has to pass */
+} KeyedExpiry;
+
 typedef struct KeyedLauncher
 {
 	MemoryContext cxt;
@@ -112,6 +120,7 @@ typedef struct KeyedLauncher
 	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */
 	bool		outbox_full;	/* and the views say so */
 	int64		shown_epoch;
+	KeyedExpiry expiry[STATE_MAX_OPERATORS];
 	uint32		last_emit;		/* the epoch that gave out what had changed, 0: none of this run */
 } KeyedLauncher;
 
@@ -207,5 +216,14 @@ extern void keyed_mark_passing(TimestampTz watermark);
 extern void keyed_set_horizons(TimestampTz watermark);
 /* are there any left? */
 extern bool keyed_rows_wait(void);
+/* no row that window functions, or groups, are still to see in this order is older; DT_NOBEGIN: unknown */
+extern TimestampTz keyed_no_row_before(const OperatorSpec *spec, TimestampTz watermark, TimestampTz horizon);
+
+/* ---- keyed_ttl.c: between the launcher's files ---- */
+
+/* all tasks stand: which keys go with this cut because they are forgotten */
+extern void keyed_plan_expiry(const Epoch *epoch);
+/* they have gone */
+extern void keyed_free_expired(void);
 
 #endif							/* STREAMPROC_WORKER_KEYED_H */

@@ -263,6 +263,22 @@ history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz wa
 	return bound;
 }
 
+TimestampTz
+keyed_no_row_before(const OperatorSpec *spec, TimestampTz watermark, TimestampTz horizon)
+{
+	StatePane **panes;
+	TimestampTz bound;
+	int			n;
+
+	/* in the order in which rows come it is the watermark itself that forgets */
+	if (spec->over == NULL || spec->over->arrival)
+		return watermark != DT_NOEND ? watermark : my_keyed->finite_watermark;
+	panes = state_panes(my_keyed->area, spec->number, &n);
+	bound = history_bound(spec, panes, n, watermark, horizon);
+	pfree(panes);
+	return bound;
+}
+
 static bool
 history_over(const OperatorSpec *spec, int64 pane, TimestampTz bound)
 {

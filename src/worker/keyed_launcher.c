@@ -107,7 +107,7 @@ make_total(OperatorSpec *spec)
 	uint32		hash = state_hash("", 0);
 	bool		found;
 
-	if (spec->nkeys > 0 || spec->window != OPERATOR_NO_WINDOW)
+	if (spec->nkeys > 0 || spec->window != OPERATOR_NO_WINDOW || spec->over != NULL || spec->top != NULL)
 		return;
 	pane = state_pane(my_keyed->area, spec->number, STATE_PANE_ETERNAL, true);
 	state_cursor_open(&cursor, my_keyed->area, spec->number, &pane->chunk[state_group_of(hash)]);
@@ -129,7 +129,7 @@ prepare(int ntasks)
 	limit = my_launcher->row->state_memory > 0 ? (uint64) my_launcher->row->state_memory : (uint64) streamproc_state_memory * 1024;
 	keyed->area = state_area_create(limit);
 	for (i = 0; i < program->nkeyed; i++)
-		state_operator_init(keyed->area, i, program->keyed[i].spec->fixed_size, program->keyed[i].spec->blob, program->keyed[i].spec->nblobs);
+		operator_state_init(program->keyed[i].spec, keyed->area);
 	keyed->saved = saved_create(keyed->cxt);
 
 	checkpoint_begin();
@@ -301,12 +301,14 @@ show_operators(void)
 		stat->in_use = true;
 		stat->statement = spec->statement;
 		stat->number = op;
-		strlcpy(stat->kind, spec->join != NULL ? "join" : spec->over != NULL ? "over" : "aggregate", sizeof(stat->kind));
+		strlcpy(stat->kind, spec->join != NULL ? "join" : spec->over != NULL ? "over" : spec->top != NULL ? "top" : "aggregate", sizeof(stat->kind));
 		initStringInfo(&kinds);
 		if (spec->over != NULL)
 			appendStringInfoString(&kinds, over_describe(spec));
 		if (spec->join != NULL)
 			appendStringInfoString(&kinds, join_describe(spec));
+		if (spec->top != NULL)
+			appendStringInfo(&kinds, "first %d rows", spec->top->n);
 		for (i = 0; i < spec->naggs; i++)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));
@@ -646,6 +648,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	if (!my_keyed->rewriting_planned)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);
 	my_keyed->rewriting_planned = false;
+	keyed_plan_expiry(&epoch);
 	FAULT_POINT("keyed-before-cut");
 	keyed_set_phase(BARRIER_CUT);
 	if (!keyed_wait_for_tasks(BARRIER_CUT, epoch.number, until_us))
@@ -655,6 +658,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 		return false;
 	}
 	keyed_take_over(&epoch);
+	keyed_free_expired();
 	LWLockAcquire(&barrier->lock, LW_EXCLUSIVE);
 	for (i = 0; i < my_launcher->program->nkeyed; i++)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);

@@ -60,7 +60,7 @@ lock_program(Epoch *epoch)
 		row = worker_load_pipeline(CurrentMemoryContext);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		was = program_signature(my_launcher->program);
-		fresh = program_load(row->procedure, row->trust_owners, row->arrival);
+		fresh = program_load(row->procedure, row->trust_owners, row->arrival, row->state_ttl);
 		program_check_rights(fresh);
 		PopActiveSnapshot();
 		if (fresh->nkeyed != my_launcher->program->nkeyed || fresh->sink_server != my_launcher->program->sink_server || strcmp(was, program_signature(fresh)) != 0)
@@ -208,7 +208,7 @@ group_json(Epoch *epoch, int op, int64 number)
 			bool		varlena;
 
 			/* of window functions and joins only the row that was given out would say more, and that cannot be made */
-			if (spec->output[i].kind == OUTPUT_AGGREGATE || operator_gives_rows(spec))
+			if (operator_gives_rows(spec) || (spec->output[i].kind != OUTPUT_KEY && spec->output[i].kind != OUTPUT_WINDOW_START && spec->output[i].kind != OUTPUT_WINDOW_END))
 				continue;
 			if (!first)
 				appendStringInfoChar(&text, ',');

@@ -576,6 +576,9 @@ keyed_task_commit(CheckpointReason reason)
 	PG_TRY();
 	{
 		FAULT_POINT("keyed-before-apply");
+		for (i = 0; i < my_task->program->nkeyed; i++)
+			if (my_task->program->keyed[i].spec->top != NULL)
+				find_origins(my_task->program->keyed[i].rows);
 		if (my_keyed->careful)
 			apply_carefully();
 		over_emit = keyed_task_ship;

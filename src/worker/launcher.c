@@ -206,7 +206,7 @@ load(void)
 	/* whoever waits for a table that somebody has locked does not see a stop: then we try again */
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(my_launcher->row->procedure, my_launcher->row->trust_owners, my_launcher->row->arrival);
+	program = program_load(my_launcher->row->procedure, my_launcher->row->trust_owners, my_launcher->row->arrival, my_launcher->row->state_ttl);
 	program_check_rights(program);
 	PopActiveSnapshot();
 

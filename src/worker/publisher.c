@@ -187,7 +187,7 @@ load(void)
 	worker_works_by(my_publisher->row->version);
 	worker_apply_settings(my_publisher->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	program = program_load(my_publisher->row->procedure, my_publisher->row->trust_owners, my_publisher->row->arrival);
+	program = program_load(my_publisher->row->procedure, my_publisher->row->trust_owners, my_publisher->row->arrival, my_publisher->row->state_ttl);
 	program_check_rights(program);
 	PopActiveSnapshot();
 	my_publisher->server = program->sink_server;

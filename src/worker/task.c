@@ -132,7 +132,7 @@ load(void)
 	}
 	worker_apply_settings(my_task->row);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	my_task->program = program_load(my_task->row->procedure, my_task->row->trust_owners, my_task->row->arrival);
+	my_task->program = program_load(my_task->row->procedure, my_task->row->trust_owners, my_task->row->arrival, my_task->row->state_ttl);
 	program_check_rights(my_task->program);
 	PopActiveSnapshot();
 

@@ -62,7 +62,7 @@ task_begin(void)
 					 errmsg("the objects of pipeline \"%s\" keep changing", my_task->pipeline->name)));
 		row = worker_load_pipeline(my_task->transaction_cxt);
 		PushActiveSnapshot(GetTransactionSnapshot());
-		fresh = program_load(row->procedure, row->trust_owners, row->arrival);
+		fresh = program_load(row->procedure, row->trust_owners, row->arrival, row->state_ttl);
 		program_check_rights(fresh);
 		PopActiveSnapshot();
 		same = row->version == my_task->row->version && fresh->nsources == my_task->program->nsources;

@@ -16,14 +16,15 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "operator/aggregate.h"
+#include "time/session.h"
 #include "utils/hsearch.h"
 
 FireSet    *operator_fire_sets = NULL;
 
 /* ---- windows from slices ---- */
 
-static StateEntry *
-merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, const char *fixed, const char *base)
+StateEntry *
+fire_merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, const char *fixed, const char *base)
 {
 	int			i;
 
@@ -62,8 +63,8 @@ merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, 
 }
 
 /* A value that a slice has seen; the group counts it if it is the first. */
-static void
-merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed)
+void
+fire_merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed)
 {
 	AggregateSpec *agg = &spec->aggs[distinct_number(key)];
 	uint16		group_meta;
@@ -130,7 +131,7 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool 
 
 				if (source->key_meta & STATE_KEY_MEMBER)
 				{
-					merge_member(spec, &to, key, source->key_meta, hash, changed);
+					fire_merge_member(spec, &to, key, source->key_meta, hash, changed);
 					continue;
 				}
 				if (changed)
@@ -149,7 +150,7 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool 
 				entry->written = 1;
 				/* of one pane alone: slices do not say */
 				entry->given = source->given;
-				(void) merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
+				(void) fire_merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
 			}
 		}
 	}
@@ -245,6 +246,13 @@ output_row(FireSet *set, const FireUnit *unit, const char *fixed, const char *ke
 			case OUTPUT_WINDOW_END:
 				values[i] = TimestampTzGetDatum(unit->window_end);
 				break;
+			case OUTPUT_SESSION:
+				{
+					const SessionBounds *bounds = (const SessionBounds *) (fixed + spec->bounds_at);
+
+					values[i] = session_range(bounds->first, bounds->last, spec->gap);
+					break;
+				}
 			case OUTPUT_GROUPING:
 				values[i] = Int32GetDatum(grouping_value(spec, column->number,
 														 spec->nsets > 0 ? (uint8) key[STATE_KEY_LEN(meta) - 1] : 0));
@@ -394,6 +402,14 @@ next_output(FireScan *scan, const FireUnit *unit)
 	}
 }
 
+/* Not a value that DISTINCT has seen, nor a session that went on in another pane. */
+static inline bool
+is_group(const OperatorSpec *spec, const StateEntry *entry)
+{
+	return (entry->key_meta & STATE_KEY_MEMBER) == 0 &&
+		(spec->window != OPERATOR_SESSION || session_bounds(spec, entry)->first != SESSION_MOVED);
+}
+
 /* The next group, whether it is to be given out or not. */
 static bool
 next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char **key, uint16 *meta, const char **base)
@@ -453,7 +469,7 @@ next_group(FireScan *scan, FireUnit **unit_found, const char **fixed, const char
 			}
 			do
 				entry = state_entry_next(&scan->cursor, &scan->at);
-			while (entry != NULL && (entry->key_meta & STATE_KEY_MEMBER));
+			while (entry != NULL && !is_group(set->spec, entry));
 			if (entry != NULL)
 			{
 				*fixed = STATE_ENTRY_FIXED(entry);

@@ -58,6 +58,7 @@ typedef enum OutputKind
 	OUTPUT_KEY,
 	OUTPUT_WINDOW_START,
 	OUTPUT_WINDOW_END,
+	OUTPUT_SESSION,				/* the range of a session */
 	OUTPUT_AGGREGATE,
 	OUTPUT_GROUPING,			/* GROUPING(...) of grouping sets */
 	OUTPUT_COLUMN,				/* OVER: a column of the row as it came */
@@ -75,7 +76,8 @@ typedef enum OperatorWindow
 	OPERATOR_NO_WINDOW,
 	OPERATOR_TUMBLE,
 	OPERATOR_HOP,
-	OPERATOR_CUMULATE
+	OPERATOR_CUMULATE,
+	OPERATOR_SESSION
 } OperatorWindow;
 
 typedef struct OperatorSpec
@@ -89,6 +91,8 @@ typedef struct OperatorSpec
 	bool		held;
 	bool		held_on_end;	/* by where it ends, else by where it begins */
 	WindowScale held_scale;
+	int64		gap;			/* us, of sessions */
+	uint32		bounds_at;		/* SessionBounds in the fixed part */
 
 	int			ncolumns;		/* of the row query: keys, event time, place, arguments */
 	int			nkeys;
@@ -135,6 +139,7 @@ typedef struct OperatorPlan
 	int			statement;
 	OperatorWindow window;
 	WindowScale scale;
+	int64		gap;			/* us, of sessions */
 	List	   *key_exprs;		/* expressions of the key columns, in the row's order */
 	List	   *key_eqops;		/* OIDs */
 	List	   *columns;		/* expressions of all columns of the row */
@@ -422,6 +427,32 @@ typedef struct OverRecord
 	uint32		op;
 } OverRecord;
 
+/* ---- session.c ---- */
+
+/* In the fixed part of an entry: the first and the last of the rows that it holds. */
+typedef struct SessionBounds
+{
+	TimestampTz first;			/* SESSION_MOVED: the entry went into another one, */
+	TimestampTz last;			/* whose number session_pass() knows */
+} SessionBounds;
+
+#define SESSION_MOVED		DT_NOEND
+
+static inline SessionBounds *
+session_bounds(const OperatorSpec *spec, const StateEntry *entry)
+{
+	return (SessionBounds *) (STATE_ENTRY_FIXED(entry) + spec->bounds_at);
+}
+
+/* slices of the sessions with this gap */
+extern void session_scale_init(WindowScale *scale, int64 gap);
+/*
+ * All tasks stand: entries of closed panes whose sessions go on in a later one are
+ * put to the entries there.  What is left are sessions that have ended.  Of the
+ * key groups group % ntasks == task.
+ */
+extern void session_pass(OperatorSpec *spec, StateArea *area, int task, int ntasks, const OperatorTransaction *transaction);
+
 /* ---- fire.c ---- */
 
 typedef struct FireUnit
@@ -495,6 +526,10 @@ extern bool fire_scan_next(FireScan *scan, Datum *values, bool *isnull);
  */
 extern StateChunk *fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool changed, uint32 since);
 extern void fire_merged_free(StateArea *area, StateChunk *merged);
+/* what another slice has of the group is put to the entry; "fresh": it has no originals yet */
+extern StateEntry *fire_merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, const char *fixed, const char *base);
+/* a value that another slice has seen; "changed": only of groups that are there */
+extern void fire_merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed);
 
 /* ---- given.c ---- */
 

@@ -77,6 +77,9 @@ operator_closing(const OperatorSpec *spec, int64 end)
 	TimestampTz held;
 	int64		last;
 
+	/* until then a row may come that a session of the slice goes on with */
+	if (spec->window == OPERATOR_SESSION)
+		return border + spec->gap;
 	if (!spec->held)
 		return border;
 	held = window_instant(&spec->held_scale, window_slice(&spec->held_scale, border) + 1);
@@ -405,6 +408,19 @@ passes(const AggregateSpec *agg, const OperatorRow *row)
 		((row->nulls & (UINT64CONST(1) << agg->filter)) == 0 && DatumGetBool(row->values[agg->filter]));
 }
 
+/* The row joins the session of its key in its slice. */
+static inline void
+note_bounds(const OperatorSpec *spec, const OperatorRow *row, StateEntry *entry, bool found)
+{
+	SessionBounds *bounds = session_bounds(spec, entry);
+	TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
+
+	if (!found || at < bounds->first)
+		bounds->first = at;
+	if (!found || at > bounds->last)
+		bounds->last = at;
+}
+
 static inline StateEntry *
 apply_native(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry)
 {
@@ -568,7 +584,11 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 		if (!found && !spec->exact_keys)
 			entry = keep_originals(spec, row, &cursor, entry);
 		for (int r = i; r < k; r++)
+		{
+			if (spec->window == OPERATOR_SESSION)
+				note_bounds(spec, sorted[r], entry, found || r > i);
 			entry = apply_native(spec, sorted[r], &cursor, entry);
+		}
 		entry = apply_functions(spec, sorted + i, k - i, &cursor, entry);
 	}
 	pfree(sorted);
@@ -585,6 +605,8 @@ operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
 	open_chunk(spec, area, state_group_of(row->hash), row->slice, &cursor);
 	entry = state_entry_make(&cursor, row->hash, row->key, row->key_meta, &found);
 	state_entry_mark(&cursor, entry);
+	if (spec->window == OPERATOR_SESSION)
+		note_bounds(spec, row, entry, found);
 	if (!found && !spec->exact_keys)
 		entry = keep_originals(spec, row, &cursor, entry);
 	entry = apply_native(spec, row, &cursor, entry);
@@ -625,6 +647,8 @@ apply_group(OperatorRows *rows, StateArea *area, int group)
 
 			entry = state_entry_make(&cursor, some[i]->hash, some[i]->key, some[i]->key_meta, &found);
 			state_entry_mark(&cursor, entry);
+			if (spec->window == OPERATOR_SESSION)
+				note_bounds(spec, some[i], entry, found);
 			if (unlikely(!found && !spec->exact_keys))
 				entry = keep_originals(spec, some[i], &cursor, entry);
 			(void) apply_native(spec, some[i], &cursor, entry);

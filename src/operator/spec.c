@@ -97,6 +97,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	spec->window = plan->window;
 	spec->closed_until = DT_NOBEGIN;
 	spec->scale = plan->scale;
+	spec->gap = plan->gap;
 	spec->ncolumns = list_length(plan->columns);
 	spec->nkeys = list_length(plan->key_exprs);
 	spec->at_column = plan->at_column;
@@ -158,6 +159,11 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	if (!spec->exact_keys)
 		spec->originals_at = place_state(spec, sizeof(StateBlob), true);
 	spec->first_kept = spec->exact_keys ? spec->nkeys : 0;
+	/* of each row: the operator itself looks at it, late_row shows it */
+	if (spec->at_column >= 0)
+		spec->first_kept = Min(spec->first_kept, spec->at_column);
+	if (spec->window == OPERATOR_SESSION)
+		spec->bounds_at = place_state(spec, sizeof(SessionBounds), false);
 	spec->naggs = list_length(plan->aggrefs);
 	spec->aggs = palloc0(sizeof(AggregateSpec) * Max(spec->naggs, 1));
 	forthree(lc, plan->aggrefs, la, plan->agg_args, lf, plan->agg_filters)
@@ -177,7 +183,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 			spec->first_kept = Min(spec->first_kept, agg->args[i]);
 		if (agg->filter >= 0)
 			spec->first_kept = Min(spec->first_kept, agg->filter);
-		choose_kind(spec, agg, spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE);
+		choose_kind(spec, agg, spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE || spec->window == OPERATOR_SESSION);
 	}
 	if (plan->over != NULL)
 		over_spec_make(spec, plan->over);
@@ -248,7 +254,10 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	{
 		appendStringInfo(into, " slices of %s " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? "us" :
 						 spec->scale.unit == WINDOW_DAY ? "days" : "months", spec->scale.step);
-		appendStringInfo(into, " %s of " INT64_FORMAT, spec->window == OPERATOR_TUMBLE ? "tumble" : spec->window == OPERATOR_HOP ? "hop" : "cumulate", spec->scale.slices);
+		if (spec->window == OPERATOR_SESSION)
+			appendStringInfo(into, " of sessions with gap " INT64_FORMAT, spec->gap);
+		else
+			appendStringInfo(into, " %s of " INT64_FORMAT, spec->window == OPERATOR_TUMBLE ? "tumble" : spec->window == OPERATOR_HOP ? "hop" : "cumulate", spec->scale.slices);
 		if (spec->held)
 			appendStringInfo(into, " held for %s " INT64_FORMAT " %d", spec->held_on_end ? "end" : "start", spec->held_scale.step, (int) spec->held_scale.unit);
 		appendStringInfo(into, " from " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? spec->scale.origin : spec->scale.local_origin);

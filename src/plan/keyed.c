@@ -32,6 +32,7 @@
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
+#include "time/session.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -331,7 +332,8 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 errhint("Write two statements, one for each window.")));
 			window = call;
 			window_refs = lappend_int(window_refs, clause->tleSortGroupRef);
-			out = lappend_int(lappend_int(out, is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START), 0);
+			out = lappend_int(lappend_int(out, window_function(call->funcid) == FUNCTION_SESSION_SLICE ? OUTPUT_SESSION :
+										  is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START), 0);
 		}
 		else
 		{
@@ -578,6 +580,14 @@ window_argument(FuncExpr *call, int n, const char *name)
 }
 
 static void
+read_session(FuncExpr *call, OperatorPlan *plan)
+{
+	plan->window = OPERATOR_SESSION;
+	plan->gap = session_length(DatumGetIntervalP(window_argument(call, 1, "gap")->constvalue), "gap");
+	session_scale_init(&plan->scale, plan->gap);
+}
+
+static void
 read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 {
 	WindowFunction function = window_function(call->funcid);
@@ -652,7 +662,9 @@ read_spec(CustomScan *scan, int statement, bool arrival, MemoryContext cxt)
 		if (IsA(expr, Aggref))
 			plan.aggrefs = lappend(plan.aggrefs, expr);
 	}
-	if (window != NULL)
+	if (window != NULL && window_function(window->funcid) == FUNCTION_SESSION_SLICE)
+		read_session(window, &plan);
+	else if (window != NULL)
 		read_window(window, &plan.window, &plan.scale);
 	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
 		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
@@ -836,7 +848,7 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
 	OperatorSpec *spec = read_spec(scan, 0, false, CurrentMemoryContext);
-	static const char *const windows[] = {"none", "tumble", "hop", "cumulate"};
+	static const char *const windows[] = {"none", "tumble", "hop", "cumulate", "session"};
 	int			i;
 
 	ExplainPropertyInteger("Operator", NULL, spec->number, es);

@@ -23,12 +23,14 @@ typedef enum WindowFunction
 	FUNCTION_TUMBLE,			/* in FROM */
 	FUNCTION_HOP,
 	FUNCTION_CUMULATE,
+	FUNCTION_SESSION,			/* OVER */
 	FUNCTION_TUMBLE_START,		/* in expressions, from here on */
 	FUNCTION_TUMBLE_END,
 	FUNCTION_HOP_START,
 	FUNCTION_HOP_END,
 	FUNCTION_CUMULATE_START,
-	FUNCTION_CUMULATE_END
+	FUNCTION_CUMULATE_END,
+	FUNCTION_SESSION_SLICE
 } WindowFunction;
 
 extern WindowFunction window_function(Oid function);
@@ -44,6 +46,7 @@ extern void keyed_prepare(Query *query, List *outer, Program *program);
 /* an INSERT of groups: its rows come in the order of the sink's index */
 extern void keyed_sort_for_sink(Query *insert, Relation sink);
 extern Oid	keyed_place_aggregate(void);
+extern Oid	keyed_session_slice(void);
 extern List *window_arguments(FuncExpr *call);
 
 /* ---- over.c: window functions ---- */
@@ -57,6 +60,11 @@ extern void over_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 extern OverPlan *over_read(CustomScan *scan, List *private, List *args, List *filters, bool arrival);
 /* conditions of the node and its parent are asked for in the task: what they do not let through is not shipped */
 extern void over_push_filter(OperatorSpec *spec, CustomScan *scan, Plan *parent);
+
+/* ---- session.c ---- */
+
+/* a query that groups: session() below it becomes a function that the hook finds in its GROUP BY */
+extern void session_prepare(Query *query, List *outer);
 
 /* ---- keyed.c ---- */
 

@@ -12,7 +12,7 @@
  *
  * hop() and cumulate() give several rows for each message.  Where their
  * windows are grouped by, they are exchanged for functions that give one, the
- * slice; the operator makes windows of slices.
+ * slice; the operator makes windows of slices.  For session() see session.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -69,6 +69,12 @@ keyed_place_aggregate(void)
 	return extension_function("place", 3, (Oid[]) {INT4OID, TIDOID, TIMESTAMPTZOID});
 }
 
+Oid
+keyed_session_slice(void)
+{
+	return extension_function("session_slice", 3, (Oid[]) {TIMESTAMPTZOID, INTERVALOID, INTERVALOID});
+}
+
 WindowFunction
 window_function(Oid function)
 {
@@ -87,6 +93,8 @@ window_function(Oid function)
 		{"hop_slice_end", FUNCTION_HOP_END},
 		{"cumulate_slice_start", FUNCTION_CUMULATE_START},
 		{"cumulate_slice_end", FUNCTION_CUMULATE_END},
+		{"session", FUNCTION_SESSION},
+		{"session_slice", FUNCTION_SESSION_SLICE},
 	};
 	char	   *name;
 	int			i;
@@ -662,6 +670,9 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	}
 	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs && !query->hasDistinctOn))
 		return;
+	/* exchanged with the query around it */
+	if (legality_session(query) != NULL)
+		return;
 	if (over_groups)
 	{
 		prepare_over_groups(over, on_end, program, first);
@@ -682,6 +693,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		add_over_marker(query, outer, program->nkeyed++, first);
 		return;
 	}
+	session_prepare(query, outer);
 	/* before its windows become slices */
 	at = event_time_of_window(query);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));

@@ -113,9 +113,8 @@ legality_in_from(Query *query, int varno)
 	return bms_is_member(varno, get_relids_in_jointree((Node *) query->jointree, false));
 }
 
-/* The query that a FROM item stands for, and those around it; NULL: it is none. */
-static Query *
-query_below(RangeTblEntry *rte, Query *query, List *outer, List **around)
+Query *
+legality_query_below(RangeTblEntry *rte, Query *query, List *outer, List **around)
 {
 	Query	   *home;
 	List	   *home_outer;
@@ -145,9 +144,10 @@ static bool
 rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 {
 	List	   *around;
-	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? query_below(rte, query, outer, &around) : NULL;
+	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? legality_query_below(rte, query, outer, &around) : NULL;
 
-	return sub != NULL && (legality_is_grouped(sub) || sub->hasWindowFuncs || sub->hasDistinctOn || legality_is_over_groups(sub, around));
+	/* sessions are windows of the groups above */
+	return sub != NULL && (legality_is_grouped(sub) || (sub->hasWindowFuncs && legality_session(sub) == NULL) || sub->hasDistinctOn || legality_is_over_groups(sub, around));
 }
 
 bool
@@ -185,7 +185,7 @@ uses_results(Node *node, Query *query, List *outer)
 		}
 		if (!rte_has_groups(rte, query, outer))
 			continue;
-		sub = query_below(rte, query, outer, &around);
+		sub = legality_query_below(rte, query, outer, &around);
 		tle = var->varattno > 0 ? get_tle_by_resno(sub->targetList, var->varattno) : NULL;
 		if (tle == NULL)
 			return true;
@@ -291,6 +291,7 @@ void
 legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 {
 	FuncExpr   *window = NULL;
+	bool		sessions = legality_groups_sessions(query, outer);
 	ListCell   *lc;
 	int			location = legality_clause_location(query, query->groupClause);
 
@@ -334,10 +335,10 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 				   "Give it the column of the foreign table that option event_time names, as it is.",
 				   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
 	}
-	if (window == NULL && query->groupingSets != NIL)
+	if (window == NULL && !sessions && query->groupingSets != NIL)
 		legality_refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",
 			   "GROUPING SETS, ROLLUP and CUBE without a window are not supported over a topic");
-	if (window == NULL)
+	if (window == NULL && !sessions)
 		cxt->info->unwindowed = true;
 	cxt->info->grouped = true;
 	if (query->havingQual != NULL)

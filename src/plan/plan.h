@@ -48,6 +48,7 @@ typedef struct StatementInfo
 	bool		windowed;		/* ... of windows, all of them */
 	bool		unwindowed;		/* ... some of them without */
 	bool		over;			/* puts nothing into groups: window functions */
+	bool		session;		/* some of the windows are sessions */
 	bool		nested;			/* and those into groups again */
 	bool		having;			/* some of the groups are not given out */
 	const char *conflict_misses;	/* why ON CONFLICT does not find a group's row, NULL: it does */

@@ -27,6 +27,8 @@ largest_window(void)
 
 		if (spec->window != OPERATOR_NO_WINDOW)
 			largest = Max(largest, spec->scale.step * spec->scale.slices * unit_us[spec->scale.unit]);
+		if (spec->window == OPERATOR_SESSION)
+			largest = Max(largest, spec->gap);
 		if (spec->held)
 			largest = Max(largest, spec->held_scale.step * unit_us[spec->held_scale.unit]);
 	}

@@ -190,7 +190,7 @@ feed_row_json(const StreamFeed *feed, int row)
 	return json;
 }
 
-/* One late_row for each window that the row came too late for; for window functions one alone. */
+/* One late_row for each window that the row came too late for; for window functions and sessions one alone. */
 static void
 ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermark)
 {
@@ -222,7 +222,7 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
 	late.watermark = watermark;
 	json = feed_row_json(place.feed, place.row);
-	if (spec->over != NULL)
+	if (spec->over != NULL || spec->window == OPERATOR_SESSION)
 	{
 		late.window_start = late.window_end = DT_NOBEGIN;
 		shipped_late_row(&my_keyed->shipped, &late, json);
@@ -343,12 +343,12 @@ proc_exit_with_care(const ErrorData *edata)
 	proc_exit(1);
 }
 
-/* The state is half changed: nobody may go on with it. */
+/* The state is half changed: nobody may go on with it.  "by_row": one of those that were applied may be to blame. */
 static void
-apply_failed(void) pg_attribute_noreturn();
+apply_failed(bool by_row) pg_attribute_noreturn();
 
 static void
-apply_failed(void)
+apply_failed(bool by_row)
 {
 	ErrorData  *edata;
 	Reason		reason;
@@ -376,7 +376,7 @@ apply_failed(void)
 		}
 	}
 	/* rows that window functions answer hang on each other: none is left out */
-	if (worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
+	if (by_row && worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
 		proc_exit_with_care(edata);
 	worker_reason_from_error(&reason, edata);
 	worker_fail_pipeline(&reason);
@@ -463,7 +463,34 @@ release_rows(void)
 	}
 	PG_CATCH();
 	{
-		apply_failed();
+		apply_failed(true);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Sessions go on in later panes, or have ended, our share of the key groups.  What
+ * throws there comes again: two states that cannot be put together.
+ */
+static void
+pass_sessions(void)
+{
+	int			i;
+
+	PG_TRY();
+	{
+		for (i = 0; i < my_task->program->nkeyed; i++)
+		{
+			OperatorSpec *spec = my_task->program->keyed[i].spec;
+
+			if (spec->window == OPERATOR_SESSION)
+				session_pass(spec, my_keyed->area, my_task->slot->task, my_keyed->barrier->ntasks, &for_functions);
+		}
+		FAULT_POINT("session-passed");
+	}
+	PG_CATCH();
+	{
+		apply_failed(false);
 	}
 	PG_END_TRY();
 }
@@ -653,7 +680,7 @@ keyed_task_commit(CheckpointReason reason)
 	}
 	PG_CATCH();
 	{
-		apply_failed();
+		apply_failed(true);
 	}
 	PG_END_TRY();
 	my_task->rows_in = 0;
@@ -730,6 +757,7 @@ meet(void)
 		if (barrier->phase == BARRIER_CUT && !cut)
 		{
 			ConditionVariableCancelSleep();
+			pass_sessions();
 			PG_TRY();
 			{
 				FAULT_POINT("barrier-cut");
@@ -737,7 +765,7 @@ meet(void)
 			}
 			PG_CATCH();
 			{
-				apply_failed();
+				apply_failed(true);
 			}
 			PG_END_TRY();
 			cut = true;
@@ -770,7 +798,7 @@ copy_early(void)
 	}
 	PG_CATCH();
 	{
-		apply_failed();
+		apply_failed(true);
 	}
 	PG_END_TRY();
 	if (!done)

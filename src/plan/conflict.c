@@ -51,14 +51,14 @@ legality_origin(Node *node, Query *query, List *outer)
 	{
 		case RTE_SUBQUERY:
 			sub = rte->subquery;
-			outer = lcons(query, outer);
+			outer = legality_around(query, outer);
 			break;
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			if (cte == NULL)
 				return origin;
 			sub = castNode(Query, cte->ctequery);
-			outer = lcons(home, home_outer);
+			outer = legality_around(home, home_outer);
 			break;
 		case RTE_JOIN:
 			return legality_origin(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);

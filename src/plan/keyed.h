@@ -64,7 +64,7 @@ extern void over_push_filter(OperatorSpec *spec, CustomScan *scan, Plan *parent)
 /* ---- session.c ---- */
 
 /* a query that groups: session() below it becomes a function that the hook finds in its GROUP BY */
-extern void session_prepare(Query *query, List *outer);
+extern void session_prepare(Query *query);
 
 /* ---- keyed.c ---- */
 

@@ -36,6 +36,7 @@
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
 #include "plan/legality.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -186,7 +187,7 @@ place_as_column(Query *query, List *outer)
 
 		if (rte->rtekind != RTE_SUBQUERY || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		column = place_as_column(rte->subquery, lcons(query, outer));
+		column = place_as_column(rte->subquery, legality_around(query, outer));
 		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
 		if (first == 0)
 			first = foreach_current_index(lc) + 1;
@@ -213,7 +214,7 @@ expose_place(Query *query, List *outer)
 			return makeVar(varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
-			column = place_as_column(rte->subquery, lcons(query, outer));
+			column = place_as_column(rte->subquery, legality_around(query, outer));
 			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(PLACE_NAME)));
 			return makeVar(varno, column, TIDOID, -1, InvalidOid, 0);
 		}
@@ -225,7 +226,7 @@ expose_place(Query *query, List *outer)
 			Query	   *sub = castNode(Query, cte->ctequery);
 			bool		fresh = place_column_of(sub) == InvalidAttrNumber;
 
-			column = place_as_column(sub, lcons(home, home_outer));
+			column = place_as_column(sub, legality_around(home, home_outer));
 			if (fresh)
 			{
 				cte->ctecolnames = lappend(cte->ctecolnames, makeString(pstrdup(PLACE_NAME)));
@@ -611,6 +612,44 @@ keyed_sort_for_sink(Query *insert, Relation sink)
 	index_close(index, NoLock);
 }
 
+/* ---- WITH ---- */
+
+/*
+ * A WITH query over a topic that holds no groups becomes a subquery, also where it
+ * is MATERIALIZED: kept apart it would be started with the output, too, where there is
+ * nothing to read.
+ */
+static void
+inline_rows(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		Query	   *home;
+		List	   *home_outer;
+		CommonTableExpr *cte;
+		Query	   *sub;
+
+		if (rte->rtekind != RTE_CTE || !legality_rte_reads_topic(rte, query, outer) || legality_has_groups(rte, query, outer))
+			continue;
+		cte = legality_find_cte(rte, query, outer, &home, &home_outer);
+		sub = castNode(Query, cte->ctequery);
+		if (sub->commandType != CMD_SELECT || (cte->cterefcount > 1 && contain_volatile_functions((Node *) sub)))
+			continue;
+		sub = copyObject(sub);
+		IncrementVarSublevelsUp((Node *) sub, (int) rte->ctelevelsup, 1);
+		cte->cterefcount--;
+		rte->rtekind = RTE_SUBQUERY;
+		rte->subquery = sub;
+		rte->security_barrier = false;
+		rte->ctename = NULL;
+		rte->ctelevelsup = 0;
+		rte->coltypes = rte->coltypmods = rte->colcollations = NIL;
+	}
+}
+
 /* ---- the walk ---- */
 
 /*
@@ -640,7 +679,7 @@ void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
 	ListCell   *lc;
-	List	   *around = lcons(query, outer);
+	List	   *around = legality_around(query, outer);
 	bool		reads_topic = false;
 	bool		over_groups = legality_is_over_groups(query, outer);
 	int			first = program->nkeyed;
@@ -650,6 +689,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	Expr	   *at;
 
 	check_stack_depth();
+	inline_rows(query, outer);
 	/* before the windows below become slices */
 	if (over_groups)
 		over = copyObject(legality_window_over(query, outer, &by_windows, &on_end));
@@ -693,7 +733,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		add_over_marker(query, outer, program->nkeyed++, first);
 		return;
 	}
-	session_prepare(query, outer);
+	session_prepare(query);
 	/* before its windows become slices */
 	at = event_time_of_window(query);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));

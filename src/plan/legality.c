@@ -146,7 +146,7 @@ sublink_stream_walker(Node *node, SublinkContext *cxt)
 	{
 		SubLink    *link = (SubLink *) node;
 
-		if (contains_stream_query(castNode(Query, link->subselect), lcons(cxt->query, cxt->outer)))
+		if (contains_stream_query(castNode(Query, link->subselect), legality_around(cxt->query, cxt->outer)))
 		{
 			cxt->location = link->location;
 			return true;
@@ -184,13 +184,13 @@ contains_stream_rte(RangeTblEntry *rte, Query *query, List *outer)
 				return contains_stream_query(view_query(rte->relid), NIL);
 			return legality_is_topic(rte->relid) || inherits_stream(rte);
 		case RTE_SUBQUERY:
-			return contains_stream_query(rte->subquery, lcons(query, outer));
+			return contains_stream_query(rte->subquery, legality_around(query, outer));
 		case RTE_CTE:
 			if (rte->self_reference)
 				return false;
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			return cte != NULL &&
-				contains_stream_query(castNode(Query, cte->ctequery), lcons(home, home_outer));
+				contains_stream_query(castNode(Query, cte->ctequery), legality_around(home, home_outer));
 		default:
 			return false;
 	}
@@ -233,7 +233,7 @@ contains_stream_query(Query *query, List *outer)
 	{
 		CommonTableExpr *cte = lfirst(lc);
 
-		if (contains_stream_query(castNode(Query, cte->ctequery), lcons(query, outer)))
+		if (contains_stream_query(castNode(Query, cte->ctequery), legality_around(query, outer)))
 			return true;
 	}
 	return sublink_with_stream(query, outer) != -2;
@@ -348,7 +348,7 @@ check_stream_rte(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *oute
 					   "TABLESAMPLE of a topic is not supported");
 			break;
 		case RTE_SUBQUERY:
-			check_query(rte->subquery, cxt, lcons(query, outer), false);
+			check_query(rte->subquery, cxt, legality_around(query, outer), false);
 			break;
 		case RTE_CTE:
 			break;				/* its query is checked with the WITH */
@@ -513,7 +513,7 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	{
 		CommonTableExpr *cte = lfirst(lc);
 		Query	   *sub = castNode(Query, cte->ctequery);
-		List	   *around = lcons(query, outer);
+		List	   *around = legality_around(query, outer);
 
 		if (!contains_stream_query(sub, around))
 		{

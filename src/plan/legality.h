@@ -23,6 +23,13 @@ typedef struct CheckContext
 	List	   *sinks;			/* of all statements; known when reads are checked */
 } CheckContext;
 
+/* the queries around one that stands in "query"; lcons() alone would change "outer", which others hold */
+static inline List *
+legality_around(Query *query, List *outer)
+{
+	return lcons(query, list_copy(outer));
+}
+
 /* throws feature_not_supported; location: in the text of the pipeline, -1: none */
 extern void legality_refuse(CheckContext *cxt, int location, const char *hint, const char *fmt,...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
 extern bool legality_is_topic(Oid relid);
@@ -36,6 +43,8 @@ extern bool legality_rte_reads_topic(RangeTblEntry *rte, Query *query, List *out
 extern CommonTableExpr *legality_find_cte(RangeTblEntry *rte, Query *query, List *outer, Query **home, List **home_outer);
 /* the query that a FROM item stands for, and those around it; NULL: it is none */
 extern Query *legality_query_below(RangeTblEntry *rte, Query *query, List *outer, List **around);
+/* is it a query that puts rows of a topic into groups, or one over such groups? */
+extern bool legality_has_groups(RangeTblEntry *rte, Query *query, List *outer);
 /* does the query put rows into groups? */
 extern bool legality_is_grouped(Query *query);
 

@@ -33,7 +33,7 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 	{
 		RangeTblEntry *rte = lfirst(lc);
 
-		if (rte->rtekind == RTE_SUBQUERY && !column_is_event_time(rte->subquery, column, lcons(query, outer)))
+		if (rte->rtekind == RTE_SUBQUERY && !column_is_event_time(rte->subquery, column, legality_around(query, outer)))
 			return false;
 	}
 	return true;
@@ -58,12 +58,12 @@ legality_is_event_time(Node *node, Query *query, List *outer)
 				return column_is_event_time(view_query(rte->relid), var->varattno, NIL);
 			return legality_is_topic(rte->relid) && stream_source_load(rte->relid)->event_time == var->varattno;
 		case RTE_SUBQUERY:
-			return column_is_event_time(rte->subquery, var->varattno, lcons(query, outer));
+			return column_is_event_time(rte->subquery, var->varattno, legality_around(query, outer));
 		case RTE_JOIN:
 			return legality_is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
-			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, lcons(home, home_outer));
+			return cte != NULL && column_is_event_time(castNode(Query, cte->ctequery), var->varattno, legality_around(home, home_outer));
 		default:
 			return false;
 	}
@@ -87,7 +87,7 @@ find_window(Node *node, Query *query, List *outer, Query **home, List **home_out
 	{
 		TargetEntry *tle = get_tle_by_resno(rte->subquery->targetList, ((Var *) node)->varattno);
 
-		return tle != NULL ? find_window((Node *) tle->expr, rte->subquery, lcons(query, outer), home, home_outer) : NULL;
+		return tle != NULL ? find_window((Node *) tle->expr, rte->subquery, legality_around(query, outer), home, home_outer) : NULL;
 	}
 	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
 		return NULL;
@@ -126,22 +126,21 @@ legality_query_below(RangeTblEntry *rte, Query *query, List *outer, List **aroun
 			*around = NIL;
 			return rte->relkind == RELKIND_VIEW ? view_query(rte->relid) : NULL;
 		case RTE_SUBQUERY:
-			*around = lcons(query, outer);
+			*around = legality_around(query, outer);
 			return rte->subquery;
 		case RTE_CTE:
 			cte = legality_find_cte(rte, query, outer, &home, &home_outer);
 			if (cte == NULL)
 				return NULL;
-			*around = lcons(home, home_outer);
+			*around = legality_around(home, home_outer);
 			return castNode(Query, cte->ctequery);
 		default:
 			return NULL;
 	}
 }
 
-/* Is there a query below, in FROM, that puts rows of a topic into groups? */
-static bool
-rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
+bool
+legality_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 {
 	List	   *around;
 	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? legality_query_below(rte, query, outer, &around) : NULL;
@@ -157,7 +156,7 @@ legality_is_over_groups(Query *query, List *outer)
 
 	check_stack_depth();
 	foreach(lc, query->rtable)
-		if (legality_in_from(query, foreach_current_index(lc) + 1) && rte_has_groups(lfirst(lc), query, outer))
+		if (legality_in_from(query, foreach_current_index(lc) + 1) && legality_has_groups(lfirst(lc), query, outer))
 			return true;
 	return false;
 }
@@ -183,7 +182,7 @@ uses_results(Node *node, Query *query, List *outer)
 				return true;
 			continue;
 		}
-		if (!rte_has_groups(rte, query, outer))
+		if (!legality_has_groups(rte, query, outer))
 			continue;
 		sub = legality_query_below(rte, query, outer, &around);
 		tle = var->varattno > 0 ? get_tle_by_resno(sub->targetList, var->varattno) : NULL;

@@ -386,8 +386,8 @@ legality_check_session_use(RangeTblEntry *rte, Query *query, CheckContext *cxt, 
 	legality_check_session(sub, cxt, around);
 	use.column = legality_session_column(sub)->resno;
 	cte = rte->rtekind == RTE_CTE ? legality_find_cte(rte, query, outer, &home, &home_outer) : NULL;
-	if (cte != NULL && cte->cterefcount > 1)
-		legality_refuse(cxt, use.location, "Write it twice.", "a WITH query with session() over a topic that is used twice is not supported");
+	if (cte != NULL && cte->cterefcount > 1 && contain_volatile_functions((Node *) sub))
+		legality_refuse(cxt, use.location, "Write it twice.", "a WITH query with session() over a topic and a volatile function that is used twice is not supported");
 	if (query->groupingSets != NIL)
 		legality_refuse(cxt, use.location, "Write one statement for each grouping set.",
 						"GROUPING SETS, ROLLUP and CUBE over sessions of a topic are not supported");

@@ -49,20 +49,10 @@ exchange_mutator(Node *node, ExchangeContext *cxt)
 	return expression_tree_mutator(node, exchange_mutator, cxt);
 }
 
-/* The column is the event time now. */
 static void
-change_types(RangeTblEntry *rte, CommonTableExpr *cte, AttrNumber column)
+exchange(Query *query, int varno)
 {
-	lfirst_oid(list_nth_cell(cte->ctecoltypes, column - 1)) = TIMESTAMPTZOID;
-	lfirst_oid(list_nth_cell(rte->coltypes, column - 1)) = TIMESTAMPTZOID;
-}
-
-static void
-exchange(Query *query, List *outer, int varno)
-{
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	List	   *around;
-	Query	   *sub = legality_query_below(rte, query, outer, &around);
+	Query	   *sub = rt_fetch(varno, query->rtable)->subquery;
 	TargetEntry *tle = legality_session_column(sub);
 	List	   *args = legality_session_arguments((WindowFunc *) tle->expr);
 	ExchangeContext cxt = {varno, tle->resno};
@@ -80,27 +70,19 @@ exchange(Query *query, List *outer, int varno)
 		if (!lfirst_node(TargetEntry, lc)->resjunk)
 			tlist = lappend(tlist, lfirst(lc));
 	sub->targetList = tlist;
-	if (rte->rtekind == RTE_CTE)
-	{
-		Query	   *home;
-		List	   *home_outer;
-
-		change_types(rte, legality_find_cte(rte, query, outer, &home, &home_outer), tle->resno);
-	}
 	(void) query_tree_mutator(query, exchange_mutator, &cxt, QTW_DONT_COPY_QUERY | QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
 }
 
 void
-session_prepare(Query *query, List *outer)
+session_prepare(Query *query)
 {
 	int			varno;
 
 	for (varno = 1; varno <= list_length(query->rtable); varno++)
 	{
-		List	   *around;
-		Query	   *sub = legality_in_from(query, varno) ? legality_query_below(rt_fetch(varno, query->rtable), query, outer, &around) : NULL;
+		RangeTblEntry *rte = rt_fetch(varno, query->rtable);
 
-		if (sub != NULL && legality_session(sub) != NULL)
-			exchange(query, outer, varno);
+		if (rte->rtekind == RTE_SUBQUERY && legality_in_from(query, varno) && legality_session(rte->subquery) != NULL)
+			exchange(query, varno);
 	}
 }

@@ -29,7 +29,7 @@ our %opt = (
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );
-our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed over topics latency upsert errors));
+our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed over session topics latency upsert errors));
 our $partitions = 4;
 my $cards = 100_000;
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
@@ -544,6 +544,7 @@ $SIG{TERM} = $SIG{INT} = sub { die "bench: interrupted\n" };
 require "$tree/bench/keyed.pl";
 require "$tree/bench/topics.pl";
 require "$tree/bench/over.pl";
+require "$tree/bench/session.pl";
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";
@@ -556,6 +557,7 @@ my $ok = eval {
 	speed() if $part{speed};
 	keyed() if $part{keyed};
 	over() if $part{over};
+	session() if $part{session};
 	soak() if $part{soak};
 	topics() if $part{topics};
 	latency() if $part{latency};

@@ -36,6 +36,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 bool		keyed_planning = false;
 
@@ -843,6 +844,14 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 
 /* ---- EXPLAIN ---- */
 
+static char *
+us_text(int64 us)
+{
+	Interval	interval = {.time = us};
+
+	return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(&interval)));
+}
+
 static void
 keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
@@ -858,6 +867,11 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 		return;
 	}
 	ExplainPropertyText("Windows", windows[spec->window], es);
+	if (spec->window == OPERATOR_SESSION)
+	{
+		ExplainPropertyText("Gap", us_text(spec->gap), es);
+		ExplainPropertyText("Kept", psprintf("of each open session an entry in each slice of %s", us_text(spec->scale.step)), es);
+	}
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
 	for (i = 0; i < spec->naggs; i++)

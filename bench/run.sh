@@ -17,6 +17,7 @@
 #   BENCH_CHECKPOINT_SECONDS (30)
 #   BENCH_SOAK_SECONDS (1200), BENCH_SOAK_RATE (100000)
 #   BENCH_OVER_EVENTS (5000000)    events of the part about window functions
+#   BENCH_SESSION_EVENTS (5000000)  events of the part about sessions
 #   BENCH_TOPICS (speed latency)   what of the part about results into topics
 #   BENCH_UPSERT_EVENTS (100000)
 #   BENCH_ERROR_EVENTS (1000000)

@@ -23,7 +23,7 @@ SELECT at::time, session(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev W
 
 -- gaps and islands (0 rows)
 WITH island AS (SELECT k, at, gap, sum(b) OVER (PARTITION BY gap, k ORDER BY at, n) AS i FROM (
-		SELECT k, at, gap, row_number() OVER o AS n, (at - lag(at) OVER o > gap)::int AS b FROM ev, unnest('{1 us,1 s,10 s,7.5 s,1 min,1 day}'::interval[]) gap WINDOW o AS (PARTITION BY gap, k ORDER BY at)) x),
+		SELECT k, at, gap, row_number() OVER o AS n, coalesce(at - lag(at) OVER o > gap, false)::int AS b FROM ev, unnest('{1 us,1 s,10 s,7.5 s,1 min,1 day}'::interval[]) gap WINDOW o AS (PARTITION BY gap, k ORDER BY at)) x),
 	expected AS (SELECT gap, k, tstzrange(min(at), max(at) + gap) AS win, count(*) AS n FROM island GROUP BY gap, k, i),
 	got AS (SELECT interval '1 us' AS gap, k, session(at, '1 us') OVER w AS win FROM ev WINDOW w AS (PARTITION BY k ORDER BY at)
 		UNION ALL SELECT '1 s', k, session(at, '1 s') OVER w FROM ev WINDOW w AS (PARTITION BY k ORDER BY at)

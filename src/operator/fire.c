@@ -16,7 +16,6 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "operator/aggregate.h"
-#include "time/session.h"
 #include "utils/hsearch.h"
 
 FireSet    *operator_fire_sets = NULL;

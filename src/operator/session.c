@@ -30,7 +30,6 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "operator/aggregate.h"
-#include "time/session.h"
 #include "utils/memutils.h"
 
 /*

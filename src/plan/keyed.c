@@ -32,7 +32,6 @@
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "plan/keyed.h"
-#include "time/session.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"

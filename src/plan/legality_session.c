@@ -20,7 +20,6 @@
 #include "plan/keyed.h"
 #include "plan/legality.h"
 #include "plan/parse.h"
-#include "time/session.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -329,9 +328,8 @@ check_beside(const UseContext *use)
 	}
 }
 
-/* The session itself may be given out and compared in HAVING, and nothing else. */
 static bool
-use_walker(Node *node, UseContext *use)
+uses_session(const UseContext *use, Node *node)
 {
 	ListCell   *lc;
 	int			level = IsA(node, Query) ? 1 : 0;
@@ -346,6 +344,7 @@ use_walker(Node *node, UseContext *use)
 	return false;
 }
 
+/* The session itself may be given out and compared in HAVING, and nothing else. */
 static bool
 output_walker(Node *node, UseContext *use)
 {
@@ -354,10 +353,10 @@ output_walker(Node *node, UseContext *use)
 	if (IsA(node, Var) && ((Var *) node)->varno == use->varno && ((Var *) node)->varlevelsup == 0 && ((Var *) node)->varattno == 0)
 		legality_refuse(use->cxt, location_of(node, use->location), "Name its columns.",
 						"a whole row with a session of a topic is not supported");
-	if (IsA(node, Aggref) && use_walker(node, use))
+	if (IsA(node, Aggref) && uses_session(use, node))
 		legality_refuse(use->cxt, location_of(node, use->location), "Use it in the select list and in HAVING, outside of aggregates.",
 						"a session of a topic as argument of an aggregate is not supported");
-	if (IsA(node, SubLink) && use_walker(((SubLink *) node)->subselect, use))
+	if (IsA(node, SubLink) && uses_session(use, ((SubLink *) node)->subselect))
 		legality_refuse(use->cxt, location_of(node, use->location), "Join with it when you read the table.",
 						"a session of a topic in a subquery of an expression is not supported");
 	return expression_tree_walker(node, output_walker, use);

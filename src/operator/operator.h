@@ -92,7 +92,10 @@ typedef struct OperatorSpec
 	bool		held_on_end;	/* by where it ends, else by where it begins */
 	WindowScale held_scale;
 	int64		gap;			/* us, of sessions */
+	int64		max_span;		/* us, 0: none */
 	uint32		bounds_at;		/* SessionBounds in the fixed part */
+	uint32		carried_at;		/* max_span: SessionCarried */
+	uint32		rows_at;		/* max_span: blob of the rows of the slice */
 
 	int			ncolumns;		/* of the row query: keys, event time, place, arguments */
 	int			nkeys;
@@ -140,6 +143,7 @@ typedef struct OperatorPlan
 	OperatorWindow window;
 	WindowScale scale;
 	int64		gap;			/* us, of sessions */
+	int64		max_span;		/* 0: none */
 	List	   *key_exprs;		/* expressions of the key columns, in the row's order */
 	List	   *key_eqops;		/* OIDs */
 	List	   *columns;		/* expressions of all columns of the row */
@@ -283,6 +287,8 @@ typedef struct OperatorTransaction
 /* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
 extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction);
 extern void operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row);
+/* rows of one key to the aggregates of its entry, which may move */
+extern StateEntry *operator_apply_rows(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry);
 
 /* ---- careful.c ---- */
 
@@ -438,6 +444,14 @@ typedef struct SessionBounds
 
 #define SESSION_MOVED		DT_NOEND
 
+/* max_span: the session that came from earlier slices; its aggregates stand in the entry */
+typedef struct SessionCarried
+{
+	TimestampTz first;
+	TimestampTz last;
+	int64		has;			/* 0: there is none */
+} SessionCarried;
+
 static inline SessionBounds *
 session_bounds(const OperatorSpec *spec, const StateEntry *entry)
 {
@@ -452,6 +466,13 @@ extern void session_scale_init(WindowScale *scale, int64 gap);
  * key groups group % ntasks == task.
  */
 extern void session_pass(OperatorSpec *spec, StateArea *area, int task, int ntasks, const OperatorTransaction *transaction);
+
+/* ---- session_span.c ---- */
+
+/* keeps a row until its slice is closed; returns the entry, which may have moved */
+extern StateEntry *session_keep(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry);
+/* the rows of an entry join their sessions; those that are cut become entries of their own.  Resets "cxt" */
+extern StateEntry *session_cut(OperatorSpec *spec, StateCursor *cursor, StateEntry *entry, MemoryContext cxt);
 
 /* ---- fire.c ---- */
 

@@ -173,7 +173,14 @@ encode_key(OperatorRows *rows, OperatorRow *row, const Datum *values, const bool
 
 	resetStringInfo(&rows->key);
 	if (spec->nsets == 0)
+	{
 		row->key_meta = state_key_encode(spec->keys, spec->nkeys, values, isnull, &rows->key);
+		/* sessions that are cut get a number */
+		if (spec->max_span > 0 && STATE_KEY_LEN(row->key_meta) > STATE_KEY_MAX - sizeof(int32))
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the values to group by are too long")));
+	}
 	else
 	{
 		bool		masked[OPERATOR_MAX_COLUMNS];
@@ -515,6 +522,16 @@ apply_functions(OperatorSpec *spec, OperatorRow **first, int n, StateCursor *cur
 	return entry;
 }
 
+StateEntry *
+operator_apply_rows(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		entry = apply_native(spec, rows[i], cursor, entry);
+	return spec->user_code ? apply_functions(spec, rows, n, cursor, entry) : entry;
+}
+
 static void
 open_chunk(OperatorSpec *spec, StateArea *area, int group, int64 slice, StateCursor *cursor)
 {
@@ -587,8 +604,10 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 		{
 			if (spec->window == OPERATOR_SESSION)
 				note_bounds(spec, sorted[r], entry, found || r > i);
-			entry = apply_native(spec, sorted[r], &cursor, entry);
+			entry = spec->max_span > 0 ? session_keep(spec, sorted[r], &cursor, entry) : apply_native(spec, sorted[r], &cursor, entry);
 		}
+		if (spec->max_span > 0)
+			continue;
 		entry = apply_functions(spec, sorted + i, k - i, &cursor, entry);
 	}
 	pfree(sorted);
@@ -609,9 +628,10 @@ operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
 		note_bounds(spec, row, entry, found);
 	if (!found && !spec->exact_keys)
 		entry = keep_originals(spec, row, &cursor, entry);
-	entry = apply_native(spec, row, &cursor, entry);
-	if (spec->user_code)
-		(void) apply_functions(spec, &row, 1, &cursor, entry);
+	if (spec->max_span > 0)
+		(void) session_keep(spec, row, &cursor, entry);
+	else
+		(void) operator_apply_rows(spec, &row, 1, &cursor, entry);
 }
 
 /*
@@ -651,7 +671,10 @@ apply_group(OperatorRows *rows, StateArea *area, int group)
 				note_bounds(spec, some[i], entry, found);
 			if (unlikely(!found && !spec->exact_keys))
 				entry = keep_originals(spec, some[i], &cursor, entry);
-			(void) apply_native(spec, some[i], &cursor, entry);
+			if (unlikely(spec->max_span > 0))
+				(void) session_keep(spec, some[i], &cursor, entry);
+			else
+				(void) apply_native(spec, some[i], &cursor, entry);
 		}
 	}
 }

@@ -69,6 +69,7 @@ find_next(SessionPass *pass, int from, StateEntry *entry, uint32 hash, int *numb
 	TimestampTz last = session_bounds(spec, entry)->last;
 	const char *key = state_entry_key(pass->op, entry);
 	StateEntry *next;
+	TimestampTz at;
 	int			i;
 
 	for (i = from + 1; i < pass->n && session_goes_on(last, pass->begin[i], spec->gap); i++)
@@ -77,16 +78,41 @@ find_next(SessionPass *pass, int from, StateEntry *entry, uint32 hash, int *numb
 		if (next == NULL)
 			continue;
 		*number = i;
-		return session_goes_on(last, session_bounds(spec, next)->first, spec->gap) ? next : NULL;
+		at = session_bounds(spec, next)->first;
+		if (spec->max_span > 0 && (uint64) at - (uint64) session_bounds(spec, entry)->first >= (uint64) spec->max_span)
+			return NULL;
+		return session_goes_on(last, at, spec->gap) ? next : NULL;
 	}
 	return NULL;
+}
+
+/* Does the session of the entry go on in a later one? */
+static bool
+pass_entry(SessionPass *pass, int from, StateEntry *entry, uint32 hash)
+{
+	OperatorSpec *spec = pass->spec;
+	SessionBounds *bounds = session_bounds(spec, entry);
+	StateEntry *next;
+	int			number;
+
+	next = find_next(pass, from, entry, hash, &number);
+	if (next == NULL)
+		return false;
+	state_entry_mark(&pass->cursors[number], next);
+	if (spec->max_span > 0)
+		*(SessionCarried *) (STATE_ENTRY_FIXED(next) + spec->carried_at) = (SessionCarried) {bounds->first, bounds->last, 1};
+	else
+		session_bounds(spec, next)->first = bounds->first;
+	(void) fire_merge_entry(spec, &pass->cursors[number], next, false, STATE_ENTRY_FIXED(entry), pass->cursors[from].data);
+	bounds->first = SESSION_MOVED;
+	bounds->last = number;
+	return true;
 }
 
 /* Returns whether some went on. */
 static bool
 pass_entries(SessionPass *pass, int from)
 {
-	OperatorSpec *spec = pass->spec;
 	StateCursor *cursor = &pass->cursors[from];
 	StateEntry *entry;
 	uint32		at = 0;
@@ -94,24 +120,48 @@ pass_entries(SessionPass *pass, int from)
 
 	while ((entry = state_entry_next(cursor, &at)) != NULL)
 	{
-		SessionBounds *bounds = session_bounds(spec, entry);
-		StateEntry *next;
-		int			number;
-
 		CHECK_FOR_INTERRUPTS();
-		if (entry->key_meta & STATE_KEY_MEMBER)
-			continue;
-		next = find_next(pass, from, entry, cursor->slots[at - 1].hash, &number);
-		if (next == NULL)
-			continue;
-		state_entry_mark(&pass->cursors[number], next);
-		session_bounds(spec, next)->first = bounds->first;
-		(void) fire_merge_entry(spec, &pass->cursors[number], next, false, STATE_ENTRY_FIXED(entry), cursor->data);
-		bounds->first = SESSION_MOVED;
-		bounds->last = number;
-		moved = true;
+		if ((entry->key_meta & STATE_KEY_MEMBER) == 0)
+			moved |= pass_entry(pass, from, entry, cursor->slots[at - 1].hash);
 	}
 	return moved;
+}
+
+typedef struct SessionKey
+{
+	uint32		hash;
+	uint16		meta;
+	char	   *key;
+} SessionKey;
+
+/* The same with max_span: entries are made in the pane, and move. */
+static void
+pass_cut_entries(SessionPass *pass, int from, MemoryContext cxt)
+{
+	StateCursor *cursor = &pass->cursors[from];
+	SessionKey *keys = palloc_extended(sizeof(SessionKey) * Max(cursor->chunk->nentries, 1), MCXT_ALLOC_HUGE);
+	StateEntry *entry;
+	uint32		at = 0;
+	uint32		n = 0;
+	uint32		i;
+
+	while ((entry = state_entry_next(cursor, &at)) != NULL)
+	{
+		SessionKey *key = &keys[n++];
+
+		key->hash = cursor->slots[at - 1].hash;
+		key->meta = entry->key_meta;
+		key->key = palloc(Max(STATE_KEY_LEN(key->meta), 1));
+		memcpy(key->key, state_entry_key(pass->op, entry), STATE_KEY_LEN(key->meta));
+	}
+	for (i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		entry = session_cut(pass->spec, cursor, state_entry_find(cursor, keys[i].hash, keys[i].key, keys[i].meta), cxt);
+		(void) pass_entry(pass, from, entry, keys[i].hash);
+		pfree(keys[i].key);
+	}
+	pfree(keys);
 }
 
 /* Values that DISTINCT has seen go where their groups went. */
@@ -148,6 +198,7 @@ session_pass(OperatorSpec *spec, StateArea *area, int task, int ntasks, const Op
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc sessions", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
+	MemoryContext entry_cxt = AllocSetContextCreate(cxt, "streamproc session", ALLOCSET_DEFAULT_SIZES);
 	SessionPass pass = {spec, &area->root->op[spec->number]};
 	int			group;
 	int			i;
@@ -174,7 +225,9 @@ session_pass(OperatorSpec *spec, StateArea *area, int task, int ntasks, const Op
 			for (i = 0; i < pass.n; i++)
 				state_cursor_open(&pass.cursors[i], area, spec->number, &pass.panes[i]->chunk[group]);
 			for (i = 0; i < pass.nclosed; i++)
-				if (pass_entries(&pass, i) && spec->has_distinct)
+				if (spec->max_span > 0)
+					pass_cut_entries(&pass, i, entry_cxt);
+				else if (pass_entries(&pass, i) && spec->has_distinct)
 					pass_members(&pass, i);
 		}
 		if (spec->user_code)

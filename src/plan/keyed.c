@@ -584,6 +584,8 @@ read_session(FuncExpr *call, OperatorPlan *plan)
 {
 	plan->window = OPERATOR_SESSION;
 	plan->gap = session_length(DatumGetIntervalP(window_argument(call, 1, "gap")->constvalue), "gap");
+	if (!window_argument(call, 2, "max_span")->constisnull)
+		plan->max_span = session_length(DatumGetIntervalP(window_argument(call, 2, "max_span")->constvalue), "max_span");
 	session_scale_init(&plan->scale, plan->gap);
 }
 
@@ -869,7 +871,9 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	if (spec->window == OPERATOR_SESSION)
 	{
 		ExplainPropertyText("Gap", us_text(spec->gap), es);
-		ExplainPropertyText("Kept", psprintf("of each open session an entry in each slice of %s", us_text(spec->scale.step)), es);
+		if (spec->max_span > 0)
+			ExplainPropertyText("Longest", us_text(spec->max_span), es);
+		ExplainPropertyText("Kept", psprintf("%sof each open session an entry in each slice of %s", spec->max_span > 0 ? "rows until their slice is over, and " : "", us_text(spec->scale.step)), es);
 	}
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);

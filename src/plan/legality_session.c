@@ -120,9 +120,6 @@ check_length(Node *arg, const char *what, bool optional, CheckContext *cxt, int 
 		return;
 	}
 	(void) session_length(DatumGetIntervalP(((Const *) value)->constvalue), what);
-	if (optional)
-		legality_refuse(cxt, location_of(arg, location), "Leave it out, and cut long sessions where you read them.",
-						"%s of session() is not supported in a pipeline", what);
 }
 
 void

@@ -96,6 +96,16 @@ return (
 		q{SELECT code::text, win, count(*) AS n FROM (SELECT t.code, streamproc.session(t.at, '1 min') OVER (PARTITION BY t.code ORDER BY t.at) AS win FROM tx t) s WHERE code::text <> '1.0' GROUP BY code, win}),
 	not_session('extra_column', 'a column that is no key divides sessions', q{SELECT city, win, count(*) AS n FROM (SELECT t.card, t.city, streamproc.session(t.at, '1 min') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t) s
 			GROUP BY card, city, win}),
-	by_session('max_span', 'sessions that are cut', q{SELECT card, win, count(*) AS n FROM (SELECT t.card, streamproc.session(t.at, '1 min', max_span => '5 min') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t) s
-			GROUP BY card, win}, may_refuse => 1),
+	by_session('span', 'a session that is cut, and what is left of it',
+		q{SELECT card, win, count(*) AS n, sum(n) AS s, max(score) AS m, min(id) AS i FROM (SELECT t.*, streamproc.session(t.at, '1 min', max_span => '5 min') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t) s GROUP BY card, win}),
+	by_session('span_short', 'sessions that are cut several times in a slice', q{SELECT card, win, count(*) AS n, sum(big) AS s FROM (SELECT t.*, streamproc.session(t.at, '2 min', '3 s') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t) s GROUP BY card, win}),
+	by_session('span_borders', 'rows exactly max_span after the first one', q{SELECT flag, win, count(*) AS n FROM (SELECT t.*, streamproc.session(t.at, '30 s', '10 s') OVER (PARTITION BY t.flag ORDER BY t.at) AS win FROM tx t) s GROUP BY flag, win}),
+	by_session('span_gap', 'max_span of a gap, and longer than all', q{SELECT card, win, count(*) AS n FROM (SELECT t.*, streamproc.session(t.at, '10 s', '10 s') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t) s GROUP BY card, win
+			UNION ALL SELECT city, win, count(*) FROM (SELECT t.*, streamproc.session(t.at, '10 s', '10 days') OVER (PARTITION BY t.city ORDER BY t.at) AS win FROM tx t) s GROUP BY city, win}),
+	by_session('span_functions', 'aggregates of all kinds over sessions that are cut, FILTER, DISTINCT',
+		q{SELECT card, win, sum(amount) AS s, max(note) AS m, array_agg(id ORDER BY id) AS a, count(DISTINCT city) AS d, sum(DISTINCT n) AS e, count(*) FILTER (WHERE flag) AS f, string_agg(city, ',' ORDER BY at, id) FILTER (WHERE flag) AS t, bool_or(flag) AS b
+			FROM (SELECT t.*, streamproc.session(t.at, '40 s', '90 s') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t) s GROUP BY card, win}, by_value => ['s']),
+	by_session('span_numeric_key', 'the first value seen of a key, in each of the sessions', q{SELECT code, win, count(*) AS n FROM (SELECT t.*, streamproc.session(t.at, '20 s', '25 s') OVER (PARTITION BY t.code ORDER BY t.at) AS win FROM tx t) s GROUP BY code, win},
+		by_value => ['code']),
+	by_session('span_no_partition', 'one key for all', q{SELECT win, count(*) AS n, max(id) AS i FROM (SELECT t.*, streamproc.session(t.at, '1 hour', '1 min') OVER (ORDER BY t.at) AS win FROM tx t) s GROUP BY win HAVING count(*) > 1}),
 );

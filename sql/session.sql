@@ -117,7 +117,9 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, NULL) OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
 \echo :SQLSTATE
-SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, '5 min', max_span => '1 h') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, '5 min', max_span => id * interval '1 h') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
+\echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, '5 min', max_span => '-1 h') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, max(n) FROM (SELECT card, row_number() OVER w AS n, session(at, '5 min') OVER w AS win FROM tx WINDOW w AS (PARTITION BY card ORDER BY at)) s GROUP BY card, win$$);
 \echo :SQLSTATE
@@ -175,6 +177,7 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM
 SELECT statement, result, deterministic, plan FROM check_pipeline($$INSERT INTO sink SELECT card, win, count(*) FROM tx_session GROUP BY card, win HAVING upper(win) - lower(win) > '10 min'$$);
 SELECT plan FROM check_pipeline($$INSERT INTO sink SELECT card, win, count(amount) FROM (SELECT card, amount, session(at, '90 s') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s JOIN card c USING (card, amount) GROUP BY card, amount, win$$);
 \echo :SQLSTATE
+SELECT plan FROM check_pipeline($$INSERT INTO sink SELECT card, win, count(DISTINCT amount) FROM (SELECT card, amount, session(at, '90 s', max_span => '1 hour') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
 SELECT plan FROM check_pipeline($$INSERT INTO sink SELECT c.owner, win, count(s.amount) FROM (SELECT card, amount, session(at, '90 s') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s JOIN card c USING (card) WHERE c.owner > 'A' AND card > 'b' GROUP BY card, c.owner, win$$);
 
 DROP SCHEMA ses CASCADE;

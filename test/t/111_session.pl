@@ -49,6 +49,7 @@ sub send_rows
 my %aggregates = (
 	native => [ 'count(*), sum(v), max(v), count(DISTINCT v % 10)', 'n bigint, total numeric, biggest bigint, values bigint' ],
 	functions => [ 'count(*), sum(v::numeric), max(v::text), string_agg(v::text, \',\' ORDER BY v)', 'n bigint, total numeric, biggest text, values text' ]);
+$aggregates{cut} = $aggregates{functions};
 
 sub select_of
 {
@@ -156,6 +157,16 @@ section 'bridges' => sub {
 	same_as_batch('bridges', '8 s', 'functions', 'and all of it is what the batch query gives');
 };
 
+# catches: a session that is cut at another row than in the batch; what is left of it
+section 'spans' => sub {
+	make_pipeline('spans', 1, { watermark_delay => '10 s' }, q{8 s', max_span => '10 s}, 'functions');
+	send_rows('spans', [ 0, 1, 'a', 1 ], [ 0, 8, 'a', 2 ], [ 0, 15, 'a', 3 ], [ 0, 11, 'a', 4 ], [ 0, 10.999999, 'a', 5 ], [ 0, 21, 'a', 6 ], [ 0, 25, 'a', 7 ], [ 0, 60, 'b', 1 ]);
+	is(settled('spans'), 'a[1,18.999999) 3 8, a[11,23) 2 7, a[21,33) 2 13', 'each session begins with the first row that is so long after the first one of the last');
+	stop('spans', drain => 1);
+	same_as_batch('spans', q{8 s', max_span => '10 s}, 'functions', 'as the batch query does');
+	is(value(q{SELECT count(*) FROM streamproc.state_segment WHERE pipeline = 'spans'}), '0', 'nothing is left');
+};
+
 # catches: lateness that does not wait, rows that come in time and are late
 section 'lateness' => sub {
 	make_pipeline('lateness', 1, {}, '8 s', 'native', allowed_lateness => '20 s', late => 'drop');
@@ -177,10 +188,11 @@ section 'lateness' => sub {
 
 # catches: sessions that are lost, doubled or cut by a kill, a stop, another number of tasks
 section 'grow' => sub {
-	for my $kind (qw(native functions))
+	for my $kind (qw(native functions cut))
 	{
 		my $name = "grow_$kind";
-		make_pipeline($name, 4, { watermark_delay => '3 s' }, '5 s', $kind, parallelism => 1);
+		my $gap = $kind eq 'cut' ? q{5 s', max_span => '12 s} : '5 s';
+		make_pipeline($name, 4, { watermark_delay => '3 s' }, $gap, $kind, parallelism => 1);
 		my $now = 0;
 		my $more = sub {
 			my ($rows, $keys) = @_;
@@ -226,7 +238,7 @@ section 'grow' => sub {
 		$more->(1000, 30);
 		stop($name, drain => 1);
 		is(late($name), '', "$kind: nothing is late");
-		same_as_batch($name, '5 s', $kind, "$kind: after kills, stops and other numbers of tasks the sessions are those of the batch query");
+		same_as_batch($name, $gap, $kind, "$kind: after kills, stops and other numbers of tasks the sessions are those of the batch query");
 	}
 };
 

@@ -113,6 +113,8 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, '0') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
 \echo :SQLSTATE
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, '36501 days') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
+\echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, '1 mon') OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT card, win, count(*) FROM (SELECT card, session(at, NULL) OVER (PARTITION BY card ORDER BY at) AS win FROM tx) s GROUP BY card, win$$);

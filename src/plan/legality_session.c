@@ -26,6 +26,8 @@
 #include "utils/typcache.h"
 
 #define GROUP_HINT "Select it as a column of a subquery, and GROUP BY the columns of its PARTITION BY and this column in the SELECT around it."
+/* as of allowed_lateness */
+#define LONGEST_GAP_DAYS	INT64CONST(36500)
 #define FILTER_HINT "Put the condition into the subquery with session(), where it says which rows make the sessions; or use FILTER and HAVING in the SELECT that groups."
 
 static bool
@@ -107,6 +109,7 @@ static void
 check_length(Node *arg, const char *what, bool optional, CheckContext *cxt, int location)
 {
 	Node	   *value = eval_const_expressions(NULL, copyObject(arg));
+	int64		length;
 
 	if (!IsA(value, Const))
 		legality_refuse(cxt, location_of(arg, location), "Write it as a literal, such as '30 min'.",
@@ -119,7 +122,10 @@ check_length(Node *arg, const char *what, bool optional, CheckContext *cxt, int 
 					 errmsg("%s of a session must not be null", what)));
 		return;
 	}
-	(void) session_length(DatumGetIntervalP(((Const *) value)->constvalue), what);
+	length = session_length(DatumGetIntervalP(((Const *) value)->constvalue), what);
+	/* no sum of it and a time is out of range */
+	if (!optional && length > LONGEST_GAP_DAYS * USECS_PER_DAY)
+		legality_refuse(cxt, location_of(arg, location), "Use a shorter one.", "a gap of session() of more than %d days is not supported in a pipeline", (int) LONGEST_GAP_DAYS);
 }
 
 void

@@ -49,6 +49,9 @@ session_scale_init(WindowScale *scale, int64 gap)
 	scale->slices = 1;
 }
 
+/* slots whose keys are looked for in the next slice before their turn */
+#define PASS_AHEAD			8
+
 /* The panes of the operator, as one key group sees them. */
 typedef struct SessionPass
 {
@@ -121,6 +124,9 @@ pass_entries(SessionPass *pass, int from)
 	while ((entry = state_entry_next(cursor, &at)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* most go on in the next slice */
+		if (from + 1 < pass->n && at + PASS_AHEAD < cursor->chunk->nslots)
+			state_prefetch_slot(&pass->cursors[from + 1], cursor->slots[at + PASS_AHEAD].hash);
 		if ((entry->key_meta & STATE_KEY_MEMBER) == 0)
 			moved |= pass_entry(pass, from, entry, cursor->slots[at - 1].hash);
 	}

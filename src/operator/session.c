@@ -20,6 +20,9 @@
  * that are closed and the cut: what went on in a later pane is in the cut of the
  * epoch that closes the earlier one.
  *
+ * Rows that the watermark promised not to come, and that come while their slice is open, make
+ * sessions with what is there: one that was given out stays as it is.
+ *
  * An entry that went on stays in its pane, marked (SESSION_MOVED): the pane will be
  * freed as a whole, and the counts of entries in segments do not change.
  *

@@ -130,6 +130,7 @@ session_cut(OperatorSpec *spec, StateCursor *cursor, StateEntry *entry, MemoryCo
 	{
 		TimestampTz at = DatumGetTimestampTz(rows[i]->values[spec->at_column]);
 
+		CHECK_FOR_INTERRUPTS();
 		/* between two rows of a slice there is no gap, nor between what was carried and them */
 		if (begun && (uint64) at - (uint64) bounds.first >= (uint64) spec->max_span)
 		{
@@ -139,7 +140,8 @@ session_cut(OperatorSpec *spec, StateCursor *cursor, StateEntry *entry, MemoryCo
 		if (!begun)
 			bounds.first = at;
 		begun = true;
-		for (k = i; k < n; k++)
+		bounds.last = at;
+		for (k = i + 1; k < n; k++)
 		{
 			at = DatumGetTimestampTz(rows[k]->values[spec->at_column]);
 			if ((uint64) at - (uint64) bounds.first >= (uint64) spec->max_span)

@@ -108,6 +108,8 @@ INSERT INTO rights.object (object, call) VALUES
 	('function tumble', $$SELECT pg_catalog.count(*) FROM streamproc.tumble('epoch', '1 h')$$),
 	('function hop', $$SELECT pg_catalog.count(*) FROM streamproc.hop('epoch', '1 h', '2 h')$$),
 	('function cumulate', $$SELECT pg_catalog.count(*) FROM streamproc.cumulate('epoch', '1 h', '2 h')$$),
+	('function session', $$SELECT streamproc.session('epoch', '1 h') OVER () IS NULL$$),
+	('function session_slice', $$SELECT streamproc.session_slice('epoch', '1 h', NULL) IS NULL$$),
 	('function hop_slice_start', $$SELECT streamproc.hop_slice_start('epoch', '1 h', '2 h', 'UTC', NULL) IS NULL$$),
 	('function hop_slice_end', $$SELECT streamproc.hop_slice_end('epoch', '1 h', '2 h', 'UTC', NULL) IS NULL$$),
 	('function hop_slice', $$SELECT pg_catalog.count(*) FROM streamproc.hop_slice('epoch', '1 h', '2 h', 'UTC', NULL)$$),

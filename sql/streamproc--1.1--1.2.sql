@@ -360,6 +360,16 @@ COMMENT ON VIEW streamproc.stat_partition IS
 	'one row per partition that a running pipeline reads: next offset, committed offset, end, lag, watermark, idleness; held: for how long it is not read, because it is more than max_skew ahead of the others';
 
 ----------------------------------------------------------------------------
+-- Sessions
+----------------------------------------------------------------------------
+
+CREATE FUNCTION streamproc.session(at timestamptz, gap interval, max_span interval DEFAULT NULL) RETURNS tstzrange
+	AS 'MODULE_PATHNAME', 'streamproc_session' LANGUAGE C WINDOW IMMUTABLE PARALLEL SAFE;
+GRANT EXECUTE ON FUNCTION streamproc.session(timestamptz, interval, interval) TO PUBLIC;
+COMMENT ON FUNCTION streamproc.session(timestamptz, interval, interval) IS
+	'window function, OVER (PARTITION BY keys ORDER BY at): the session of the row, [first, last + gap); rows that are gap or less apart belong together. max_span: a row that comes so long after the first one, or later, begins another session. GROUP BY it in the SELECT around';
+
+----------------------------------------------------------------------------
 -- For the planner of pipelines: nothing to be called
 ----------------------------------------------------------------------------
 
@@ -372,6 +382,13 @@ COMMENT ON FUNCTION streamproc.place_step(boolean, integer, tid, timestamptz) IS
 	'for the planner of pipelines: carries the place of a message to an operator';
 COMMENT ON AGGREGATE streamproc.place(integer, tid, timestamptz) IS
 	'for the planner of pipelines: carries the place of a message to an operator';
+
+-- VOLATILE: a condition in HAVING on the session stays there
+CREATE FUNCTION streamproc.session_slice(at timestamptz, gap interval, max_span interval) RETURNS tstzrange
+	AS 'MODULE_PATHNAME', 'streamproc_session_slice' LANGUAGE C VOLATILE PARALLEL SAFE;
+GRANT EXECUTE ON FUNCTION streamproc.session_slice(timestamptz, interval, interval) TO PUBLIC;
+COMMENT ON FUNCTION streamproc.session_slice(timestamptz, interval, interval) IS
+	'for the planner of pipelines: over a stream it stands in the place of streamproc.session()';
 
 -- Over a stream they stand in the place of hop() and cumulate(); the windows
 -- that a slice belongs to are made when they are given out.

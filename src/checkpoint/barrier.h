@@ -12,7 +12,8 @@
  *	  stop		the launcher asks.  Each task ends its batch, publishes its
  *				positions and watermarks, and waits
  *	  cut		all stand.  The launcher sets W(n), marks the panes that it
- *				closes; each task copies what is changed in its share
+ *				closes; sessions of those panes go on in later ones (operator/session.c);
+ *				each task copies what is changed in its share
  *				since it was copied, or all that is
  *	  run		all have copied: epoch n + 1 is open, while the launcher gives
  *				out the closed panes and commits

@@ -22,8 +22,8 @@ FireSet    *operator_fire_sets = NULL;
 
 /* ---- windows from slices ---- */
 
-static StateEntry *
-merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, const char *fixed, const char *base)
+StateEntry *
+fire_merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, const char *fixed, const char *base)
 {
 	int			i;
 
@@ -64,8 +64,8 @@ merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, 
 }
 
 /* A value that a slice has seen; the group counts it if it is the first. */
-static void
-merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed)
+void
+fire_merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed)
 {
 	AggregateSpec *agg = &spec->aggs[distinct_number(key)];
 	uint16		group_meta;
@@ -132,7 +132,7 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool 
 
 				if (source->key_meta & STATE_KEY_MEMBER)
 				{
-					merge_member(spec, &to, key, source->key_meta, hash, changed);
+					fire_merge_member(spec, &to, key, source->key_meta, hash, changed);
 					continue;
 				}
 				if (changed)
@@ -151,7 +151,7 @@ fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool 
 				entry->written = 1;
 				/* of one pane alone: slices do not say */
 				entry->given = source->given;
-				(void) merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
+				(void) fire_merge_entry(spec, &to, entry, !found, STATE_ENTRY_FIXED(source), from.data);
 			}
 		}
 	}
@@ -262,6 +262,13 @@ output_row(FireScan *scan, const FireGroup *group, Datum *values, bool *isnull)
 			case OUTPUT_WINDOW_END:
 				values[i] = TimestampTzGetDatum(group->unit->window_end);
 				break;
+			case OUTPUT_SESSION:
+				{
+					const SessionBounds *bounds = (const SessionBounds *) (fixed + spec->bounds_at);
+
+					values[i] = session_range(bounds->first, bounds->last, spec->gap);
+					break;
+				}
 			case OUTPUT_GROUPING:
 				values[i] = Int32GetDatum(grouping_value(spec, column->number,
 														 spec->nsets > 0 ? (uint8) group->key[STATE_KEY_LEN(group->meta) - 1] : 0));
@@ -411,6 +418,14 @@ next_output(FireScan *scan, const FireUnit *unit)
 	}
 }
 
+/* Not a value that DISTINCT has seen, nor a session that went on in another pane. */
+static inline bool
+is_group(const OperatorSpec *spec, const StateEntry *entry)
+{
+	return (entry->key_meta & STATE_KEY_MEMBER) == 0 &&
+		(spec->window != OPERATOR_SESSION || session_bounds(spec, entry)->first != SESSION_MOVED);
+}
+
 /* The next group, whether it is to be given out or not. */
 static bool
 next_group(FireScan *scan, FireGroup *found)
@@ -470,7 +485,7 @@ next_group(FireScan *scan, FireGroup *found)
 			}
 			do
 				entry = state_entry_next(&scan->cursor, &scan->at);
-			while (entry != NULL && (entry->key_meta & STATE_KEY_MEMBER));
+			while (entry != NULL && !is_group(set->spec, entry));
 			if (entry != NULL)
 			{
 				found->fixed = STATE_ENTRY_FIXED(entry);

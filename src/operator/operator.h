@@ -60,6 +60,7 @@ typedef enum OutputKind
 	OUTPUT_KEY,
 	OUTPUT_WINDOW_START,
 	OUTPUT_WINDOW_END,
+	OUTPUT_SESSION,				/* the range of a session */
 	OUTPUT_AGGREGATE,
 	OUTPUT_GROUPING,			/* GROUPING(...) of grouping sets */
 	OUTPUT_COLUMN,				/* OVER, join: a column of the row as it came */
@@ -79,7 +80,8 @@ typedef enum OperatorWindow
 	OPERATOR_NO_WINDOW,
 	OPERATOR_TUMBLE,
 	OPERATOR_HOP,
-	OPERATOR_CUMULATE
+	OPERATOR_CUMULATE,
+	OPERATOR_SESSION
 } OperatorWindow;
 
 typedef struct OperatorSpec
@@ -93,6 +95,11 @@ typedef struct OperatorSpec
 	bool		held;
 	bool		held_on_end;	/* by where it ends, else by where it begins */
 	WindowScale held_scale;
+	int64		gap;			/* us, of sessions */
+	int64		max_span;		/* us, 0: none */
+	uint32		bounds_at;		/* SessionBounds in the fixed part */
+	uint32		carried_at;		/* max_span: SessionCarried */
+	uint32		rows_at;		/* max_span: blob of the rows of the slice */
 
 	int			ncolumns;		/* of the row query: keys, event time, place, arguments */
 	int			nkeys;
@@ -148,6 +155,8 @@ typedef struct OperatorPlan
 	int			statement;
 	OperatorWindow window;
 	WindowScale scale;
+	int64		gap;			/* us, of sessions */
+	int64		max_span;		/* 0: none */
 	List	   *key_exprs;		/* expressions of the key columns, in the row's order */
 	List	   *key_eqops;		/* OIDs */
 	List	   *columns;		/* expressions of all columns of the row */
@@ -323,6 +332,8 @@ typedef struct OperatorTransaction
 /* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
 extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction);
 extern void operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row);
+/* rows of one key to the aggregates of its entry, which may move */
+extern StateEntry *operator_apply_rows(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry);
 
 /* ---- careful.c ---- */
 
@@ -552,6 +563,47 @@ typedef struct OverRecord
 	uint32		op;
 } OverRecord;
 
+/* ---- session.c ---- */
+
+/* In the fixed part of an entry: the first and the last of the rows that it holds. */
+typedef struct SessionBounds
+{
+	TimestampTz first;			/* SESSION_MOVED: the entry went into another one, */
+	TimestampTz last;			/* whose number session_pass() knows */
+} SessionBounds;
+
+#define SESSION_MOVED		DT_NOEND
+
+/* max_span: the session that came from earlier slices; its aggregates stand in the entry */
+typedef struct SessionCarried
+{
+	TimestampTz first;
+	TimestampTz last;
+	int64		has;			/* 0: there is none */
+} SessionCarried;
+
+static inline SessionBounds *
+session_bounds(const OperatorSpec *spec, const StateEntry *entry)
+{
+	return (SessionBounds *) (STATE_ENTRY_FIXED(entry) + spec->bounds_at);
+}
+
+/* slices of the sessions with this gap */
+extern void session_scale_init(WindowScale *scale, int64 gap);
+/*
+ * All tasks stand: entries of closed panes whose sessions go on in a later one are
+ * put to the entries there.  What is left are sessions that have ended.  Of the
+ * key groups group % ntasks == task.
+ */
+extern void session_pass(OperatorSpec *spec, StateArea *area, int task, int ntasks, const OperatorTransaction *transaction);
+
+/* ---- session_span.c ---- */
+
+/* keeps a row until its slice is closed; returns the entry, which may have moved */
+extern StateEntry *session_keep(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry);
+/* the rows of an entry join their sessions; those that are cut become entries of their own.  Resets "cxt" */
+extern StateEntry *session_cut(OperatorSpec *spec, StateCursor *cursor, StateEntry *entry, MemoryContext cxt);
+
 /* ---- fire.c ---- */
 
 typedef struct FireUnit
@@ -640,6 +692,10 @@ extern bool fire_scan_next(FireScan *scan, Datum *values, bool *isnull);
  */
 extern StateChunk *fire_merge(OperatorSpec *spec, StateArea *area, StatePane **slices, int n, bool changed, uint32 since);
 extern void fire_merged_free(StateArea *area, StateChunk *merged);
+/* what another slice has of the group is put to the entry; "fresh": it has no originals yet */
+extern StateEntry *fire_merge_entry(OperatorSpec *spec, StateCursor *to, StateEntry *entry, bool fresh, const char *fixed, const char *base);
+/* a value that another slice has seen; "changed": only of groups that are there */
+extern void fire_merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed);
 
 /* ---- given.c ---- */
 

@@ -77,6 +77,9 @@ operator_closing(const OperatorSpec *spec, int64 end)
 	TimestampTz held;
 	int64		last;
 
+	/* until then a row may come that a session of the slice goes on with */
+	if (spec->window == OPERATOR_SESSION)
+		return border + spec->gap;
 	if (!spec->held)
 		return border;
 	held = window_instant(&spec->held_scale, window_slice(&spec->held_scale, border) + 1);
@@ -176,7 +179,14 @@ encode_key(OperatorRows *rows, OperatorRow *row, const Datum *values, const bool
 
 	resetStringInfo(&rows->key);
 	if (spec->nsets == 0)
+	{
 		row->key_meta = state_key_encode(spec->keys, spec->nkeys, values, isnull, &rows->key);
+		/* sessions that are cut get a number */
+		if (spec->max_span > 0 && STATE_KEY_LEN(row->key_meta) > STATE_KEY_MAX - sizeof(int32))
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the values to group by are too long")));
+	}
 	else
 	{
 		bool		masked[OPERATOR_MAX_COLUMNS];
@@ -414,6 +424,19 @@ passes(const AggregateSpec *agg, const OperatorRow *row)
 		((row->nulls & (UINT64CONST(1) << agg->filter)) == 0 && DatumGetBool(row->values[agg->filter]));
 }
 
+/* The row joins the session of its key in its slice. */
+static inline void
+note_bounds(const OperatorSpec *spec, const OperatorRow *row, StateEntry *entry, bool found)
+{
+	SessionBounds *bounds = session_bounds(spec, entry);
+	TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
+
+	if (!found || at < bounds->first)
+		bounds->first = at;
+	if (!found || at > bounds->last)
+		bounds->last = at;
+}
+
 static inline StateEntry *
 apply_native(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry)
 {
@@ -508,6 +531,16 @@ apply_functions(OperatorSpec *spec, OperatorRow **first, int n, StateCursor *cur
 	return entry;
 }
 
+StateEntry *
+operator_apply_rows(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		entry = apply_native(spec, rows[i], cursor, entry);
+	return spec->user_code ? apply_functions(spec, rows, n, cursor, entry) : entry;
+}
+
 static void
 open_chunk(OperatorSpec *spec, StateArea *area, int group, int64 slice, StateCursor *cursor)
 {
@@ -598,8 +631,12 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 			if (spec->top != NULL)
 				entry = top_apply(spec, sorted + i, end - i, &cursor, entry);
 			for (int r = i; r < end && spec->naggs > 0; r++)
-				entry = apply_native(spec, sorted[r], &cursor, entry);
-			if (spec->naggs > 0)
+			{
+				if (spec->window == OPERATOR_SESSION)
+					note_bounds(spec, sorted[r], entry, found || r > i);
+				entry = spec->max_span > 0 ? session_keep(spec, sorted[r], &cursor, entry) : apply_native(spec, sorted[r], &cursor, entry);
+			}
+			if (spec->naggs > 0 && spec->max_span == 0)
 				entry = apply_functions(spec, sorted + i, end - i, &cursor, entry);
 			found = true;
 			i = end;
@@ -619,18 +656,18 @@ operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row)
 	open_chunk(spec, area, state_group_of(row->hash), row->slice, &cursor);
 	entry = state_entry_make(&cursor, row->hash, row->key, row->key_meta, &found);
 	state_entry_mark(&cursor, entry);
+	if (spec->window == OPERATOR_SESSION)
+		note_bounds(spec, row, entry, found);
 	if (!found && !spec->exact_keys)
 		entry = keep_originals(spec, row, &cursor, entry);
 	if (spec->ttl > 0)
 		ttl_row_comes(spec, row, &cursor, entry, !found);
 	if (spec->top != NULL)
-	{
 		(void) top_apply(spec, &row, 1, &cursor, entry);
-		return;
-	}
-	entry = apply_native(spec, row, &cursor, entry);
-	if (spec->user_code)
-		(void) apply_functions(spec, &row, 1, &cursor, entry);
+	else if (spec->max_span > 0)
+		(void) session_keep(spec, row, &cursor, entry);
+	else
+		(void) operator_apply_rows(spec, &row, 1, &cursor, entry);
 }
 
 /*
@@ -666,11 +703,16 @@ apply_group(OperatorRows *rows, StateArea *area, int group)
 
 			entry = state_entry_make(&cursor, some[i]->hash, some[i]->key, some[i]->key_meta, &found);
 			state_entry_mark(&cursor, entry);
+			if (spec->window == OPERATOR_SESSION)
+				note_bounds(spec, some[i], entry, found);
 			if (unlikely(!found && !spec->exact_keys))
 				entry = keep_originals(spec, some[i], &cursor, entry);
 			if (spec->ttl > 0)
 				ttl_row_comes(spec, some[i], &cursor, entry, !found);
-			(void) apply_native(spec, some[i], &cursor, entry);
+			if (unlikely(spec->max_span > 0))
+				(void) session_keep(spec, some[i], &cursor, entry);
+			else
+				(void) apply_native(spec, some[i], &cursor, entry);
 		}
 	}
 }

@@ -56,7 +56,8 @@ choose_kind(OperatorSpec *spec, AggregateSpec *agg, bool slices)
 	InvokeFunctionExecuteHook(aggref->aggfnoid);
 	agg->name = get_func_name(aggref->aggfnoid);
 
-	if (aggref->aggkind == AGGKIND_NORMAL && native_choose(agg))
+	/* values that DISTINCT has seen could not be told apart where a session is cut */
+	if (aggref->aggkind == AGGKIND_NORMAL && (spec->max_span == 0 || aggref->aggdistinct == NIL) && native_choose(agg))
 	{
 		agg->at = place_state(spec, agg->size, false);
 		spec->has_distinct |= agg->distinct;
@@ -98,6 +99,8 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	spec->window = plan->window;
 	spec->closed_until = DT_NOBEGIN;
 	spec->scale = plan->scale;
+	spec->gap = plan->gap;
+	spec->max_span = plan->max_span;
 	spec->ncolumns = list_length(plan->columns);
 	spec->nkeys = list_length(plan->key_exprs);
 	spec->at_column = plan->at_column;
@@ -162,6 +165,16 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	spec->ttl = plan->over != NULL || (plan->window == OPERATOR_NO_WINDOW && spec->nkeys > 0) ? plan->ttl : 0;
 	if (spec->ttl > 0 && plan->over == NULL)
 		spec->last_at = place_state(spec, sizeof(TimestampTz), false);
+	/* of each row: the operator itself looks at it, late_row shows it */
+	if (spec->at_column >= 0)
+		spec->first_kept = Min(spec->first_kept, spec->at_column);
+	if (spec->window == OPERATOR_SESSION)
+		spec->bounds_at = place_state(spec, sizeof(SessionBounds), false);
+	if (spec->max_span > 0)
+	{
+		spec->carried_at = place_state(spec, sizeof(SessionCarried), false);
+		spec->rows_at = place_state(spec, sizeof(StateBlob), true);
+	}
 	spec->naggs = list_length(plan->aggrefs);
 	spec->aggs = palloc0(sizeof(AggregateSpec) * Max(spec->naggs, 1));
 	forthree(lc, plan->aggrefs, la, plan->agg_args, lf, plan->agg_filters)
@@ -181,7 +194,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 			spec->first_kept = Min(spec->first_kept, agg->args[i]);
 		if (agg->filter >= 0)
 			spec->first_kept = Min(spec->first_kept, agg->filter);
-		choose_kind(spec, agg, spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE);
+		choose_kind(spec, agg, spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE || spec->window == OPERATOR_SESSION);
 	}
 	if (plan->over != NULL)
 		over_spec_make(spec, plan->over);
@@ -260,7 +273,10 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	{
 		appendStringInfo(into, " slices of %s " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? "us" :
 						 spec->scale.unit == WINDOW_DAY ? "days" : "months", spec->scale.step);
-		appendStringInfo(into, " %s of " INT64_FORMAT, spec->window == OPERATOR_TUMBLE ? "tumble" : spec->window == OPERATOR_HOP ? "hop" : "cumulate", spec->scale.slices);
+		if (spec->window == OPERATOR_SESSION)
+			appendStringInfo(into, " of sessions with gap " INT64_FORMAT " span " INT64_FORMAT, spec->gap, spec->max_span);
+		else
+			appendStringInfo(into, " %s of " INT64_FORMAT, spec->window == OPERATOR_TUMBLE ? "tumble" : spec->window == OPERATOR_HOP ? "hop" : "cumulate", spec->scale.slices);
 		if (spec->held)
 			appendStringInfo(into, " held for %s " INT64_FORMAT " %d", spec->held_on_end ? "end" : "start", spec->held_scale.step, (int) spec->held_scale.unit);
 		appendStringInfo(into, " from " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? spec->scale.origin : spec->scale.local_origin);

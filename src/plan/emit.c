@@ -91,6 +91,12 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("GROUP BY over window functions gets no late rows: late => 'update' is not supported"),
 					 errhint("Use allowed_lateness with late => 'divert': rows wait so much longer.")));
+		if (statement->info->session && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a session is given out once, when it has ended: emit => 'changes' or 'every ...' and late => 'update' are not supported"),
+					 errdetail("Until then its bounds change, and two sessions may become one."),
+					 errhint("Leave the option out; allowed_lateness keeps sessions open for late rows.")));
 		if (statement->info->nested && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

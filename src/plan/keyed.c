@@ -35,6 +35,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 Program    *keyed_planning = NULL;
 
@@ -348,7 +349,8 @@ upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOp
 						 errhint("Write two statements, one for each window.")));
 			window = call;
 			window_refs = lappend_int(window_refs, clause->tleSortGroupRef);
-			out = lappend_int(lappend_int(out, is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START), 0);
+			out = lappend_int(lappend_int(out, window_function(call->funcid) == FUNCTION_SESSION_SLICE ? OUTPUT_SESSION :
+										  is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START), 0);
 		}
 		else
 		{
@@ -461,8 +463,8 @@ keyed_create_state(CustomScan *scan)
 	return (Node *) state;
 }
 
-static int
-scan_number(CustomScan *scan)
+int
+keyed_number(CustomScan *scan)
 {
 	return intVal(list_nth(scan->custom_private, KEYED_NUMBER));
 }
@@ -481,7 +483,7 @@ keyed_begin(CustomScanState *node, EState *estate, int eflags)
 	if (operator_fire_sets == NULL)
 		elog(ERROR, "an aggregation of a pipeline was run outside of its launcher");
 	state->firing = true;
-	fire_scan_begin(&state->scan, &operator_fire_sets[scan_number(scan)]);
+	fire_scan_begin(&state->scan, &operator_fire_sets[keyed_number(scan)]);
 	state->notes_given = state->scan.set->spec->notes_given;
 	if (!state->notes_given)
 		return;
@@ -576,7 +578,7 @@ keyed_rescan(CustomScanState *node)
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
 
 	if (state->firing)
-		fire_scan_begin(&state->scan, &operator_fire_sets[scan_number(scan)]);
+		fire_scan_begin(&state->scan, &operator_fire_sets[keyed_number(scan)]);
 	ExecScanReScan(&node->ss);
 }
 
@@ -596,7 +598,17 @@ window_argument(FuncExpr *call, int n, const char *name)
 }
 
 static void
-read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
+read_session(FuncExpr *call, OperatorPlan *plan)
+{
+	plan->window = OPERATOR_SESSION;
+	plan->gap = session_length(DatumGetIntervalP(window_argument(call, 1, "gap")->constvalue), "gap");
+	if (!window_argument(call, 2, "max_span")->constisnull)
+		plan->max_span = session_length(DatumGetIntervalP(window_argument(call, 2, "max_span")->constvalue), "max_span");
+	session_scale_init(&plan->scale, plan->gap);
+}
+
+void
+keyed_read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 {
 	WindowFunction function = window_function(call->funcid);
 	bool		tumble = function == FUNCTION_TUMBLE || function == FUNCTION_TUMBLE_START || function == FUNCTION_TUMBLE_END;
@@ -620,8 +632,8 @@ read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale)
 					  TextDatumGetCString(zone->constvalue), origin->constisnull ? NULL : &origin_value);
 }
 
-static OperatorSpec *
-read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContext cxt)
+OperatorSpec *
+keyed_read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContext cxt)
 {
 	OperatorPlan plan = {0};
 	List	   *columns = list_nth(scan->custom_private, KEYED_COLUMNS);
@@ -630,7 +642,7 @@ read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContex
 	int			nkeys = linitial_int(columns);
 	ListCell   *lc;
 
-	plan.number = scan_number(scan);
+	plan.number = keyed_number(scan);
 	plan.statement = statement;
 	plan.ttl = ttl;
 	plan.at_column = lsecond_int(columns);
@@ -671,8 +683,10 @@ read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContex
 		if (IsA(expr, Aggref))
 			plan.aggrefs = lappend(plan.aggrefs, expr);
 	}
-	if (window != NULL)
-		read_window(window, &plan.window, &plan.scale);
+	if (window != NULL && window_function(window->funcid) == FUNCTION_SESSION_SLICE)
+		read_session(window, &plan);
+	else if (window != NULL)
+		keyed_read_window(window, &plan.window, &plan.scale);
 	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
 		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
 	if (list_nth(scan->custom_private, KEYED_JOIN) != NIL)
@@ -702,188 +716,22 @@ keyed_set_tombstone(CustomScan *scan, Expr *key, Oid topic)
 	scan->custom_private = lappend(scan->custom_private, list_make2(key, makeInteger((int) topic)));
 }
 
-/* ---- collecting ---- */
-
-typedef struct CollectContext
-{
-	Program    *program;
-	Statement  *statement;
-	PlannedStmt *plan;
-	int			size;
-	List	   *init_plans;		/* of the nodes above */
-	List	   *output_subplans;	/* IntList: indexes of those that hold an operator or ModifyTable */
-	int			subplan;		/* index of the one that is walked, -1: the main plan */
-	Plan	   *parent;			/* of the node that is walked; NULL: it is the top */
-	int			above;			/* the operator whose input is walked, -1: none */
-	bool		below;			/* an operator */
-} CollectContext;
-
-static PlannedStmt *
-row_query(CollectContext *cxt, CustomScan *scan)
-{
-	PlannedStmt *whole = cxt->plan;
-	PlannedStmt *rows = makeNode(PlannedStmt);
-	Plan	   *child = copyObject((Plan *) linitial(scan->custom_plans));
-	ListCell   *lc;
-
-	*rows = *whole;
-	/* init plans of the operator and above must hang where they are used; a copy for this plan */
-	child->initPlan = list_concat(copyObject(cxt->init_plans), child->initPlan);
-	rows->planTree = child;
-	rows->commandType = CMD_SELECT;
-	rows->hasReturning = false;
-	rows->hasModifyingCTE = false;
-	rows->resultRelations = NIL;
-	rows->rowMarks = NIL;
-	rows->canSetTag = true;
-	/* rights on the sink are not asked for a query that only reads: it runs in a read-only transaction */
-	rows->rtable = copyObject(whole->rtable);
-	foreach(lc, rows->rtable)
-	{
-		RangeTblEntry *rte = lfirst(lc);
-
-		if (rte->requiredPerms & ~ACL_SELECT)
-			rte->requiredPerms = 0;
-	}
-	return rows;
-}
-
-/* Slices are no windows: a condition on their borders would mean something else. */
-static bool
-slice_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, FuncExpr) && window_function(((FuncExpr *) node)->funcid) >= FUNCTION_HOP_START)
-		return true;
-	return expression_tree_walker(node, slice_walker, context);
-}
-
-static bool
-collect_walker(PlanState *state, CollectContext *cxt)
-{
-	int			init_plans = list_length(cxt->init_plans);
-	Plan	   *parent = cxt->parent;
-	int			above = cxt->above;
-	bool		below = cxt->below;
-	Oid			relid;
-	Bitmapset  *needed;
-
-	if (state == NULL)
-		return false;
-	/* tasks run what stands below operators, and nothing else */
-	if (!below && IsA(state->plan, ForeignScan) && stream_scan_is_feed((ForeignScan *) state->plan, &relid, &needed))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("statement %d reads topic \"%s\" beside groups, window functions or a join of topics", cxt->statement->number, get_rel_name(relid)),
-				 errhint("Make two statements of it, in two pipelines.")));
-	if (slice_walker((Node *) state->plan->qual, NULL) &&
-		!keyed_is_operator(state->plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("conditions on the borders of windows of hop() or cumulate() are not supported in a pipeline"),
-				 errhint("Filter when you read the table.")));
-	cxt->init_plans = list_concat(cxt->init_plans, state->plan->initPlan);
-	if (cxt->subplan >= 0 && (IsA(state->plan, ModifyTable) ||
-							  keyed_is_operator(state->plan)))
-		cxt->output_subplans = list_append_unique_int(cxt->output_subplans, cxt->subplan);
-	if (keyed_is_operator(state->plan))
-	{
-		CustomScan *scan = (CustomScan *) state->plan;
-		MemoryContext old = MemoryContextSwitchTo(cxt->program->cxt);
-		int			number = scan_number(scan);
-		KeyedNode  *node = &cxt->program->keyed[number];
-
-		if (number < 0 || number >= cxt->program->nkeyed)
-			elog(ERROR, "there is no operator %d", number);
-		if (node->spec == NULL)
-		{
-			node->spec = read_spec(scan, cxt->statement->number, cxt->program->arrival, cxt->program->state_ttl, cxt->program->cxt);
-			if (node->held_for != NULL)
-			{
-				OperatorWindow window;
-
-				read_window(node->held_for, &window, &node->spec->held_scale);
-				node->spec->held = true;
-				node->spec->held_on_end = node->held_on_end;
-			}
-			node->spec->notes_given = OidIsValid(cxt->statement->info->sink_server) && !cxt->statement->info->nested &&
-				keyed_notes_given(scan);
-			node->rows = rows_create(node->spec, cxt->program->cxt);
-			node->upstream = -1;
-			node->consumer = above;
-			if (above >= 0)
-			{
-				cxt->program->keyed[above].upstream = number;
-				node->answer = chain_describe(scan, cxt->plan->rtable);
-			}
-			if (node->spec->join != NULL && scan->custom_exprs != NIL)
-				join_set_condition(node->spec, copyObject(scan->custom_exprs), scan->custom_scan_tlist);
-			if (operator_gives_rows(node->spec))
-				over_push_filter(node->spec, scan, cxt->parent);
-		}
-		node->query[cxt->size] = row_query(cxt, scan);
-		MemoryContextSwitchTo(old);
-		cxt->above = number;
-	}
-	cxt->parent = state->plan;
-	cxt->below |= keyed_is_operator(state->plan);
-	(void) planstate_tree_walker(state, collect_walker, cxt);
-	cxt->below = below;
-	cxt->parent = parent;
-	cxt->above = above;
-	cxt->init_plans = list_truncate(cxt->init_plans, init_plans);
-	return false;
-}
-
-void
-keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size)
-{
-	CollectContext cxt = {program, statement, plan, size, NIL, NIL, -1, NULL, -1, false};
-	QueryDesc  *desc;
-	ListCell   *lc;
-	int			i;
-
-	desc = CreateQueryDesc(plan, "", GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
-	ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);
-	(void) collect_walker(desc->planstate, &cxt);
-	foreach(lc, desc->estate->es_subplanstates)
-	{
-		cxt.subplan = foreach_current_index(lc);
-		cxt.parent = NULL;
-		(void) collect_walker(lfirst(lc), &cxt);
-	}
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
-
-	/* a row query must not start what belongs to the output */
-	for (i = 0; i < program->nkeyed; i++)
-	{
-		KeyedNode  *node = &program->keyed[i];
-		ListCell   *ls;
-
-		if (node->spec == NULL || node->spec->statement != statement->number || node->query[size] == NULL)
-			continue;
-		/* the judge of the Query saw one, the planner has not brought it here */
-		if (statement->info->windowed && !operator_gives_rows(node->spec) && node->spec->window == OPERATOR_NO_WINDOW)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("the window of statement %d does not reach its GROUP BY", statement->number),
-					 errhint("Call tumble(), hop() or cumulate() in the FROM of the SELECT that groups by it.")));
-		node->query[size]->subplans = list_copy(node->query[size]->subplans);
-		foreach(ls, cxt.output_subplans)
-			lfirst(list_nth_cell(node->query[size]->subplans, lfirst_int(ls))) = NULL;
-	}
-}
-
 /* ---- EXPLAIN ---- */
+
+static char *
+us_text(int64 us)
+{
+	Interval	interval = {.time = us};
+
+	return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(&interval)));
+}
 
 static void
 keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
-	OperatorSpec *spec = read_spec(scan, 0, false, 0, CurrentMemoryContext);
-	static const char *const windows[] = {"none", "tumble", "hop", "cumulate"};
+	OperatorSpec *spec = keyed_read_spec(scan, 0, false, 0, CurrentMemoryContext);
+	static const char *const windows[] = {"none", "tumble", "hop", "cumulate", "session"};
 	int			i;
 
 	ExplainPropertyInteger("Operator", NULL, spec->number, es);
@@ -899,6 +747,13 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 		return;
 	}
 	ExplainPropertyText("Windows", windows[spec->window], es);
+	if (spec->window == OPERATOR_SESSION)
+	{
+		ExplainPropertyText("Gap", us_text(spec->gap), es);
+		if (spec->max_span > 0)
+			ExplainPropertyText("Longest", us_text(spec->max_span), es);
+		ExplainPropertyText("Kept", psprintf("%sof each open session an entry in each slice of %s", spec->max_span > 0 ? "rows until their slice is over, and " : "", us_text(spec->scale.step)), es);
+	}
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
 	ExplainPropertyText("Kept", spec->window == OPERATOR_NO_WINDOW ? "one entry per key" : spec->window == OPERATOR_TUMBLE ?

@@ -23,12 +23,14 @@ typedef enum WindowFunction
 	FUNCTION_TUMBLE,			/* in FROM */
 	FUNCTION_HOP,
 	FUNCTION_CUMULATE,
+	FUNCTION_SESSION,			/* OVER */
 	FUNCTION_TUMBLE_START,		/* in expressions, from here on */
 	FUNCTION_TUMBLE_END,
 	FUNCTION_HOP_START,
 	FUNCTION_HOP_END,
 	FUNCTION_CUMULATE_START,
-	FUNCTION_CUMULATE_END
+	FUNCTION_CUMULATE_END,
+	FUNCTION_SESSION_SLICE
 } WindowFunction;
 
 extern WindowFunction window_function(Oid function);
@@ -44,6 +46,7 @@ extern void keyed_prepare(Query *query, List *outer, Program *program);
 /* an INSERT of groups: its rows come in the order of the sink's index */
 extern void keyed_sort_for_sink(Query *insert, Relation sink);
 extern Oid	keyed_place_aggregate(void);
+extern Oid	keyed_session_slice(void);
 extern List *window_arguments(FuncExpr *call);
 /* WITH queries over a topic become part of the query; "outer": those around it */
 extern void keyed_put_ctes_in(Query *query, List *outer);
@@ -90,6 +93,11 @@ extern JoinPlan *join_read(List *private, int side_column);
 extern void top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry *marker, int n);
 extern TopPlan *top_read(List *private);
 
+/* ---- session.c ---- */
+
+/* a query that groups: session() below it becomes a function that the hook finds in its GROUP BY */
+extern void session_prepare(Query *query);
+
 /* ---- keyed.c ---- */
 
 /* is it a border of a window, under the wrappings of grouping sets? */
@@ -112,6 +120,13 @@ extern bool keyed_is_node(const Plan *plan);
 extern bool keyed_notes_given(const CustomScan *scan);
 /* the key that its groups have in the topic, in terms of its own columns */
 extern void keyed_set_tombstone(CustomScan *scan, Expr *key, Oid topic);
+/* number of the operator that the node is; what it is, and what a call of a window function asks for */
+extern int	keyed_number(CustomScan *scan);
+extern OperatorSpec *keyed_read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, MemoryContext cxt);
+extern void keyed_read_window(FuncExpr *call, OperatorWindow *window, WindowScale *scale);
+
+/* ---- keyed_collect.c ---- */
+
 /* the operators of a plan, and the row queries of their children */
 extern void keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int size);
 

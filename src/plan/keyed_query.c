@@ -12,7 +12,7 @@
  *
  * hop() and cumulate() give several rows for each message.  Where their
  * windows are grouped by, they are exchanged for functions that give one, the
- * slice; the operator makes windows of slices.
+ * slice; the operator makes windows of slices.  For session() see session.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,6 +72,12 @@ keyed_place_aggregate(void)
 	return extension_function("place", 3, (Oid[]) {INT4OID, TIDOID, TIMESTAMPTZOID});
 }
 
+Oid
+keyed_session_slice(void)
+{
+	return extension_function("session_slice", 3, (Oid[]) {TIMESTAMPTZOID, INTERVALOID, INTERVALOID});
+}
+
 WindowFunction
 window_function(Oid function)
 {
@@ -90,6 +96,8 @@ window_function(Oid function)
 		{"hop_slice_end", FUNCTION_HOP_END},
 		{"cumulate_slice_start", FUNCTION_CUMULATE_START},
 		{"cumulate_slice_end", FUNCTION_CUMULATE_END},
+		{"session", FUNCTION_SESSION},
+		{"session_slice", FUNCTION_SESSION_SLICE},
 	};
 	char	   *name;
 	int			i;
@@ -119,6 +127,27 @@ window_arguments(FuncExpr *call)
 }
 
 /* ---- WITH ---- */
+
+/* WITH queries that this one reads have one reader more: it was copied. */
+static void
+reference_again(Query *query, List *outer)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		Query	   *home;
+		List	   *home_outer;
+		CommonTableExpr *cte = rte->rtekind == RTE_CTE ? legality_find_cte(rte, query, outer, &home, &home_outer) : NULL;
+
+		if (cte != NULL)
+			cte->cterefcount++;
+		else if (rte->rtekind == RTE_SUBQUERY)
+			reference_again(rte->subquery, legality_around(query, outer));
+	}
+}
 
 /*
  * WITH queries over a topic that are read below an operator become part of what
@@ -162,6 +191,9 @@ keyed_put_ctes_in(Query *query, List *outer)
 			rte->ctename = NULL;
 			rte->ctelevelsup = 0;
 			rte->coltypes = rte->coltypmods = rte->colcollations = NIL;
+			/* what the copy reads is read by the original, too, as long as that is read */
+			if (cte->cterefcount > 0)
+				reference_again(rte->subquery, legality_around(query, outer));
 		}
 		if (rte->rtekind == RTE_SUBQUERY)
 			keyed_put_ctes_in(rte->subquery, legality_around(query, outer));
@@ -790,6 +822,9 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	}
 	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs && !query->hasDistinctOn))
 		return;
+	/* exchanged with the query around it */
+	if (legality_session(query) != NULL)
+		return;
 	if (over_groups)
 	{
 		prepare_over_groups(over, on_end, program, first);
@@ -813,6 +848,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 		add_over_marker(query, outer, program->nkeyed++, first ? OVER_MARKER_FIRST : "");
 		return;
 	}
+	session_prepare(query);
 	/* before its windows become slices */
 	at = event_time_of_window(query, query->groupClause);
 	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause) && legality_is_over_answers(query, outer))

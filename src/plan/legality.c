@@ -323,6 +323,7 @@ legality_clause_location(Query *query, List *clauses)
 static void
 check_stream_rte(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *outer)
 {
+	legality_check_session_use(rte, query, cxt, outer);
 	switch (rte->rtekind)
 	{
 		case RTE_RELATION:
@@ -600,7 +601,7 @@ function_walker(Oid funcid, void *context)
 	char		volatility = func_volatile(funcid);
 
 	if (window_function(funcid) >= FUNCTION_HOP_START || funcid == keyed_place_aggregate())
-		legality_refuse(cxt, -1, "Use streamproc.hop() or streamproc.cumulate() in FROM.",
+		legality_refuse(cxt, -1, "Use streamproc.hop() or streamproc.cumulate() in FROM, or streamproc.session() OVER.",
 						"function %s() is for the planner of pipelines", get_func_name(funcid));
 	if (isAnyTempNamespace(get_func_namespace(funcid)))
 		legality_refuse(cxt, -1, "Make the function in another schema: workers do not see a session's temporary objects.",

@@ -43,6 +43,8 @@ extern bool legality_in_from(Query *query, int varno);
 extern bool legality_rte_reads_topic(RangeTblEntry *rte, Query *query, List *outer);
 /* the WITH query that an RTE_CTE names, with the query that it stands in */
 extern CommonTableExpr *legality_find_cte(RangeTblEntry *rte, Query *query, List *outer, Query **home, List **home_outer);
+/* the query that a FROM item stands for, and those around it; NULL: it is none */
+extern Query *legality_query_below(RangeTblEntry *rte, Query *query, List *outer, List **around);
 /* does the query put rows into groups? */
 extern bool legality_is_grouped(Query *query);
 
@@ -91,6 +93,11 @@ extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, in
 /* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
 extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
 
+/* no groups below, and nothing of the queries around */
+extern void legality_check_below(Query *query, CheckContext *cxt, List *outer, int location);
+/* ascending, by event time */
+extern void legality_check_order(SortGroupClause *order, Query *query, CheckContext *cxt, List *outer, int location);
+
 /* ---- legality_join.c ---- */
 
 /* whose columns an expression uses: of side 0 or 1, or */
@@ -120,6 +127,7 @@ extern bool legality_joins_topics(Query *query, List *outer);
 /* NULL: there is none; throws where it cannot be computed */
 extern StreamJoin *legality_topic_join(Query *query, List *outer, CheckContext *cxt);
 extern void legality_check_join(Query *query, CheckContext *cxt, List *outer);
+
 /* ---- legality_top.c ---- */
 
 /* a query for the first rows of each key, in another order than that of event time: they are groups by these keys */
@@ -132,6 +140,19 @@ extern int64 legality_top_limit(Query *query, List *outer);
 /* is it the number of the row? */
 extern bool legality_is_number(Query *query, TargetEntry *tle);
 extern void legality_check_top(Query *query, CheckContext *cxt, List *outer, int location);
+
+/* ---- legality_session.c ---- */
+
+/* session() in the query's select list, NULL: none */
+extern WindowFunc *legality_session(Query *query);
+/* at, gap, max_span */
+extern List *legality_session_arguments(WindowFunc *session);
+extern TargetEntry *legality_session_column(Query *query);
+/* is a query with session() in FROM? */
+extern bool legality_groups_sessions(Query *query, List *outer);
+extern void legality_check_session(Query *query, CheckContext *cxt, List *outer);
+/* a FROM item of the query: if it has sessions, they must be what the query groups by */
+extern void legality_check_session_use(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *outer);
 
 /* ---- legality_sink.c ---- */
 

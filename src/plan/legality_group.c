@@ -113,9 +113,8 @@ legality_in_from(Query *query, int varno)
 	return bms_is_member(varno, get_relids_in_jointree((Node *) query->jointree, false));
 }
 
-/* The query that a FROM item stands for, and those around it; NULL: it is none. */
-static Query *
-query_below(RangeTblEntry *rte, Query *query, List *outer, List **around)
+Query *
+legality_query_below(RangeTblEntry *rte, Query *query, List *outer, List **around)
 {
 	Query	   *home;
 	List	   *home_outer;
@@ -145,7 +144,7 @@ bool
 legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 {
 	List	   *around;
-	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? query_below(rte, query, outer, &around) : NULL;
+	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? legality_query_below(rte, query, outer, &around) : NULL;
 
 	return sub != NULL && (legality_is_grouped(sub) || legality_joins_topics(sub, around) || legality_is_top(sub, around) ||
 						   legality_is_over_groups(sub, around));
@@ -156,7 +155,8 @@ legality_answers(Query *query, List *outer)
 {
 	if (legality_is_grouped(query) || legality_is_over_groups(query, outer) || legality_is_top(query, outer))
 		return false;
-	return query->hasWindowFuncs || query->hasDistinctOn || legality_is_over_answers(query, outer);
+	/* sessions are windows of the groups above */
+	return (query->hasWindowFuncs && legality_session(query) == NULL) || query->hasDistinctOn || legality_is_over_answers(query, outer);
 }
 
 bool
@@ -173,7 +173,7 @@ legality_is_over_answers(Query *query, List *outer)
 
 		if (!legality_in_from(query, foreach_current_index(lc) + 1) || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		sub = query_below(rte, query, outer, &around);
+		sub = legality_query_below(rte, query, outer, &around);
 		if (sub != NULL && legality_answers(sub, around))
 			return true;
 	}
@@ -199,7 +199,7 @@ answers_in_union(Query *query, List *outer)
 
 		if (!legality_in_from(query, foreach_current_index(lc) + 1) || !legality_rte_reads_topic(rte, query, outer))
 			continue;
-		sub = query_below(rte, query, outer, &around);
+		sub = legality_query_below(rte, query, outer, &around);
 		if (sub != NULL && answers_in_union(sub, around))
 			return true;
 	}
@@ -241,7 +241,7 @@ uses_results(Node *node, Query *query, List *outer)
 		}
 		if (!legality_rte_has_groups(rte, query, outer))
 			continue;
-		sub = query_below(rte, query, outer, &around);
+		sub = legality_query_below(rte, query, outer, &around);
 		tle = var->varattno > 0 ? get_tle_by_resno(sub->targetList, var->varattno) : NULL;
 		if (tle == NULL)
 			return true;
@@ -415,6 +415,7 @@ void
 legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 {
 	FuncExpr   *window = NULL;
+	bool		sessions = legality_groups_sessions(query, outer);
 	ListCell   *lc;
 	int			location = legality_clause_location(query, query->groupClause);
 
@@ -454,10 +455,10 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (call != NULL)
 			window = call;
 	}
-	if (window == NULL && query->groupingSets != NIL)
+	if (window == NULL && !sessions && query->groupingSets != NIL)
 		legality_refuse(cxt, location, "Group by a window in each set, or write one statement for each grouping set.",
 			   "GROUPING SETS, ROLLUP and CUBE without a window are not supported over a topic");
-	if (window == NULL)
+	if (window == NULL && !sessions)
 		cxt->info->unwindowed = true;
 	cxt->info->grouped = true;
 	if (query->havingQual != NULL)

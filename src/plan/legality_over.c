@@ -63,8 +63,8 @@ check_frame(WindowClause *window, CheckContext *cxt, int location)
 	}
 }
 
-static void
-check_order(SortGroupClause *order, Query *query, CheckContext *cxt, List *outer, int location)
+void
+legality_check_order(SortGroupClause *order, Query *query, CheckContext *cxt, List *outer, int location)
 {
 	Node	   *at = get_sortgroupclause_expr(order, query->targetList);
 	TypeCacheEntry *type = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR);
@@ -84,7 +84,7 @@ check_window(WindowClause *window, Query *query, CheckContext *cxt, List *outer,
 	if (list_length(window->orderClause) != 1)
 		legality_refuse(cxt, location, "Write OVER (PARTITION BY ... ORDER BY the column that option event_time of the foreign table names).",
 						"a window function over a topic in another order than that of its event time alone is not supported");
-	check_order(linitial(window->orderClause), query, cxt, outer, location);
+	legality_check_order(linitial(window->orderClause), query, cxt, outer, location);
 	check_frame(window, cxt, location);
 }
 
@@ -150,8 +150,8 @@ is_over_groups(Query *query, CheckContext *cxt, List *outer, List *clauses, int 
 	return true;
 }
 
-static void
-check_below(Query *query, CheckContext *cxt, List *outer, int location)
+void
+legality_check_below(Query *query, CheckContext *cxt, List *outer, int location)
 {
 	if (legality_is_over_answers(query, outer))
 		legality_refuse(cxt, location, "Write the rows into a table or topic, and use it there.",
@@ -173,7 +173,7 @@ legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer)
 		legality_check_top(query, cxt, outer, location);
 		return;
 	}
-	check_below(query, cxt, outer, location);
+	legality_check_below(query, cxt, outer, location);
 	if (query->hasWindowFuncs)
 		legality_refuse(cxt, location, "Use a subquery for one of them in another pipeline.",
 						"DISTINCT ON over window functions of a topic is not supported");
@@ -183,7 +183,7 @@ legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer)
 	if (list_length(query->sortClause) != list_length(query->distinctClause) + 1)
 		legality_refuse(cxt, location, "Write SELECT DISTINCT ON (columns) ... ORDER BY columns, event time.",
 						"DISTINCT ON over a topic without an order by event time is not supported");
-	check_order(llast(query->sortClause), query, cxt, outer, location);
+	legality_check_order(llast(query->sortClause), query, cxt, outer, location);
 	cxt->info->grouped = cxt->info->over = true;
 }
 
@@ -195,6 +195,11 @@ legality_check_over(Query *query, CheckContext *cxt, List *outer, int location)
 	WindowClause *first = linitial(query->windowClause);
 	ListCell   *lc;
 
+	if (legality_session(query) != NULL)
+	{
+		legality_check_session(query, cxt, outer);
+		return;
+	}
 	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
 	{
 		foreach(lc, query->windowClause)
@@ -206,7 +211,7 @@ legality_check_over(Query *query, CheckContext *cxt, List *outer, int location)
 		legality_check_top(query, cxt, outer, location);
 		return;
 	}
-	check_below(query, cxt, outer, location);
+	legality_check_below(query, cxt, outer, location);
 	foreach(lc, query->windowClause)
 	{
 		WindowClause *window = lfirst_node(WindowClause, lc);

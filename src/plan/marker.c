@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(streamproc_place_step);
+PG_FUNCTION_INFO_V1(streamproc_session_slice);
 PG_FUNCTION_INFO_V1(streamproc_hop_slice_start);
 PG_FUNCTION_INFO_V1(streamproc_hop_slice_end);
 PG_FUNCTION_INFO_V1(streamproc_cumulate_slice_start);
@@ -30,6 +31,13 @@ streamproc_place_step(PG_FUNCTION_ARGS)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("function %s() can only be used by the planner of pipelines", get_func_name(fcinfo->flinfo->fn_oid))));
 	return (Datum) 0;			/* keep compiler quiet */
+}
+
+/* What session a row belongs to is not known before others have come. */
+Datum
+streamproc_session_slice(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_NULL();
 }
 
 /* (at, step, size, zone, origin): a border of the slice that "at" lies in. */

@@ -49,6 +49,7 @@ typedef struct StatementInfo
 	bool		unwindowed;		/* ... some of them without */
 	bool		over;			/* puts nothing into groups: window functions, or a join of topics */
 	bool		top;			/* groups of their first rows */
+	bool		session;		/* some of the windows are sessions */
 	bool		nested;			/* and those into groups again */
 	bool		chained;		/* puts what window functions answer into groups */
 	bool		having;			/* some of the groups are not given out */

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "time/session.h"
 #include "time/window.h"
 
 #define WATERMARK_NONE	DT_NOBEGIN

@@ -64,13 +64,15 @@ extern void keyed_task_leave(void);
 extern const OperatorTransaction keyed_task_for_functions;
 /* an output row into the task's log */
 extern void keyed_task_ship(const char *bytes, Size len);
-/* in PG_CATCH, when the state may be half changed */
-extern void keyed_task_apply_failed(void) pg_attribute_noreturn();
+/* in PG_CATCH, when the state may be half changed; "by_row": one of the rows that were applied may be to blame */
+extern void keyed_task_apply_failed(bool by_row) pg_attribute_noreturn();
 
 /* ---- keyed_release.c ---- */
 
 /* before the task arrives at the barrier: its share of what the watermark has passed */
 extern void keyed_task_release(void);
+/* while all stand, before the cut: its share of the sessions that go on or have ended */
+extern void keyed_task_pass_sessions(void);
 
 /* ---- keyed_skew.c ---- */
 

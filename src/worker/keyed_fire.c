@@ -530,7 +530,7 @@ give_out(FireSet *set, Epoch *epoch, TimestampTz watermark, StatePane **panes, i
 		/* only rows that are late for it can still come into its slices, and they wait */
 		if (give == GIVE_ALL && operator_is_late(spec, operator_closing(spec, ends[i]), watermark))
 		{
-			if (spec->window == OPERATOR_TUMBLE)
+			if (spec->window == OPERATOR_TUMBLE || spec->window == OPERATOR_SESSION)
 			{
 				unit->pane = slices[0];
 				continue;

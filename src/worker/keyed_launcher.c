@@ -301,7 +301,7 @@ show_operators(void)
 		stat->in_use = true;
 		stat->statement = spec->statement;
 		stat->number = op;
-		strlcpy(stat->kind, spec->join != NULL ? "join" : spec->over != NULL ? "over" : spec->top != NULL ? "top" : "aggregate", sizeof(stat->kind));
+		strlcpy(stat->kind, spec->join != NULL ? "join" : spec->over != NULL ? "over" : spec->top != NULL ? "top" : spec->window == OPERATOR_SESSION ? "session" : "aggregate", sizeof(stat->kind));
 		initStringInfo(&kinds);
 		if (spec->over != NULL)
 			appendStringInfoString(&kinds, over_describe(spec));
@@ -525,12 +525,15 @@ commit_epoch(Epoch *epoch)
 		int			i;
 
 		my_keyed->rows_out[op] += set->rows;
+		/* each is a window of its own */
+		if (set->spec->window == OPERATOR_SESSION)
+			my_keyed->fired_windows[op] += set->rows;
 		given_committed(set);
 		foreach(lc, set->units)
 		{
 			FireUnit   *unit = lfirst(lc);
 
-			if (unit->from_cut ? set->spec->window != OPERATOR_NO_WINDOW : unit->blocks == NIL)
+			if (set->spec->window != OPERATOR_SESSION && (unit->from_cut ? set->spec->window != OPERATOR_NO_WINDOW : unit->blocks == NIL))
 				my_keyed->fired_windows[op]++;
 			if (unit->merged != NULL)
 				fire_merged_free(my_keyed->area, unit->merged);

@@ -217,7 +217,8 @@ group_json(Epoch *epoch, int op, int64 number)
 				appendStringInfoString(&text, "null");
 			else
 			{
-				getTypeOutputInfo(spec->output[i].kind == OUTPUT_KEY ? spec->keys[spec->output[i].number].type : TIMESTAMPTZOID, &output, &varlena);
+				getTypeOutputInfo(spec->output[i].kind == OUTPUT_KEY ? spec->keys[spec->output[i].number].type :
+								  spec->output[i].kind == OUTPUT_SESSION ? TSTZRANGEOID : TIMESTAMPTZOID, &output, &varlena);
 				escape_json(&text, OidOutputFunctionCall(output, values[i]));
 			}
 		}

@@ -198,7 +198,34 @@ keyed_task_release(void)
 	}
 	PG_CATCH();
 	{
-		keyed_task_apply_failed();
+		keyed_task_apply_failed(true);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Sessions go on in later panes, or have ended, our share of the key groups.  What
+ * throws there comes again: two states that cannot be put together.
+ */
+void
+keyed_task_pass_sessions(void)
+{
+	int			i;
+
+	PG_TRY();
+	{
+		for (i = 0; i < my_task->program->nkeyed; i++)
+		{
+			OperatorSpec *spec = my_task->program->keyed[i].spec;
+
+			if (spec->window == OPERATOR_SESSION)
+				session_pass(spec, my_keyed->area, my_task->slot->task, my_keyed->barrier->ntasks, &keyed_task_for_functions);
+		}
+		FAULT_POINT("session-passed");
+	}
+	PG_CATCH();
+	{
+		keyed_task_apply_failed(false);
 	}
 	PG_END_TRY();
 }

@@ -29,6 +29,8 @@ largest_window(void)
 			largest = Max(largest, spec->scale.step * spec->scale.slices * unit_us[spec->scale.unit]);
 		if (spec->join != NULL)
 			largest = Max(largest, join_span(spec));
+		if (spec->window == OPERATOR_SESSION)
+			largest = Max(largest, spec->gap);
 		if (spec->held)
 			largest = Max(largest, spec->held_scale.step * unit_us[spec->held_scale.unit]);
 	}

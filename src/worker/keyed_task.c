@@ -192,7 +192,7 @@ feed_row_json(const StreamFeed *feed, int row)
 	return json;
 }
 
-/* One late_row for each window that the row came too late for; for window functions one alone. */
+/* One late_row for each window that the row came too late for; for window functions and sessions one alone. */
 static void
 ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermark)
 {
@@ -224,7 +224,7 @@ ship_late(const OperatorSpec *spec, const OperatorRow *row, TimestampTz watermar
 	late.event_time = DatumGetTimestampTz(row->values[spec->at_column]);
 	late.watermark = watermark;
 	json = feed_row_json(place.feed, place.row);
-	if (operator_gives_rows(spec))
+	if (operator_gives_rows(spec) || spec->window == OPERATOR_SESSION)
 	{
 		late.window_start = late.window_end = DT_NOBEGIN;
 		shipped_late_row(&my_keyed->shipped, &late, json);
@@ -347,7 +347,7 @@ proc_exit_with_care(const ErrorData *edata)
 
 /* The state is half changed: nobody may go on with it. */
 void
-keyed_task_apply_failed(void)
+keyed_task_apply_failed(bool by_row)
 {
 	ErrorData  *edata;
 	Reason		reason;
@@ -384,7 +384,7 @@ keyed_task_apply_failed(void)
 		proc_exit(1);
 	}
 	/* rows that window functions answer hang on each other: none is left out */
-	if (worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
+	if (by_row && worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
 		proc_exit_with_care(edata);
 	worker_reason_from_error(&reason, edata);
 	worker_fail_pipeline(&reason);
@@ -635,7 +635,7 @@ keyed_task_commit(CheckpointReason reason)
 	}
 	PG_CATCH();
 	{
-		keyed_task_apply_failed();
+		keyed_task_apply_failed(true);
 	}
 	PG_END_TRY();
 	my_task->rows_in = 0;
@@ -712,6 +712,7 @@ meet(void)
 		if (barrier->phase == BARRIER_CUT && !cut)
 		{
 			ConditionVariableCancelSleep();
+			keyed_task_pass_sessions();
 			PG_TRY();
 			{
 				FAULT_POINT("barrier-cut");
@@ -719,7 +720,7 @@ meet(void)
 			}
 			PG_CATCH();
 			{
-				keyed_task_apply_failed();
+				keyed_task_apply_failed(true);
 			}
 			PG_END_TRY();
 			cut = true;
@@ -752,7 +753,7 @@ copy_early(void)
 	}
 	PG_CATCH();
 	{
-		keyed_task_apply_failed();
+		keyed_task_apply_failed(true);
 	}
 	PG_END_TRY();
 	if (!done)

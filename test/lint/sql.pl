@@ -24,7 +24,7 @@ use warnings;
 
 # they show each caller what is his, or compute from their arguments only
 my %public = map { $_ => 1 } qw(my_pipelines stat_checkpoint_rows stat_operator_rows stat_partition_rows stat_pipeline_rows stat_worker_rows visible_to_me
-  cumulate cumulate_slice cumulate_slice_end cumulate_slice_start hop hop_slice hop_slice_end hop_slice_start tumble tumble_end tumble_start);
+  cumulate cumulate_slice cumulate_slice_end cumulate_slice_start hop hop_slice hop_slice_end hop_slice_start session session_slice tumble tumble_end tumble_start);
 my %schemas = map { $_ => 1 } qw(pg_catalog streamproc streamproc_pipeline);
 # types that the grammar knows are always those of pg_catalog
 my %grammar_type = map { $_ => 1 } qw(int integer smallint bigint real float double decimal dec numeric boolean varchar char character

@@ -145,6 +145,16 @@ return (
 		catches => 'a CTE that stays a plan of its own',
 		text => qq{INSERT INTO sink WITH a AS MATERIALIZED ($by_card) SELECT a.card, a.window_start, a.window_end, a.n, c."limit" FROM a JOIN card c USING (card)},
 		sink => $by_card_sink },
+	{	name => 'cte_rows',
+		catches => 'WITH in front of INSERT, over rows that are grouped in the SELECT',
+		text => q{WITH r AS (SELECT t.card, t.at, t.n FROM tx t WHERE t.n > 0), x AS (SELECT r.card, r.at, r.n + 1::bigint AS n FROM r)
+			INSERT INTO sink SELECT x.card, w.window_start, count(*), sum(x.n) FROM x, streamproc.tumble(x.at, '10 min') w GROUP BY x.card, w.window_start},
+		sink => 'CREATE TABLE sink (card text, a timestamptz, n bigint, s numeric)' },
+	{	name => 'cte_rows_materialized',
+		catches => 'rows of a WITH query that is kept apart, with a volatile function: it would be started with the output, too',
+		text => q{INSERT INTO sink WITH r AS MATERIALIZED (SELECT t.card, t.at, t.n, random() AS r FROM tx t) SELECT r.card, w.window_start, count(*), sum(r.n)
+			FROM r, streamproc.tumble(r.at, '10 min') w WHERE r.r >= 0 GROUP BY r.card, w.window_start},
+		sink => 'CREATE TABLE sink (card text, a timestamptz, n bigint, s bigint)' },
 	{	name => 'cte_twice',
 		catches => 'a CTE that is read twice, whose rows must be the same both times',
 		select => qq{WITH a AS MATERIALIZED ($by_card) SELECT x.card, x.window_start, x.n, y.card AS other FROM a x JOIN a y

@@ -391,30 +391,38 @@ release_owned(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	state_group_release(area, spec->number, group);
 }
 
+/*
+ * Panes that have been passed and hold rows of the group, which is owned: somebody who
+ * owned it before, and had not seen the horizon, may just have made one.
+ */
+static StatePane **
+passed_panes(const OperatorSpec *spec, StateArea *area, TimestampTz horizon, int group, int *npanes)
+{
+	int			n;
+	StatePane **panes = state_panes_open(area, spec->number, &n);
+	int			i;
+
+	*npanes = 0;
+	for (i = 0; i < n; i++)
+		if (OVER_IS_WAITING(panes[i]->id) && over_waiting_end(panes[i]->id) <= horizon && panes[i]->chunk[group].nentries > 0)
+			panes[(*npanes)++] = panes[i];
+	return panes;
+}
+
 void
 over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
 			 const OverConsumer *consumer)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc panes that waited", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext group_cxt = AllocSetContextCreate(cxt, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
-	int			n;
-	int			npanes = 0;
-	StatePane **panes = state_panes_open(area, spec->number, &n);
 	int			group;
-	int			i;
 	bool		open = false;
 
-	for (i = 0; i < n; i++)
-		if (OVER_IS_WAITING(panes[i]->id) && over_waiting_end(panes[i]->id) <= horizon)
-			panes[npanes++] = panes[i];
-	for (group = task; npanes > 0 && group < STATE_GROUPS; group += ntasks)
+	for (group = task; group < STATE_GROUPS; group += ntasks)
 	{
-		for (i = 0; i < npanes; i++)
-			if (panes[i]->chunk[group].nentries > 0)
-				break;
-		if (i == npanes)
-			continue;
+		StatePane **panes;
+		int			npanes;
+
 		if (!state_group_try_own(area, spec->number, group))
 		{
 			/* its owner may wait for a lock of ours */
@@ -423,21 +431,30 @@ over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task,
 			open = false;
 			state_group_own(area, spec->number, group);
 		}
+		MemoryContextSwitchTo(cxt);
+		panes = passed_panes(spec, area, horizon, group, &npanes);
+		if (npanes == 0)
+		{
+			state_group_release(area, spec->number, group);
+			continue;
+		}
 		if (!open)
 			transaction->open();
 		open = true;
-		MemoryContextSwitchTo(group_cxt);
+		MemoryContextSwitchTo(cxt);
 		release_owned(spec, area, panes, npanes, group);
-		MemoryContextReset(group_cxt);
+		MemoryContextReset(cxt);
 		if (consumer != NULL && consumer->full())
 		{
 			transaction->close(false);
 			open = false;
+			MemoryContextSwitchTo(cxt);
 			consumer->work();
 		}
 	}
 	if (open)
 		transaction->close(false);
+	MemoryContextSwitchTo(cxt);
 	if (consumer != NULL)
 		consumer->work();
 	MemoryContextSwitchTo(old);

@@ -385,6 +385,12 @@ has_window(Query *query, List *clauses)
 	return false;
 }
 
+Var *
+keyed_expose_place(Query *query, List *outer)
+{
+	return expose(query, outer, PLACE_NAME);
+}
+
 static void
 add_marker(Query *query, List *outer, int number, Expr *at)
 {

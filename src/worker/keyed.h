@@ -43,6 +43,8 @@ extern PositionRow *keyed_task_attach(PositionRow *whole);
 extern void keyed_task_check_layout(KeyedTask *keyed, Program *program);
 /* the lateness that rules, a transaction that only reads; after each checkpoint_begin() of a batch */
 extern void keyed_task_begin(void);
+/* of the run, into the operators: also where no batch has begun yet */
+extern void keyed_task_settings(void);
 extern void keyed_task_commit(CheckpointReason reason);
 extern void keyed_task_abort(void);
 /* takes part in a barrier that is asked for; also waits where the launcher has fallen behind */

@@ -550,6 +550,30 @@ give_out(FireSet *set, Epoch *epoch, TimestampTz watermark, StatePane **panes, i
 	pfree(slices);
 }
 
+/*
+ * In a later run, with another allowed_lateness too, what an operator takes must not be
+ * late for the one that takes its answers.  Panes that still wait lie behind: the
+ * second's watermark does not pass them.
+ */
+static void
+keep_chains_closed(Epoch *epoch)
+{
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		int			consumer = my_launcher->program->keyed[op].consumer;
+		TimestampTz until;
+
+		if (consumer < 0 || TIMESTAMP_NOT_FINITE(epoch->closed_until[consumer]))
+			continue;
+		/* up to the end of a slice, as rows are judged by that */
+		until = epoch->closed_until[consumer] - 1;
+		until = until - until % OVER_WAITING_SLICE + (until >= 0 ? OVER_WAITING_SLICE : 0);
+		epoch->closed_until[op] = Max(epoch->closed_until[op], until);
+	}
+}
+
 void
 keyed_choose_output(Epoch *epoch)
 {
@@ -604,6 +628,7 @@ keyed_choose_output(Epoch *epoch)
 		}
 		pfree(panes);
 	}
+	keep_chains_closed(epoch);
 	if (epoch->emit_due)
 	{
 		my_keyed->last_emit = (uint32) epoch->number;

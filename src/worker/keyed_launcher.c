@@ -678,6 +678,10 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 
 	my_keyed->new_total = false;
 	my_keyed->unemitted = epoch.emit_due ? false : my_keyed->unemitted || epoch.rows_in > 0;
+	/* answers that were grouped again may be of rows that came before */
+	for (i = 0; i < my_launcher->program->nkeyed; i++)
+		if (!epoch.emit_due && my_launcher->program->keyed[i].upstream >= 0 && epoch.op_rows[i] > 0)
+			my_keyed->unemitted = true;
 	if (epoch.merging)
 		merge_slices(&epoch);
 	commit_epoch(&epoch);

@@ -29,24 +29,39 @@
 
 /* ---- what one operator answers, on its way into another ---- */
 
-static struct
+/* A group whose answers are more than one of these is passed on in several. */
+typedef struct Passed
 {
 	StringInfoData bytes;		/* OverRecords */
 	int64		rows;
-	int			from;			/* the operator that answers */
-}			passed;
+} Passed;
+
+static List *passed = NIL;		/* of Passed; the last one is filled */
+static int	passed_from;		/* the operator that answers */
+static MemoryContext passed_cxt = NULL;
 
 static void
 pass_on(const char *bytes, Size len)
 {
-	appendBinaryStringInfo(&passed.bytes, bytes, (int) len);
-	passed.rows++;
+	Passed	   *last = passed != NIL ? llast(passed) : NULL;
+
+	if (last == NULL || last->bytes.len > PASS_BYTES)
+	{
+		MemoryContext old = MemoryContextSwitchTo(passed_cxt);
+
+		last = palloc0(sizeof(Passed));
+		initStringInfo(&last->bytes);
+		passed = lappend(passed, last);
+		MemoryContextSwitchTo(old);
+	}
+	appendBinaryStringInfo(&last->bytes, bytes, (int) len);
+	last->rows++;
 }
 
 static bool
 passed_enough(void)
 {
-	return passed.bytes.len > PASS_BYTES;
+	return list_length(passed) > 1;
 }
 
 /* The row query of the consumer; false: a row of these makes it fail, and nothing has happened. */
@@ -106,7 +121,7 @@ ship_passed_letter(int to, const char *record, const ErrorData *edata)
 	letter.detail = edata->detail;
 	letter.attempts = 1;
 	keyed_task_for_functions.open();
-	letter.output_row = program_passed_json(my_task->program, passed.from, record);
+	letter.output_row = program_passed_json(my_task->program, passed_from, record);
 	shipped_letter(&my_keyed->shipped, &letter);
 	keyed_task_for_functions.close(false);
 	barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
@@ -127,7 +142,7 @@ pass_rows(int to, const char *bytes, Size len, int64 rows)
 	if (run_passed(to, bytes, len, rows, &edata))
 	{
 		if (node->rows->nlate > 0)
-			elog(ERROR, "operator %d answered a row behind its horizon", passed.from);
+			elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
 		operator_apply(node->rows, my_keyed->area, &keyed_task_for_functions);
 		my_keyed->mine->op_rows[to] += node->rows->nrows;
 		rows_reset(node->rows);
@@ -148,16 +163,42 @@ pass_rows(int to, const char *bytes, Size len, int64 rows)
 static void
 pass_all(void)
 {
-	int			to = my_task->program->keyed[passed.from].consumer;
+	int			to = my_task->program->keyed[passed_from].consumer;
+	ListCell   *lc;
 
 	FAULT_POINT("over-pass");
-	if (passed.rows > 0)
-		pass_rows(to, passed.bytes.data, (Size) passed.bytes.len, passed.rows);
-	resetStringInfo(&passed.bytes);
-	passed.rows = 0;
+	foreach(lc, passed)
+	{
+		Passed	   *some = lfirst(lc);
+
+		pass_rows(to, some->bytes.data, (Size) some->bytes.len, some->rows);
+	}
+	passed = NIL;
+	MemoryContextReset(passed_cxt);
 }
 
 static const OverConsumer consumer = {passed_enough, pass_all};
+
+/* Where answers are passed on plans will run: they are made anew now, not when half of the work is done. */
+static void
+renew_plans(void)
+{
+	bool		chained = false;
+	bool		valid;
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+		chained |= my_task->program->keyed[i].consumer >= 0;
+	if (!chained)
+		return;
+	checkpoint_begin();
+	valid = program_lock(my_task->program);
+	checkpoint_abort();
+	if (valid)
+		return;
+	task_begin();
+	task_abort();
+}
 
 /* Rows that the watermark has passed are answered before the stop, our share of the key groups. */
 void
@@ -167,6 +208,8 @@ keyed_task_release(void)
 	TimestampTz horizon[STATE_MAX_OPERATORS];
 	int			i;
 
+	renew_plans();
+	keyed_task_settings();
 	LWLockAcquire(&barrier->lock, LW_SHARED);
 	memcpy(horizon, barrier->horizon, sizeof(horizon));
 	LWLockRelease(&barrier->lock);
@@ -181,14 +224,9 @@ keyed_task_release(void)
 				continue;
 			if (to >= 0)
 			{
-				if (passed.bytes.data == NULL)
-				{
-					MemoryContext old = MemoryContextSwitchTo(my_task->cxt);
-
-					initStringInfo(&passed.bytes);
-					MemoryContextSwitchTo(old);
-				}
-				passed.from = i;
+				if (passed_cxt == NULL)
+					passed_cxt = AllocSetContextCreate(my_task->cxt, "streamproc rows passed on", ALLOCSET_DEFAULT_SIZES);
+				passed_from = i;
 				rows_watermark(my_task->program->keyed[to].rows, WATERMARK_NONE);
 			}
 			over_emit = to >= 0 ? pass_on : keyed_task_ship;

@@ -127,6 +127,22 @@ keyed_task_attach(PositionRow *whole)
 }
 
 void
+keyed_task_settings(void)
+{
+	int			i;
+
+	for (i = 0; i < my_task->program->nkeyed; i++)
+	{
+		OperatorSpec *spec = my_task->program->keyed[i].spec;
+
+		spec->allowed_lateness = my_task->row->allowed_lateness;
+		spec->closed_until = my_keyed->barrier->closed_until[i];
+		if (operator_gives_rows(spec) && my_task->pipeline->over_unfiltered)
+			spec->filter = NULL;
+	}
+}
+
+void
 keyed_task_begin(void)
 {
 	TimestampTz watermark;
@@ -137,16 +153,9 @@ keyed_task_begin(void)
 	LWLockRelease(&my_keyed->barrier->lock);
 	/* row queries must not write: what they wrote would be no part of the epoch */
 	XactReadOnly = true;
+	keyed_task_settings();
 	for (i = 0; i < my_task->program->nkeyed; i++)
-	{
-		KeyedNode  *node = &my_task->program->keyed[i];
-
-		node->spec->allowed_lateness = my_task->row->allowed_lateness;
-		node->spec->closed_until = my_keyed->barrier->closed_until[i];
-		rows_watermark(node->rows, watermark);
-		if (operator_gives_rows(node->spec) && my_task->pipeline->over_unfiltered)
-			node->spec->filter = NULL;
-	}
+		rows_watermark(my_task->program->keyed[i].rows, watermark);
 	resetStringInfo(&my_keyed->shipped);
 }
 

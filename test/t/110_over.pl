@@ -340,6 +340,12 @@ section 'condition' => sub {
 		is(value("WITH batch AS MATERIALIZED ($batch) SELECT (SELECT count(*) FROM (TABLE batch EXCEPT ALL TABLE $name) x), (SELECT count(*) FROM (TABLE $name EXCEPT ALL TABLE batch) x), (SELECT count(*) > 50 FROM batch)"),
 			'0|0|t', "$name: and all others are right");
 	}
+	# a row that waits, and is answered when nothing comes any more: also by a task that has read nothing yet
+	make_topic('quiet', 2, 'prev bigint', watermark_delay => '1 s', idle_timeout => '300 ms');
+	create_pipeline($node, 'quiet', 'INSERT INTO quiet ' . ($select->('t.at') =~ s/cond_in/quiet_in/r), parallelism => 2);
+	send_rows('quiet', map { [ 0, 1 + $_ / 10, "k$_", 0 ], [ 1, 1.5 + $_ / 10, "k$_", 5 ] } 1 .. 4);
+	wait_query($node, q{SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = 'quiet' AND kind = 'output' AND sqlstate = '22012'}, 4, 60);
+	is(value(q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'quiet'}), 'running', 'in a silence, too');
 	wait_state($node, 'cond_fail', 'failed');
 	is(value(q{SELECT sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'cond_fail'}), '22012', 'on_error fail: the pipeline fails');
 };

@@ -123,6 +123,27 @@ section 'closing' => sub {
 	send_rows('closing', [ 0, 31, 'a', 10 ], [ 1, 32, 'b', 12 ]);
 	stop('closing', drain => 1);
 	same_as_batch('closing', 'and so it is after the next run');
+	# the drain has closed the window until 40 s for both: what the first took the second could not take
+	start('closing');
+	send_rows('closing', [ 0, 35, 'a', 11 ], [ 1, 41, 'b', 1 ], [ 0, 41, 'a', 3 ]);
+	stop('closing', drain => 1);
+	is(value(q{SELECT string_agg(operator || ' ' || sec(event_time), ', ' ORDER BY id) FROM streamproc.late_row WHERE pipeline = 'closing'}), '0 9.99, 0 35', 'a row for a window that a drain has closed is late');
+	same_as_batch('closing', 'all others are right');
+};
+
+# catches: more lateness than the second operator has waited for
+section 'lateness' => sub {
+	make_pipeline('lateness', 1, {});
+	send_rows('lateness', [ 0, 1, 'a', 1 ], [ 0, 3600, 'a', 2 ], [ 0, 3601, 'a', 3 ]);
+	is(settled('lateness'), 'a0 1 -', 'the first window is closed');
+	stop('lateness');
+	value(q{SELECT streamproc.alter_pipeline('lateness', allowed_lateness => '2 h')});
+	start('lateness');
+	send_rows('lateness', [ 0, 1800, 'a', 5 ], [ 0, 3599, 'a', 6 ], [ 0, 3602, 'a', 7 ]);
+	is(settled('lateness'), 'a0 1 -', 'nothing fails');
+	stop('lateness', drain => 1);
+	is(value(q{SELECT string_agg(operator || ' ' || sec(event_time), ', ' ORDER BY id) FROM streamproc.late_row WHERE pipeline = 'lateness'}), '0 1800, 0 3599', 'what lies before the second watermark is late for the first');
+	same_as_batch('lateness', 'all others are right');
 };
 
 # ---- kills ----

@@ -756,8 +756,9 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	}
 	if (spec->window == OPERATOR_HOP || spec->window == OPERATOR_CUMULATE)
 		ExplainPropertyInteger("Slices of a Window", NULL, spec->scale.slices, es);
-	ExplainPropertyText("Kept", spec->window == OPERATOR_NO_WINDOW ? "one entry per key" : spec->window == OPERATOR_TUMBLE ?
-						"one entry per key and window" : "one entry per key and slice", es);
+	if (spec->window != OPERATOR_SESSION)
+		ExplainPropertyText("Kept", spec->window == OPERATOR_NO_WINDOW ? "one entry per key" : spec->window == OPERATOR_TUMBLE ?
+							"one entry per key and window" : "one entry per key and slice", es);
 	if (spec->top != NULL)
 		ExplainPropertyInteger("First Rows", NULL, spec->top->n, es);
 	for (i = 0; i < spec->naggs; i++)

@@ -455,7 +455,7 @@ check_branches(Query *query, CheckContext *cxt, List *outer)
 
 		if (rte->rtekind != RTE_SUBQUERY)
 			continue;
-		if (legality_rte_has_groups(rte, query, outer))
+		if (legality_rte_has_operator(rte, query, outer))
 			with = rte->subquery;
 		else
 			without = rte->subquery;

@@ -78,8 +78,10 @@ extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_window
 /* a query that puts rows of the topic into groups */
 extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
-/* does the FROM item stand for groups, or rows of window functions or of a join of topics? */
+/* does the FROM item stand for groups, or rows of a join of topics? */
 extern bool legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer);
+/* ... or for rows of window functions, DISTINCT ON or session() too? */
+extern bool legality_rte_has_operator(RangeTblEntry *rte, Query *query, List *outer);
 /* is it a border of a window over event time?  NULL: of none */
 extern FuncExpr *legality_check_window(Node *expr, Query *query, CheckContext *cxt, List *outer, int location);
 

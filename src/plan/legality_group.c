@@ -180,6 +180,16 @@ legality_is_over_answers(Query *query, List *outer)
 	return false;
 }
 
+bool
+legality_rte_has_operator(RangeTblEntry *rte, Query *query, List *outer)
+{
+	List	   *around;
+	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? legality_query_below(rte, query, outer, &around) : NULL;
+
+	return sub != NULL && (legality_rte_has_groups(rte, query, outer) || legality_answers(sub, around) || legality_session(sub) != NULL ||
+						   legality_groups_sessions(sub, around));
+}
+
 /* Is there a UNION ALL between the query and the window functions below it? */
 static bool
 answers_in_union(Query *query, List *outer)

@@ -507,7 +507,7 @@ check_side(JoinContext *jc, int side)
 		List	   *vars = NIL;
 		ListCell   *lc;
 
-		if (legality_rte_has_groups(rte, query, jc->outer))
+		if (legality_rte_has_operator(rte, query, jc->outer))
 			legality_refuse(jc->cxt, join->location, "Write the results below into a topic, and join that.",
 							"a join of topics over groups, window functions, DISTINCT ON or another join of topics is not supported");
 		if (rte->rtekind == RTE_SUBQUERY)

@@ -134,9 +134,9 @@ is(value('SELECT count(*) FROM b_out'), value('SELECT count(*) FROM b_sink WHERE
 make_topic('e', 2);
 $kafka->topic('totals', 2);
 $node->safe_psql('postgres', <<'SQL');
-CREATE FOREIGN TABLE events (id int, card text, at timestamptz) SERVER kafka OPTIONS (topic 'e', format 'json', event_time 'at', idle_timeout '500 ms');
+CREATE FOREIGN TABLE events (id int, card text, at timestamptz) SERVER kafka OPTIONS (topic 'e', format 'json', event_time 'at', idle_timeout '3 s');
 CREATE FOREIGN TABLE totals (card text OPTIONS (kafka 'key'), c text, at timestamptz, n bigint) SERVER kafka
-	OPTIONS (topic 'totals', format 'json', event_time 'at', idle_timeout '500 ms');
+	OPTIONS (topic 'totals', format 'json', event_time 'at', idle_timeout '3 s');
 CREATE TABLE per_hour (start timestamptz, n numeric, cards bigint);
 SQL
 create_pipeline($node, 'per_minute', q{INSERT INTO totals SELECT card, card, w.window_start, count(*) FROM events e, streamproc.tumble(e.at, '1 min') w

@@ -214,6 +214,8 @@ extern void keyed_choose_output(Epoch *epoch);
 extern void keyed_merge_slices(Epoch *epoch);
 /* the same of groups without windows, from what was copied; and rows that window functions have answered */
 extern void keyed_add_changes(Epoch *epoch);
+/* after the state was loaded */
+extern void keyed_close_loaded(void);
 /* rows that wait and will be answered at the next stop: no early copy of them */
 extern void keyed_mark_passing(TimestampTz watermark);
 /* rows that wait: how far they are answered before the tasks stop */

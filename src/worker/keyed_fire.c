@@ -314,7 +314,7 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 
 	for (i = 0; i < n; i++)
 		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? operator_pane_end(spec, panes[i]->id) <= horizon :
-			history_over(spec, panes[i]->id, bound);
+			panes[i]->closed || history_over(spec, panes[i]->id, bound);
 	/*
 	 * After the end of a run the next one may bring more of the same time, which is
 	 * late.  Of a join rows are late too whose partners may have gone with the
@@ -326,6 +326,35 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 			until = Min(until, operator_pane_end(spec, panes[i]->id) - 1);
 	epoch->closed_until[spec->number] = Max(horizon, until);
 	pfree(panes);
+}
+
+/*
+ * History that was over when it was saved last: parts of it may stand in segments that
+ * hold other things, too.  A frame would begin in a pane that has not all of its
+ * rows any more, and would not know.
+ */
+void
+keyed_close_loaded(void)
+{
+	int			op;
+
+	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	{
+		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
+		StatePane **panes;
+		TimestampTz bound;
+		int			n;
+		int			i;
+
+		if (!operator_gives_rows(spec))
+			continue;
+		spec->allowed_lateness = my_launcher->row->allowed_lateness;
+		panes = state_panes(my_keyed->area, op, &n);
+		bound = history_bound(spec, panes, n, my_keyed->finite_watermark, my_keyed->barrier->horizon[op]);
+		for (i = 0; i < n; i++)
+			panes[i]->closed = history_over(spec, panes[i]->id, bound);
+		pfree(panes);
+	}
 }
 
 void

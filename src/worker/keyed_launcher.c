@@ -173,6 +173,7 @@ prepare(int ntasks)
 		keyed->barrier->horizon[i] = keyed->closed_now[i];
 	keyed->barrier->signature = keyed->saved->signature;
 	keyed->finite_watermark = keyed->position->stream_watermark;
+	keyed_close_loaded();
 	/* what a run before has not given out */
 	keyed->unemitted = saved_entries_bytes(keyed->area) > 0;
 	before_shmem_exit(on_exit_abandon, (Datum) 0);

@@ -202,6 +202,23 @@ section 'grow' => sub {
 	same_as_batch('grow', '20 s', 'after kills, stops and other numbers of tasks the answers are those of the batch query');
 };
 
+# catches: history that was freed and comes back in part from a segment that holds other things, under a frame that begins there
+section 'freed history' => sub {
+	make_pipeline('back', 1, {}, '20 s');
+	my $say = sub { send_rows('back', @_); wait_caught_up($node, 'back'); return };
+	# the first rows of many keys keep their segment alive
+	$say->([ 0, 1, 'a', 1 ], map({ [ 0, 1, "z$_", 1 ] } 1 .. 20), [ 0, 1.15, 'b', 0 ]);
+	$say->([ 0, 1.2, 'a', 2 ], [ 0, 1.35, 'b', 0 ]);
+	$say->([ 0, 15, 'a', 4 ], [ 0, 15.15, 'b', 0 ]);
+	for my $second (20, 24, 26, 27, 28) { $say->([ 0, $second, 'b', 0 ]) }
+	stop('back');
+	start('back');
+	$say->([ 0, 31, 'a', 8 ], [ 0, 31.15, 'b', 0 ]);
+	is(value(q{SELECT n || ' ' || total FROM back WHERE k = 'a' AND at > '2026-01-01 12:00:30Z'}), '2 12', 'a frame that begins in it is made anew');
+	stop('back', drain => 1);
+	same_as_batch('back', '20 s', 'all is as the batch query gives it');
+};
+
 # catches: a fault between answering rows and the commit of what was answered
 section 'faults' => sub {
 	make_pipeline('faults', 2, {}, '5 s', parallelism => 2);

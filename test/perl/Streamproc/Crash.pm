@@ -81,8 +81,10 @@ sub log_hits
 sub ask
 {
 	my ($self, $query) = @_;
-	$self->{session} //= Streamproc::Session->new($self->{node});
-	return $self->{session}->ask($query, time + 30);
+	my ($out, $err);
+	my $rc = eval { $self->{node}->psql('postgres', $query, stdout => \$out, stderr => \$err, timeout => 30, timed_out => \my $late) };
+	return undef unless defined $rc && $rc == 0;
+	return $out;
 }
 
 sub launcher_of_task

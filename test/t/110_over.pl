@@ -202,7 +202,7 @@ section 'grow' => sub {
 	same_as_batch('grow', '20 s', 'after kills, stops and other numbers of tasks the answers are those of the batch query');
 };
 
-# catches: history that was freed and comes back in part from a segment that holds other things, under a frame that begins there
+# catches: a frame that would begin in history which was freed before a restart
 section 'freed history' => sub {
 	make_pipeline('back', 1, {}, '20 s');
 	my $say = sub { send_rows('back', @_); wait_caught_up($node, 'back'); return };

@@ -18,7 +18,7 @@ our %opt = (
 	parallelism => $ENV{BENCH_PARALLELISM} || '',
 	seconds => $ENV{BENCH_LATENCY_SECONDS} || 20,
 	warmup => $ENV{BENCH_LATENCY_WARMUP} // 5,
-	rates => [split ' ', $ENV{BENCH_LATENCY_RATES} || '5000 20000'],
+	rates => [split ' ', $ENV{BENCH_LATENCY_RATES} || '5000 20000'], linger => $ENV{BENCH_LATENCY_LINGER} // 1,
 	broker => $ENV{BENCH_LATENCY_BROKER} // 60,
 	upserts => $ENV{BENCH_UPSERT_EVENTS} || 100_000,
 	errors => $ENV{BENCH_ERROR_EVENTS} || 1_000_000,
@@ -317,7 +317,7 @@ sub latency_load {
 	if ($pid == 0) {
 		open STDOUT, '>', "$work/$topic.load";
 		exec "$tree/test/kafka/load", '--brokers', $address, '--topic', $topic, '--count', $rate * $seconds, '--rate', $rate,
-			'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now', '--linger', 1 or POSIX::_exit(1);
+			'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now', '--linger', $opt{linger} or POSIX::_exit(1);
 	}
 	return $pid;
 }

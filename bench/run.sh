@@ -10,6 +10,7 @@
 #   BENCH_PARALLELISM ()           tasks of the pipelines of the speed part, empty: the product's default
 #   BENCH_LATENCY_SECONDS (20)     length of a latency run, after BENCH_LATENCY_WARMUP (5) seconds
 #   BENCH_LATENCY_RATES (5000 20000)
+#   BENCH_LATENCY_LINGER (1)       ms for which the generator collects messages of a partition; part of what is measured
 #   BENCH_LATENCY_BROKER (60)      seconds of load before the first run: a broker just started still compiles itself
 #   BENCH_KEYED (speed memory checkpoints recovery)  what of the keyed part
 #   BENCH_CASES ()                 cases of the speed of the keyed part, empty: all

@@ -219,7 +219,9 @@ sub _prepare_select
 sub _join_parts
 {
 	my ($self, $q) = @_;
-	$q->{text} = join(";\n", map { $_->{text} } @{ $q->{parts} }) if $q->{parts};
+	my $parts = $q->{parts} // return;
+	$q->{text} = join(";\n", map { $_->{text} } @$parts);
+	$q->{batch} = join(";\n", map { $_->{batch} // $_->{text} } @$parts);
 	return;
 }
 

@@ -253,7 +253,7 @@ k_pair public.pair, k_range int4range, k_long text, k_label text
 SQL
 	gen => <<'SQL');
 id bigint, at timestamptz NOT NULL, k1 text, k2 int, k3 numeric, k4 float8, k5 boolean, k6 uuid, k7 date, v1 int, v2 bigint, v3 numeric,
-v4 float8, v5 text, v6 interval, v7 timestamptz
+v4 float8, v5 text, v6 interval, v7 timestamptz, part int OPTIONS (kafka 'partition'), off bigint OPTIONS (kafka 'offset')
 SQL
 
 # before the foreign tables: types, functions, aggregates, lookup tables

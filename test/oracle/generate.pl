@@ -1,6 +1,7 @@
-# Random queries from a small grammar over the topic gen: keys, aggregates, filters, windows, HAVING, joins, a second level;
-# and the topic joined with itself.
-# Seeded; all results are the same whatever the order of the rows.
+# Random queries from a small grammar over the topic gen: keys, aggregates, filters, windows, HAVING, joins, a second level,
+# operators below groups; window functions and first rows, sessions, top-N; and the topic joined with itself.
+# Seeded; all results are the same whatever the order of the rows.  Where rows of one instant compete, the pipeline takes them
+# by partition and offset; {o} is nothing there, and the order of both in the batch.
 use strict;
 use warnings;
 
@@ -55,7 +56,8 @@ sub random_query
 		push @by_value, "key$i" if $keys{ $k[$i] };
 		push @upsert, "key$i";
 	}
-	my $from = rand() < 0.15 ? 'gen g LEFT JOIN card_group j ON j.grp = g.k2 AND j.card < \'card-12\'' : 'gen g';
+	my ($source, @more) = rand() < 0.12 ? random_source() : ('gen g');
+	my $from = rand() < 0.15 ? "$source LEFT JOIN card_group j ON j.grp = g.k2 AND j.card < 'card-12'" : $source;
 	my $alone;
 	if ($windowed)
 	{
@@ -66,7 +68,7 @@ sub random_query
 		push @select, $alone // ('w.window_start', 'w.window_end');
 	}
 	my $number = 0;
-	for (some(1 + int(rand(5)), @aggregates))
+	for (some(1 + int(rand(5)), @aggregates), some(1, @more))
 	{
 		my $filter = rand() < 0.2 ? ' FILTER (WHERE ' . (some(1, @conditions))[0] . ')' : '';
 		push @select, "$_$filter AS v" . $number++;
@@ -80,7 +82,8 @@ sub random_query
 	my $may_refuse = 0;
 	if ($windowed && !$alone && rand() < 0.12)
 	{
-		$may_refuse = $from =~ /cumulate/;
+		# of what an operator below adds nothing may be left
+		$may_refuse = $from =~ /cumulate/ || @more;
 		# a second level, over the same windows or larger ones
 		my $upper = rand() < 0.5 ? ['x.window_start, x.window_end', ''] : [ 'u.window_start, u.window_end', ', streamproc.tumble(x.window_start, \'20 min\') u' ];
 		$select = "SELECT $upper->[0], count(*) AS n, count(x.v0) AS c, min(x.window_start) AS first FROM ($select) x$upper->[1] GROUP BY $upper->[0]";
@@ -91,6 +94,110 @@ sub random_query
 		$select = "SELECT x.*, s.name FROM ($select) x LEFT JOIN setting s ON s.value > 50";
 	}
 	return { name => $name, select => $select, by_value => \@by_value, may_refuse => $may_refuse, $windowed ? () : (upsert => \@upsert) };
+}
+
+# What an operator makes of the topic, for groups above it; aggregates of what it adds.
+sub random_source
+{
+	if (rand() < 0.5)
+	{
+		my @k = some(1 + int(rand(2)), 'g.k6', 'g.v5', 'g.k2', 'g.v1 / 100');
+		return '(SELECT DISTINCT ON (' . join(', ', @k) . ') g.* FROM gen g ORDER BY ' . join(', ', @k, 'g.at') . '{o}) g';
+	}
+	my ($key) = some(1, 'g.k1', 'g.k2', 'g.k6', 'g.k7 + g.k2', 'lower(g.v5)');
+	my ($frame) = some(1, '10 s', '1 min', '20 min');
+	return ("(SELECT g.*, lag(g.v1) OVER (PARTITION BY $key ORDER BY g.at{o}) AS prev, count(*) OVER (PARTITION BY $key ORDER BY g.at RANGE BETWEEN '$frame' PRECEDING AND CURRENT ROW) AS seen FROM gen g) g",
+		'sum(g.prev)', 'count(g.prev)', 'max(g.seen)', 'sum(g.v1 - g.prev)', 'count(DISTINCT g.seen)', 'array_agg(g.prev ORDER BY g.id)');
+}
+
+# Window functions of one PARTITION BY, over frames of all kinds, with conditions below and above; or the first row of each key.
+sub random_over
+{
+	my ($name) = @_;
+	my @k = some((0, 1, 1, 1, 2)[ int(rand(5)) ], sort keys %keys);
+	my $where = rand() < 0.3 ? ' WHERE ' . (some(1, @conditions))[0] : '';
+	if (@k && rand() < 0.2)
+	{
+		my $keys = join(', ', @k);
+		my $select = "SELECT DISTINCT ON ($keys) g.id, g.at, g.v3, g.v5, g.k6 FROM gen g$where ORDER BY $keys, g.at{o}";
+		return { name => $name, kind => 'rows', select => rand() < 0.3 ? "SELECT d.*, s.name FROM ($select) d LEFT JOIN setting s ON s.value > 50" : $select };
+	}
+	my $partition = @k ? 'PARTITION BY ' . join(', ', @k) . ' ' : '';
+	my @frames = (
+		map({ "ORDER BY g.at RANGE BETWEEN '$_' PRECEDING AND CURRENT ROW" } some(2, '0 s', '1 s', '10 s', '45 s', '3 min', '1 hour', '1 day')),
+		map({ "ORDER BY g.at{o} ROWS BETWEEN $_ PRECEDING AND CURRENT ROW" } some(1, 0, 1, 3, 20, 500)),
+		'ORDER BY g.at', 'ORDER BY g.at{o} ROWS UNBOUNDED PRECEDING');
+	my @exact = ('count(*)', 'count(g.v1)', 'sum(g.v1)', 'sum(g.v2)', 'avg(g.v1)', 'min(g.v1)', 'max(g.v2)', 'min(g.v5)', 'max(g.v7)', 'min(g.k7)', 'bool_or(g.k5)', 'sum(g.v6)', 'max(g.k6::text)', 'bit_xor(g.v1)',
+		'count_even(g.v1)', 'largest(g.v1)', 'smallest(g.v5)', 'max(g.at)', 'sum(CASE WHEN g.k5 THEN 1 ELSE -1 END)', 'first_value(g.at)', 'last_value(g.at)');
+	my @by_value = ('sum(g.v3)', 'avg(g.v3)', 'max(g.v3)', 'mean(g.v3)', 'sum(g.v2 * 2.5)', 'max(g.k3)');
+	my @floats = ('sum(g.v4)', 'avg(g.v4)', 'max(g.v4)');
+	# what depends on the order of the rows of an instant
+	my @ordered = ('lag(g.v1)', 'lag(g.k1, 2)', 'lag(g.v3, 1, -1.5)', 'lag(g.at)', 'lag(g.id, 30)', 'lag(g.v5, 0)', 'row_number()', 'first_value(g.v5)', 'nth_value(g.id, 2)', 'last_value(g.k6)');
+	# without a bound all of them would have to be kept: refused
+	my @kept = ('array_agg(g.k2)', "string_agg(g.v5, ',')");
+	my (@select, @values);
+	my $number = 0;
+	for (1 .. 1 + int(rand(5)))
+	{
+		my ($frame) = some(1, @frames);
+		my $ordered = $frame =~ /\{o\}/;
+		my ($what) = rand() < 0.1 && !$ordered ? some(1, 'rank()', 'dense_rank()') : rand() < ($ordered ? 0.5 : 0) ? some(1, @ordered, $frame =~ /UNBOUNDED/ ? () : @kept) : rand() < 0.25 ? some(1, @by_value) : rand() < 0.15 ? some(1, @floats) : some(1, @exact);
+		my $filter = $what =~ /^(?:count|sum|avg|min|max)\(/ && rand() < 0.2 ? ' FILTER (WHERE ' . (some(1, grep { !/SELECT/ } @conditions))[0] . ')' : '';
+		push @values, "f$number" if $what =~ /v3|2\.5|k3/;
+		push @select, "$what$filter OVER ($partition$frame) AS f" . $number++;
+	}
+	my $select = 'SELECT ' . join(', ', 'g.id', 'g.k1', 'g.v1', 'g.k5', @select) . " FROM gen g$where";
+	$select = "SELECT q.* FROM ($select) q WHERE " . (some(1, 'q.f0 IS NOT NULL', 'q.k5', 'q.v1 > 0', 'q.f0 IS NULL OR q.k5', "q.id > (SELECT value FROM setting WHERE name = 'few')"))[0] if rand() < 0.35;
+	return { name => $name, kind => 'rows', select => $select, by_value => \@values, tolerance => '1e-9' };
+}
+
+# Sessions of each key, some of them cut by max_span.
+sub random_session
+{
+	my ($name) = @_;
+	my @k = some((0, 1, 1, 1, 2)[ int(rand(5)) ], sort keys %keys);
+	my $number = 0;
+	my @below = map { "$k[$_] AS key$_" } 0 .. $#k;
+	my @keys = map { "key$_" } 0 .. $#k;
+	my @by_value = map { "key$_" } grep { $keys{ $k[$_] } } 0 .. $#k;
+	my ($gap) = some(1, '1 s', '2 s', '5 s', '10 s', '31.5 s', '2 min', '10 min', '1 day');
+	my ($span) = rand() < 0.3 ? some(1, '1 day', '10 min', '1 min', '12 s', '3 s') : ();
+	my $where = rand() < 0.4 ? ' WHERE ' . join(rand() < 0.5 ? ' AND ' : ' OR ', map { "($_)" } some(1 + int(rand(2)), @conditions)) : '';
+	my @select = (@keys, rand() < 0.8 ? 'g.win' : 'lower(g.win) AS from_at', rand() < 0.3 ? 'upper(g.win) - lower(g.win) AS took' : ());
+	for (some(int(rand(5)), @aggregates))
+	{
+		my $filter = rand() < 0.2 ? ' FILTER (WHERE ' . (some(1, @conditions))[0] . ')' : '';
+		push @select, "$_$filter AS v" . $number++;
+	}
+	my $having = rand() < 0.3 ? ' HAVING ' . (some(1, 'count(*) > 2', 'sum(g.v1) > 0', 'count(DISTINCT g.k1) = 2', "upper(g.win) - lower(g.win) > '20 s'", 'bool_or(g.k5) AND count(*) < 20'))[0] : '';
+	my $over = (@k ? 'PARTITION BY ' . join(', ', @k) . ' ' : '') . 'ORDER BY g.at';
+	return { name => $name, by_value => \@by_value, tolerance => '1e-9',
+		select => 'SELECT ' . join(', ', @select) . ' FROM (SELECT ' . join(', ', 'g.*', @below, "streamproc.session(g.at, '$gap'" . ($span ? ", max_span => '$span'" : '') . ") OVER ($over) AS win") . " FROM gen g$where) g GROUP BY "
+		  . join(', ', @keys, 'g.win') . $having };
+}
+
+# The first rows by any order, of each window or running.
+sub random_top
+{
+	my ($name) = @_;
+	my $windowed = rand() < 0.7;
+	my @k = some((0, 1, 1, 2)[ int(rand(4)) ], sort keys %keys);
+	my @below = map { "$k[$_] AS key$_" } 0 .. $#k;
+	my @by_value = map { "key$_" } grep { $keys{ $k[$_] } } 0 .. $#k;
+	my @order = (map({ $_ . (some(1, '', ' DESC', ' NULLS FIRST', ' DESC NULLS LAST'))[0] } some(1 + int(rand(2)), 'g.v1', 'g.v2', 'g.v3', 'g.v4', 'g.v5', 'g.v7', 'g.k3', 'g.k5', 'g.at', 'abs(g.v1)', 'g.v6', 'g.k6')), 'g.id' . (some(1, '', ' DESC'))[0]);
+	my $n = (some(1, 1, 2, 3, 10, 100))[0];
+	my $where = rand() < 0.4 ? ' WHERE ' . join(' OR ', map { "($_)" } some(1 + int(rand(2)), @conditions)) : '';
+	my ($from, @window) = ('gen g');
+	if ($windowed)
+	{
+		$from .= ', streamproc.' . (some(1, @windows))[0] . ' w';
+		@window = ('w.window_start', 'w.window_end');
+	}
+	my @partition = (@k, @window);
+	my $over = (@partition ? 'PARTITION BY ' . join(', ', @partition) . ' ' : '') . 'ORDER BY ' . join(', ', @order);
+	my @columns = some(int(rand(4)), 'g.v1', 'g.v2', 'g.v5', 'g.k6', 'g.at', 'g.v7');
+	my $select = 'SELECT q.* FROM (SELECT ' . join(', ', @below, @window, 'g.id', @columns, "row_number() OVER ($over) AS place") . " FROM $from$where) q WHERE q.place <= $n";
+	return { name => $name, select => $select, by_value => \@by_value, $windowed ? () : (kind => 'top', upsert => [ map({ "key$_" } 0 .. $#k), 'place' ]) };
 }
 
 # The topic joined with itself: keys, bounds of time in any form, conditions of either side, of both, and above.
@@ -115,15 +222,28 @@ sub generated_queries
 {
 	my ($seed, $n) = @_;
 	srand($seed + 1);
-	return map { rand() < 0.15 ? random_join("g$_") : random_query("g$_") } 1 .. $n;
+	my @queries;
+	for my $name (map { "g$_" } 1 .. $n)
+	{
+		my $which = rand();
+		my $q = $which < 0.12 ? random_join($name) : $which < 0.27 ? random_over($name) : $which < 0.37 ? random_session($name) : $which < 0.47 ? random_top($name) : random_query($name);
+		if ($q->{select} =~ /\{o\}/)
+		{
+			($q->{batch} = "INSERT INTO $name $q->{select}") =~ s/\{o\}/, g.part, g.off/g;
+			$q->{select} =~ s/\{o\}//g;
+		}
+		push @queries, $q;
+	}
+	return @queries;
 }
 
-# Pipelines of many statements, each with a sink of its own; windows and running totals apart.
+# Pipelines of many statements, each with a sink of its own: windows, running totals, running lists, rows.
 sub bundles
 {
 	my ($size, @queries) = @_;
-	my (@bundles, $number);
-	for my $kind ([ grep { !$_->{upsert} } @queries ], [ grep { $_->{upsert} } @queries ])
+	my (@bundles, $number, %kinds);
+	push @{ $kinds{ $_->{kind} // ($_->{upsert} ? 'running' : 'windows') } }, $_ for @queries;
+	for my $kind (map { $kinds{$_} } sort keys %kinds)
 	{
 		while (my @some = splice(@$kind, 0, $size))
 		{

@@ -12,7 +12,7 @@
 #   fuzz       test/fuzz: the corpus and a short run, with sanitizers; "make fuzz" is the long form
 #   tap        test/t/*.pl
 #   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
-#              "# with assertions" with that build; the stage "tap" leaves those out when both are run
+#              "# with assertions" with that build; with the stage "tap" all files are run once, beside each other
 #   crash      test/t/*crash*.pl in their long form
 #   mutants    test/mutants: wrong changes of the source, each of which a test must see; MUTANTS="NAME ..." some of them
 # Options:
@@ -146,6 +146,18 @@ run_build() {
 	good "build and installation of $name"
 }
 
+# the second build; where its programs are into $work/assert-bindir
+build_assert() {
+	run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING && echo "$bindir" >"$work/assert-bindir"
+}
+
+# COMMAND... with it; what is used after it was freed is seen
+assertions() {
+	bindir=$assert_bindir
+	export MALLOC_PERTURB_=165
+	"$@"
+}
+
 # stages that run beside each other need them, too
 make_tools() {
 	flock "$work/log" make -s -C "$tree/test/kafka" >"$work/log/tools" 2>&1 && return 0
@@ -243,7 +255,7 @@ run_tap() {
 				PG_TEST_PORT_DIR=$work/ports \
 				PERL5LIB=$tree/test/perl:$pgxs_src/test/perl${PERL5LIB:+:$PERL5LIB} \
 				STREAMPROC_LONG=$([ $long = yes ] && echo 1 || echo 0) \
-				perl tap_run.pl --jobs "$jobs" --timeout "$seconds" "$work/$label/result" "$@"
+				perl tap_run.pl --jobs "$jobs" --timeout "$seconds" ${assert_bindir:+--assert "$assert_bindir"} "$work/$label/result" "$@"
 	) 2>&1
 }
 
@@ -317,12 +329,16 @@ cp -r "$tree" "$work/assert-tree"
 if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages[*]} " =~ " "(regress|isolation|tap|crash|mutants)" " ]]; then
 	stages=(build "${stages[@]}")
 fi
+# where both are run the second build is made beside what comes before the TAP files, which then run all together
+both=no assert_bindir=''
+if [[ " ${stages[*]} " == *" tap "* ]] && [[ " ${stages[*]} " == *" assert "* ]] && [ $installed = no ]; then both=yes; fi
 for stage in "${stages[@]}"; do
 	case $stage in tap | assert | crash | mutants) together ;; esac
 	case $stage in
 		build)
 			[ $installed = no ] || continue
 			run_build "$tree" "$work/inst" || finish
+			[ $both = no ] || aside build_assert
 			;;
 		lint) run_counted lint '^ok ' '^FAILED ' "$tree/test/lint/check.sh" ;;
 		codec) run_counted codec '\.\.\. ok( |$)' '\.\.\. FAILED' make -s -j2 -C "$tree/test/codec" PG_CONFIG="$sp_pg_config" check ;;
@@ -330,14 +346,13 @@ for stage in "${stages[@]}"; do
 		regress) aside do_regress '' ;;
 		isolation) aside do_isolation '' ;;
 		tap)
-			# where the stage "assert" is run, too, each file is run once
-			list=$(tap_files)
-			if [[ " ${stages[*]} " == *" assert "* ]] && [ -n "$(assert_files)" ]; then
-				list=$(comm -23 <(sort <<<"$list") <(assert_files | sort))
-				[ -n "$list" ] || continue
+			if [ $both = yes ]; then
+				assert_bindir=$(cat "$work/assert-bindir") || finish
+				aside assertions do_regress -assert
+				aside assertions do_isolation -assert
 			fi
-			# shellcheck disable=SC2086
-			do_tap tap $list
+			# shellcheck disable=SC2046
+			do_tap tap $(tap_files)
 			;;
 		crash)
 			long=yes
@@ -350,14 +365,13 @@ for stage in "${stages[@]}"; do
 			do_mutants
 			;;
 		assert)
-			run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING || finish
-			# what is used after it was freed is seen
-			export MALLOC_PERTURB_=165
-			aside do_regress -assert
-			aside do_isolation -assert
+			[ $both = no ] || continue
+			build_assert || finish
+			assert_bindir=$(cat "$work/assert-bindir")
+			aside assertions do_regress -assert
+			aside assertions do_isolation -assert
 			# shellcheck disable=SC2046
 			do_tap tap-assert $(assert_files)
-			together
 			;;
 	esac
 done

@@ -206,14 +206,19 @@ section 'grow' => sub {
 section 'freed history' => sub {
 	make_pipeline('back', 1, {}, '20 s');
 	my $say = sub { send_rows('back', @_); wait_caught_up($node, 'back'); return };
-	# the first rows of many keys keep their segment alive
-	$say->([ 0, 1, 'a', 1 ], map({ [ 0, 1, "z$_", 1 ] } 1 .. 20), [ 0, 1.15, 'b', 0 ]);
+	# the first rows of many keys keep their segment alive, which is too large to be merged with others
+	$say->([ 0, 1, 'a', 1 ], map({ [ 0, 1, 'z' x 150 . $_, 1 ] } 1 .. 3000), [ 0, 1.15, 'b', 0 ]);
 	$say->([ 0, 1.2, 'a', 2 ], [ 0, 1.35, 'b', 0 ]);
 	$say->([ 0, 15, 'a', 4 ], [ 0, 15.15, 'b', 0 ]);
 	for my $second (20, 24, 26, 27, 28) { $say->([ 0, $second, 'b', 0 ]) }
 	stop('back');
+	# they come before the first stop, which would close it again
+	send_rows('back', [ 0, 31, 'a', 8 ], [ 0, 31.15, 'b', 0 ]);
+	$crash->set_fault('keyed-before-stop=wait, keyed-after-apply=wait');
 	start('back');
-	$say->([ 0, 31, 'a', 8 ], [ 0, 31.15, 'b', 0 ]);
+	ok($crash->wait_hit('keyed-after-apply') && $crash->wait_hit('keyed-before-stop'), 'the rows are there before the first stop');
+	$crash->reset_fault;
+	wait_caught_up($node, 'back');
 	is(value(q{SELECT n || ' ' || total FROM back WHERE k = 'a' AND at > '2026-01-01 12:00:30Z'}), '2 12', 'a frame that begins in it is made anew');
 	stop('back', drain => 1);
 	same_as_batch('back', '20 s', 'all is as the batch query gives it');

@@ -136,10 +136,13 @@ make_room(StateCursor *cursor, uint32 units)
 	uint64		size;
 	dsa_pointer fresh;
 	char	   *to;
+	bool		compact;
 
 	if (chunk->size > 0 && units <= chunk->size - chunk->used)
 		return;
-	live = chunk->size > 0 ? chunk->used - chunk->garbage : 1;
+	/* what is freed soon is not worth being sorted out */
+	compact = chunk->garbage > (cursor->growth < REGION_GROWTH ? chunk->used / 4 : 0);
+	live = chunk->size > 0 ? chunk->used - (compact ? chunk->garbage : 0) : 1;
 	size = live + units;
 	size += Max(size / cursor->growth, REGION_STEP);
 	if (size > REGION_MAX)
@@ -150,7 +153,7 @@ make_room(StateCursor *cursor, uint32 units)
 	to = dsa_get_address(cursor->area->dsa, fresh);
 	if (chunk->size == 0)
 		chunk->used = 1;
-	else if (chunk->garbage == 0)
+	else if (!compact)
 		memcpy(to, cursor->data, (Size) chunk->used * 8);
 	else
 		compact_into(cursor, to);

@@ -152,7 +152,6 @@ take_out(OverKey *key)
 	bool		found;
 
 	forget_rows(key);
-	history_begin(key);
 	resetStringInfo(&key->copy);
 	entry = state_entry_make(&key->keys, key->hash, key->key, key->key_meta, &found);
 	state_entry_mark(&key->keys, entry);
@@ -796,6 +795,7 @@ over_answer(OverKey *key, const OverRow *rows, int n)
 			answer_first(key, &rows[i]);
 		return;
 	}
+	history_begin(key, rows[0].chunk_hash);
 	entry = take_out(key);
 	for (i = 0; i < n; i = k)
 	{
@@ -860,7 +860,7 @@ over_apply_group(OperatorRows *rows, StateArea *area, int group)
 				over_prefetch(key, sorted[i + k + 2 * OVER_AHEAD].row->hash, true);
 			if (i + k + OVER_AHEAD < n)
 				over_prefetch(key, sorted[i + k + OVER_AHEAD].row->hash, false);
-			run[k] = (OverRow) {row->hash, row->key_meta, row->key, DatumGetTimestampTz(row->values[spec->at_column]), row->nulls, row->values};
+			run[k] = (OverRow) {row->hash, 0, row->key_meta, row->key, DatumGetTimestampTz(row->values[spec->at_column]), row->nulls, row->values};
 		}
 		over_answer(key, run, k);
 	}

@@ -68,6 +68,7 @@ typedef struct OverBytes
 typedef struct OverRow
 {
 	uint32		hash;
+	uint32		chunk_hash;		/* history_hash() of its key, 0: not known */
 	uint16		key_meta;
 	const char *key;
 	TimestampTz at;
@@ -124,7 +125,8 @@ typedef struct OverKey
 	int64		slice;
 	TimestampTz slice_begin;
 	TimestampTz slice_end;
-	/* of the key: the key of a chunk, and the chunk that was looked at last */
+	/* of the key: that of its first chunk, the key of a chunk, and the chunk that was looked at last */
+	uint32		first_hash;
 	char	   *chunk_key;
 	bool		chunk_known;
 	uint16		chunk_meta;
@@ -228,8 +230,11 @@ typedef struct WaitingBlock
 extern void history_open(OverKey *key);
 /* a barrier: panes were closed */
 extern void history_epoch_ended(void);
-/* of another key */
-extern void history_begin(OverKey *key);
+/* of another key; the hash of its first chunk */
+extern void history_begin(OverKey *key, uint32 chunk_hash);
+extern uint32 history_hash(OverKey *key, const char *bytes, uint16 key_meta);
+/* a row that will be answered soon: chunks that it will look at, "near": not for the first time */
+extern void history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near);
 /* appends a row (OverBytes with its columns) behind the last one */
 extern void history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len);
 /* the row at the position, which moves behind it; false: there is no more */

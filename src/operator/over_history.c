@@ -83,8 +83,9 @@ history_open(OverKey *key)
 }
 
 void
-history_begin(OverKey *key)
+history_begin(OverKey *key, uint32 chunk_hash)
 {
+	key->first_hash = chunk_hash;
 	key->chunk_known = false;
 	key->seen = NULL;
 }
@@ -148,7 +149,7 @@ chunk_key(OverKey *key, uint32 number)
 	key->chunk_known = true;
 	key->chunk_number = number;
 	key->chunk_meta = (uint16) ((len + sizeof(number)) | (key->key_meta & STATE_KEY_NULLS) | STATE_KEY_MEMBER);
-	key->chunk_hash = state_hash(key->chunk_key, key->chunk_meta);
+	key->chunk_hash = number == 0 && key->first_hash != 0 ? key->first_hash : state_hash(key->chunk_key, key->chunk_meta);
 }
 
 static inline void
@@ -163,6 +164,19 @@ static inline StateBlob *
 blob_of(StateEntry *entry)
 {
 	return (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB);
+}
+
+uint32
+history_hash(OverKey *key, const char *bytes, uint16 key_meta)
+{
+	Size		len = STATE_KEY_LEN(key_meta);
+
+	if (len + sizeof(uint32) > STATE_KEY_MAX)
+		return 0;
+	key->chunk_known = false;
+	memcpy(key->chunk_key, bytes, len);
+	memset(key->chunk_key + len, 0, sizeof(uint32));
+	return state_hash(key->chunk_key, (uint16) ((len + sizeof(uint32)) | (key_meta & STATE_KEY_NULLS) | STATE_KEY_MEMBER));
 }
 
 static const StateBlob *
@@ -290,6 +304,64 @@ slice_behind(const OverHead *head, int64 pane)
 		before--;
 	while (before > 0 && (head->recent & (1 << before)) == 0);
 	return head->pane - before;
+}
+
+static void
+prefetch_chunk(OverKey *key, int64 pane, uint32 chunk_hash, bool near)
+{
+	int			i = pane_from(key, pane);
+	const StateCursor *cursor;
+	const StateEntry *entry;
+
+	if (i == key->npanes || key->panes[i].id != pane)
+		return;
+	cursor = cursor_of(key, i);
+	if (!near)
+		state_prefetch_slot(cursor, chunk_hash);
+	else if ((entry = state_peek_entry(cursor, chunk_hash)) != NULL)
+	{
+		__builtin_prefetch(entry);
+		__builtin_prefetch((const char *) entry + 64);
+	}
+}
+
+/*
+ * Keys with many rows have them together, and the next row of the key finds them near; it is
+ * those with few rows whose chunks lie anywhere.  What is not as it is mostly is left to itself.
+ */
+void
+history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near)
+{
+	const OverSpec *over = key->over;
+	const StateEntry *entry = state_peek_entry(&key->keys, hash);
+	const StateBlob *blob;
+	const char *bytes;
+	OverHead	head;
+	int			f;
+
+	if (!near && key->npanes > 0)
+		state_prefetch_slot(cursor_of(key, key->npanes - 1), chunk_hash);
+	if (entry == NULL)
+		return;
+	blob = (const StateBlob *) ((const char *) entry + sizeof(StateEntry) + OVER_BLOB);
+	if (blob->len < over->rows_at)
+		return;
+	bytes = state_blob_bytes(key->keys.data, blob);
+	memcpy(&head, bytes, sizeof(head));
+	for (f = 0; f < over->nframes; f++)
+	{
+		OverTail	tail;
+
+		if (!over->frames[f].kept || over->frames[f].us < 0)
+			continue;
+		memcpy(&tail, bytes + over->tails_at + sizeof(OverTail) * over->frames[f].tail, sizeof(tail));
+		if (!tail.running || tail.at >= at - over->frames[f].us || tail.chunk > 0 || tail.pane > head.pane)
+			continue;
+		/* the row that leaves, and the next one */
+		prefetch_chunk(key, tail.pane, chunk_hash, near);
+		if (tail.pane < head.pane)
+			prefetch_chunk(key, slice_behind(&head, tail.pane), chunk_hash, near);
+	}
 }
 
 bool

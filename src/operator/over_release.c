@@ -115,7 +115,7 @@ collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 
 /* As it is answered; nobody else looks at a pane that has been passed. */
 static OverRow
-as_over_row(const OperatorSpec *spec, WaitingRow *row)
+as_over_row(const OperatorSpec *spec, WaitingRow *row, uint32 chunk_hash)
 {
 	const OverSpec *over = spec->over;
 	int			i;
@@ -126,7 +126,7 @@ as_over_row(const OperatorSpec *spec, WaitingRow *row)
 
 		*value = PointerGetDatum((char *) row + *value);
 	}
-	return (OverRow) {row->hash, row->key_meta, key_of(spec, row), row->at, row->nulls, row->bare ? NULL : row->values};
+	return (OverRow) {row->hash, chunk_hash, row->key_meta, key_of(spec, row), row->at, row->nulls, row->bare ? NULL : row->values};
 }
 
 static void
@@ -136,11 +136,20 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	ReleasedRow *rows = collect(spec, area, panes, npanes, group, &n);
 	OverKey    *key = over_begin(spec, area, group, DT_NOBEGIN);
 	OverRow    *run;
+	uint32	   *hashes = NULL;
 	int64		size = 64;
 	int64		i;
 	int64		k;
 
 	run = palloc(sizeof(OverRow) * size);
+	if (spec->over->span > 0)
+	{
+		hashes = palloc_extended(sizeof(uint32) * n, MCXT_ALLOC_HUGE);
+		for (i = 0; i < n; i++)
+			hashes[i] = i > 0 && rows[i].order >> OVER_ORDER_BITS == rows[i - 1].order >> OVER_ORDER_BITS &&
+				compare_keys_of(spec, rows[i].row, rows[i - 1].row) == 0 ? hashes[i - 1] :
+				history_hash(key, key_of(spec, rows[i].row), rows[i].row->key_meta);
+	}
 	for (i = 0; i < n; i += k)
 	{
 		for (k = 0; i + k < n; k++)
@@ -154,9 +163,13 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 				over_prefetch(key, rows[i + k + 2 * OVER_AHEAD].row->hash, true);
 			if (i + k + OVER_AHEAD < n)
 				over_prefetch(key, rows[i + k + OVER_AHEAD].row->hash, false);
+			if (hashes != NULL && i + k + OVER_AHEAD / 2 < n)
+				history_prefetch(key, rows[i + k + OVER_AHEAD / 2].row->hash, hashes[i + k + OVER_AHEAD / 2], rows[i + k + OVER_AHEAD / 2].row->at, false);
+			if (hashes != NULL && i + k + OVER_AHEAD / 4 < n)
+				history_prefetch(key, rows[i + k + OVER_AHEAD / 4].row->hash, hashes[i + k + OVER_AHEAD / 4], rows[i + k + OVER_AHEAD / 4].row->at, true);
 			if (k == size)
 				run = repalloc_huge(run, sizeof(OverRow) * (size *= 2));
-			run[k] = as_over_row(spec, row);
+			run[k] = as_over_row(spec, row, hashes != NULL ? hashes[i + k] : 0);
 		}
 		over_answer(key, run, (int) k);
 	}

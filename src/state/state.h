@@ -254,6 +254,18 @@ state_prefetch_entry(const StateCursor *cursor, uint32 hash)
 		__builtin_prefetch(cursor->data + (Size) cursor->slots[state_slot_of(hash, cursor->chunk->nslots)].offset * 8);
 }
 
+/* the entry that stands where a key of this hash is looked for first, NULL: it is another one's, or none */
+static inline const StateEntry *
+state_peek_entry(const StateCursor *cursor, uint32 hash)
+{
+	const StateSlot *slot;
+
+	if (cursor->chunk->nslots == 0)
+		return NULL;
+	slot = &cursor->slots[state_slot_of(hash, cursor->chunk->nslots)];
+	return slot->offset != 0 && slot->hash == hash ? (const StateEntry *) (cursor->data + (Size) slot->offset * 8) : NULL;
+}
+
 /* and a blob, which mostly stands right behind its entry */
 static inline void
 state_prefetch_blob(const StateCursor *cursor, uint32 hash)

@@ -199,7 +199,8 @@ extern void over_wait(OperatorRows *rows, StateArea *area, int group);
 
 /*
  * A row that waits, in the blob of an entry that has some of one pane (WaitingBlock).
- * By-reference columns stand behind the others, MAXALIGNed, then the key.
+ * Behind the columns stands the key, then those by reference, all MAXALIGNed.  Of a bare
+ * row the key stands in place of "nulls": such rows are most of what DISTINCT ON saves.
  */
 typedef struct WaitingRow
 {
@@ -207,7 +208,7 @@ typedef struct WaitingRow
 	uint32		hash;
 	uint16		key_meta;
 	uint16		number:15,		/* of the rows of one message */
-				bare:1;			/* the key alone: it will not be given out */
+				bare:1;			/* it will not be given out */
 	int32		part;			/* where its message came from */
 	int64		offset;
 	TimestampTz at;
@@ -216,6 +217,12 @@ typedef struct WaitingRow
 } WaitingRow;
 
 #define WAITING_NUMBERS		0x7fff
+
+static inline char *
+waiting_key(int ncolumns, WaitingRow *row)
+{
+	return row->bare ? (char *) &row->nulls : (char *) (row->values + ncolumns);
+}
 
 /* rows begin behind a border of 8: 4 bytes stand before the blob's bytes */
 typedef struct WaitingBlock

@@ -24,7 +24,7 @@ typedef struct ReleasedRow
 static inline const char *
 key_of(const OperatorSpec *spec, const WaitingRow *row)
 {
-	return (const char *) (row->bare ? row->values : row->values + spec->ncolumns);
+	return waiting_key(spec->ncolumns, unconstify(WaitingRow *, row));
 }
 
 static int
@@ -126,7 +126,7 @@ as_over_row(const OperatorSpec *spec, WaitingRow *row, uint32 chunk_hash)
 
 		*value = PointerGetDatum((char *) row + *value);
 	}
-	return (OverRow) {row->hash, chunk_hash, row->key_meta, key_of(spec, row), row->at, row->nulls, row->bare ? NULL : row->values};
+	return (OverRow) {row->hash, chunk_hash, row->key_meta, key_of(spec, row), row->at, row->bare ? 0 : row->nulls, row->bare ? NULL : row->values};
 }
 
 static void

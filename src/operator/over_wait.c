@@ -158,12 +158,12 @@ static uint32
 waiting_size(const OperatorSpec *spec, const OperatorRow *row, bool bare)
 {
 	const OverSpec *over = spec->over;
-	Size		size = offsetof(WaitingRow, values) + MAXALIGN(STATE_KEY_LEN(row->key_meta));
+	Size		size = MAXALIGN(STATE_KEY_LEN(row->key_meta));
 	int			i;
 
 	if (bare)
-		return (uint32) size;
-	size += sizeof(Datum) * spec->ncolumns;
+		return (uint32) (offsetof(WaitingRow, nulls) + size);
+	size += offsetof(WaitingRow, values) + sizeof(Datum) * spec->ncolumns;
 	for (i = 0; i < over->nrefs; i++)
 		if (!(row->nulls & (UINT64CONST(1) << over->refs[i])))
 			size += ref_size(spec, row, over->refs[i]);
@@ -175,7 +175,7 @@ write_waiting(const OperatorSpec *spec, const ComingRow *coming, WaitingRow *to)
 {
 	const OverSpec *over = spec->over;
 	const OperatorRow *row = coming->row;
-	char	   *behind = (char *) to->values;
+	char	   *behind;
 	Size		len = STATE_KEY_LEN(row->key_meta);
 	int			i;
 
@@ -187,12 +187,12 @@ write_waiting(const OperatorSpec *spec, const ComingRow *coming, WaitingRow *to)
 	to->part = row->part;
 	to->offset = row->offset;
 	to->at = coming->at;
-	to->nulls = row->nulls;
 	if (!coming->bare)
 	{
+		to->nulls = row->nulls;
 		memcpy(to->values, row->values, sizeof(Datum) * spec->ncolumns);
-		behind = (char *) (to->values + spec->ncolumns);
 	}
+	behind = waiting_key(spec->ncolumns, to);
 	/* the bytes that fill it up are saved, too */
 	if (len > 0)
 		memset(behind + MAXALIGN(len) - MAXIMUM_ALIGNOF, 0, MAXIMUM_ALIGNOF);

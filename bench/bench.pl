@@ -8,7 +8,7 @@ use Time::HiRes qw(time sleep);
 
 $| = 1;
 $ENV{PGOPTIONS} = '-c client_min_messages=warning';
-# "our": keyed.pl uses them, too
+# "our": the other parts use them, too
 our $work = $ENV{BENCH_WORK} or die "start bench/run.sh\n";
 our $bin = $ENV{BENCH_BINDIR};
 our $tree = "$work/tree";
@@ -29,7 +29,7 @@ our %opt = (
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );
-our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed over session join dedup topics latency upsert errors));
+our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed over session join dedup topics latency fraud upsert errors));
 our $partitions = 4;
 my $cards = 100_000;
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
@@ -78,7 +78,7 @@ sub check {
 # ---------------------------------------------------------------- servers
 
 our @psql = ("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', "$work/sock", '-p', '5432', '-U', 'bench', '-d', 'bench');
-my $conninfo = "host=$work/sock port=5432 user=bench dbname=bench application_name=bench_latency";
+our $conninfo = "host=$work/sock port=5432 user=bench dbname=bench application_name=bench_latency";
 
 # one call, each text a transaction of its own
 sub sql { return run(@psql, map { ('-c', $_) } @_); }
@@ -312,12 +312,12 @@ sub fdatasync_us {
 # Load in the background.  1 ms of linger is part of what is measured: without it each message is a request of its own, and
 # the broker, which shares the machine with what is measured, is busy with them.
 sub latency_load {
-	my ($topic, $rate, $seconds) = @_;
+	my ($topic, $rate, $seconds, @options) = @_;
 	my $pid = fork // fail("fork: $!");
 	if ($pid == 0) {
 		open STDOUT, '>', "$work/$topic.load";
 		exec "$tree/test/kafka/load", '--brokers', $address, '--topic', $topic, '--count', $rate * $seconds, '--rate', $rate,
-			'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now', '--linger', $opt{linger} or POSIX::_exit(1);
+			'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now', '--linger', $opt{linger}, @options or POSIX::_exit(1);
 	}
 	return $pid;
 }
@@ -547,6 +547,7 @@ require "$tree/bench/over.pl";
 require "$tree/bench/join.pl";
 require "$tree/bench/dedup.pl";
 require "$tree/bench/session.pl";
+require "$tree/bench/fraud.pl";
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";
@@ -565,6 +566,7 @@ my $ok = eval {
 	soak() if $part{soak};
 	topics() if $part{topics};
 	latency() if $part{latency};
+	fraud() if $part{fraud};
 	upsert() if $part{upsert};
 	errors() if $part{errors};
 	printf "\n%d s. ", time - $begin;

@@ -49,6 +49,7 @@ sub dedup {
 				"SELECT streamproc.wait_until_stopped('$name', '900 s')");
 			push @{$result{$name}}, $figures;
 			progress($round, $case->{label}, $figures);
+			say_line('    ', last_epochs($name));
 			# those that come twice do so minutes later
 			check("$name, round $round", checksum("SELECT * FROM sink_$name"), $case->{all} ? $every : $expected);
 			sql("SELECT streamproc.drop_pipeline('$name')", "DROP TABLE sink_$name");

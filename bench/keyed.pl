@@ -97,6 +97,15 @@ sub checksum {
 	return sql("SET work_mem = '512MB'; SET hash_mem_multiplier = 2; SET jit = off; SELECT count(*), sum(hash_record_extended(r, 0)::numeric) FROM ($rows) r");
 }
 
+# what stat_checkpoint says of the last 32 epochs
+sub last_epochs {
+	my ($name) = @_;
+	return sql("SELECT format('%s epochs; of the last %s: rows %s, out %s, state kB %s, align %s, cut %s, output %s, write %s, commit %s, all %s ms (means); reasons %s',
+		max(epoch), count(*), avg(rows_in)::bigint, avg(rows_out)::bigint, (avg(state_bytes) / 1024)::bigint, avg(align_ms)::numeric(8,1), avg(cut_ms)::numeric(8,1), avg(output_ms)::numeric(8,1), avg(write_ms)::numeric(8,1),
+		(avg(extract(epoch FROM commit_time)) * 1000)::numeric(8,1), (avg(extract(epoch FROM duration)) * 1000)::numeric(8,1), string_agg(DISTINCT reason, ', '))
+		FROM streamproc.stat_checkpoint WHERE pipeline = '$name'");
+}
+
 sub keyed_speed {
 	my %topic = map { $_->{topic} => 1 } @cases;
 	for my $topic (sort keys %topic) {
@@ -130,11 +139,7 @@ sub keyed_speed {
 				"SELECT streamproc.wait_until_stopped('$name', '900 s')");
 			push @{$result{$name}}, $figures;
 			progress($round, $case->{label}, $figures);
-			# of the last 32 epochs
-			$steps{$name} = sql("SELECT format('%s epochs; of the last %s: rows %s, out %s, state kB %s, align %s, cut %s, output %s, write %s, commit %s, all %s ms (means); reasons %s',
-				max(epoch), count(*), avg(rows_in)::bigint, avg(rows_out)::bigint, (avg(state_bytes) / 1024)::bigint, avg(align_ms)::numeric(8,1), avg(cut_ms)::numeric(8,1), avg(output_ms)::numeric(8,1), avg(write_ms)::numeric(8,1),
-				(avg(extract(epoch FROM commit_time)) * 1000)::numeric(8,1), (avg(extract(epoch FROM duration)) * 1000)::numeric(8,1), string_agg(DISTINCT reason, ', '))
-				FROM streamproc.stat_checkpoint WHERE pipeline = '$name'");
+			$steps{$name} = last_epochs($name);
 			check("$name, round $round", checksum("SELECT * FROM sink_$name"), $case->{expected});
 			check("$name, round $round: late rows", sql("SELECT late_rows FROM streamproc.stat_pipeline WHERE pipeline = '$name'"), 0);
 			sql("SELECT streamproc.drop_pipeline('$name')", "DROP TABLE sink_$name");

@@ -60,6 +60,7 @@ sub over {
 				"SELECT streamproc.wait_until_stopped('$name', '900 s')");
 			push @{$result{$name}}, $figures;
 			progress($round, $case->{label}, $figures);
+			say_line('    ', last_epochs($name));
 			check("$name, round $round", checksum("SELECT * FROM sink_$name"), $case->{expected}) if $case->{expected};
 			check("$name, round $round: late rows", sql("SELECT late_rows FROM streamproc.stat_pipeline WHERE pipeline = '$name'"), 0);
 			$case->{rows} = sql("SELECT count(*) FROM sink_$name");

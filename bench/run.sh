@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The benchmark: "make bench".  One table of speed, latency and memory, from one run; README.md explains each figure.
 #
-#   bench/run.sh [PART ...]       parts: speed keyed over session join dedup topics latency upsert errors, by default all of them; soak
+#   bench/run.sh [PART ...]       parts: speed keyed over session join dedup topics latency fraud upsert errors, by default all of them; soak
 #
 # On a copy of this tree, with a PostgreSQL installation, a PostgreSQL server and a real broker of its own; as root it
 # first installs what is missing and runs everything as the user postgres.  Environment (default):
 #   BENCH_EVENTS (10000000)        events in the topic of the speed part, and in each of the two of the keyed part
 #   BENCH_ROUNDS (3)               rounds, of which the median counts; for latency too
 #   BENCH_PARALLELISM ()           tasks of the pipelines of the speed part, empty: the product's default
-#   BENCH_LATENCY_SECONDS (20)     length of a latency run, after BENCH_LATENCY_WARMUP (5) seconds
+#   BENCH_LATENCY_SECONDS (20)     length of a run of latency or fraud, after BENCH_LATENCY_WARMUP (5) seconds
 #   BENCH_LATENCY_RATES (5000 20000)
 #   BENCH_LATENCY_LINGER (1)       ms for which the generator collects messages of a partition; part of what is measured
 #   BENCH_LATENCY_BROKER (60)      seconds of load before the first run: a broker just started still compiles itself
@@ -36,7 +36,7 @@ if [ "$(id -u)" = 0 ]; then "$sp_root/test/setup.sh" || exit 1; else "$sp_root/t
 sp_pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 for part in "$@"; do
 	case $part in
-		speed | keyed | over | session | join | dedup | topics | soak | latency | upsert | errors) ;;
+		speed | keyed | over | session | join | dedup | topics | soak | latency | fraud | upsert | errors) ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
 		*) sp_die "unknown part $part (see --help)" ;;
 	esac

@@ -23,9 +23,10 @@
  *	  says so (STATE_RECORD_AGAIN).
  *
  *	  Rows that window functions answer in the order of event time wait in the
- *	  state.  When the launcher asks for the stop it sets the horizon up to which they
- *	  are answered; each task answers those of its share of the key groups before it
- *	  arrives.
+ *	  state.  The horizon up to which they are answered is set when all stand; in the phase
+ *	  of the cut each task answers those of its share of the key groups, then copies that.
+ *	  For joins, and where answers go into another operator, it is set when the launcher
+ *	  asks for the stop, and each task answers before it arrives.
  *
  *	  Nobody goes on before all have copied, or a later copy would hold rows of the
  *	  next epoch.  A task that does not arrive, because it has failed or died, leaves

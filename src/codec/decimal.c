@@ -19,6 +19,7 @@
 #include "utils/float.h"
 #include "utils/numeric.h"
 
+#include "base/numeric_format.h"
 #include "codec/codec_private.h"
 
 #define EXPONENT_MAX	(1 << 30)
@@ -244,25 +245,6 @@ parse_float4(CodecDecoder *decoder, const char *text, Size len, float4 *result)
 	return NUMBER_OK;
 }
 
-/*
- * The storage format of numeric: a header of 16 bits (short) or 32 bits, then
- * digits to the base 10000, the first one's weight in the header.
- */
-#define NUM_BASE_DIGITS		4
-#define NUM_SHORT			0x8000
-#define NUM_SHORT_NEGATIVE	0x2000
-#define NUM_SHORT_DSCALE_SHIFT 7
-#define NUM_SHORT_DSCALE_MAX 63
-#define NUM_SHORT_WEIGHT_SIGN 0x0040
-#define NUM_SHORT_WEIGHT_MASK 0x003F
-#define NUM_SHORT_WEIGHT_MAX 63
-#define NUM_SHORT_WEIGHT_MIN (-64)
-#define NUM_LONG_NEGATIVE	0x4000
-#define NUM_LONG_DSCALE_MAX 0x3FFF
-#define NUM_NAN				0xC000
-#define NUM_PINF			0xD000
-#define NUM_NINF			0xF000
-
 static Datum
 numeric_special(uint16 header, Arena *arena)
 {
@@ -399,9 +381,7 @@ parse_numeric(CodecDecoder *decoder, const char *text, Size len, int32 typmod, A
 	if (likely(dscale <= NUM_SHORT_DSCALE_MAX &&
 			   weight <= NUM_SHORT_WEIGHT_MAX && weight >= NUM_SHORT_WEIGHT_MIN))
 	{
-		uint16		header = NUM_SHORT | (decimal.negative ? NUM_SHORT_NEGATIVE : 0) |
-			(dscale << NUM_SHORT_DSCALE_SHIFT) | (weight < 0 ? NUM_SHORT_WEIGHT_SIGN : 0) |
-			(weight & NUM_SHORT_WEIGHT_MASK);
+		uint16		header = numeric_short_header(decimal.negative, (int) dscale, (int) weight);
 
 		size = VARHDRSZ + sizeof(uint16) + ndigits * sizeof(int16);
 		*result = PointerGetDatum(out = arena_alloc(arena, size));

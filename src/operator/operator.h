@@ -268,6 +268,13 @@ struct OperatorRow
 	Datum		values[FLEXIBLE_ARRAY_MEMBER];
 };
 
+/* Panes of rows that wait, as of the begin of a batch: none of them is closed before its end. */
+typedef struct WaitingPanes
+{
+	StatePane **panes;			/* NULL: not looked for yet */
+	int			n;
+} WaitingPanes;
+
 /* Rows of the row query that wait for being applied. */
 typedef struct OperatorRows
 {
@@ -282,6 +289,7 @@ typedef struct OperatorRows
 	OperatorRow *overtaken;		/* window functions: found late when they were applied */
 	const TimestampTz *horizon; /* rows before it have been answered; read by who owns the key group */
 	const int64 *pace;			/* us: how far the watermark went in the last epoch */
+	WaitingPanes waiting;		/* while they are applied */
 	int64		nrows;
 	int64		nlate;
 	Size		bytes;
@@ -332,6 +340,8 @@ typedef struct OperatorTransaction
 /* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
 extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction);
 extern void operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row);
+/* by hash, then by the bytes of the key */
+extern int	operator_compare_keys(const OperatorRow *x, const OperatorRow *y);
 /* rows of one key to the aggregates of its entry, which may move */
 extern StateEntry *operator_apply_rows(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry);
 
@@ -408,6 +418,7 @@ typedef struct OverFrame
 	Interval	preceding;		/* RANGE */
 	int64		us;				/* the same, -1: it has days or months */
 	bool		kept;			/* RANGE: some function needs its rows */
+	int			tail;			/* kept: number of its tail */
 } OverFrame;
 
 typedef struct OverFunction
@@ -441,6 +452,19 @@ typedef struct OverSpec
 	int64		span;			/* us: so long are others kept; 0: not at all */
 	WindowScale history;		/* slices of those */
 	uint32		fixed_size;		/* states of running aggregates */
+	/* what is kept of a key: see OverHead */
+	bool		rare;			/* an OverRare is */
+	int			ntails;
+	uint32		tails_at;
+	uint32		fixed_at;
+	uint32		rows_at;
+	bool		transitions;	/* running states of changing length are */
+	bool		made_anew;		/* some aggregate is, by functions */
+	int			row_most;		/* bytes of a row in the history; 0: unknown */
+	int			nrefs;			/* columns by reference */
+	int		   *refs;
+	struct OverKey *work;		/* this process at work, NULL: it was not yet */
+	bool		filter_immutable;	/* the condition is */
 	struct OperatorSpec *scratch;	/* contexts for aggregates made anew */
 } OverSpec;
 
@@ -511,8 +535,9 @@ typedef struct OverConsumer
 	void		(*work) (void);
 } OverConsumer;
 
+/* "standing": all tasks stand, nobody brings rows meanwhile */
 extern void over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
-						 const OverConsumer *consumer);
+						 const OverConsumer *consumer, bool standing);
 
 /* ---- join_spec.c, join.c: joins of two topics ---- */
 

@@ -34,48 +34,54 @@ bool		over_filtering = false;
 OverKey *
 over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark)
 {
-	OverKey    *key = palloc0(sizeof(OverKey));
 	OverSpec   *over = spec->over;
+	OverKey    *key = over->work;
 
-	key->spec = spec;
-	key->over = over;
-	key->area = area;
+	if (key == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(spec->cxt);
+
+		key = palloc0(sizeof(OverKey));
+		key->spec = spec;
+		key->over = over;
+		key->area = area;
+		key->cxt = spec->cxt;
+		key->work = palloc0(over->rows_at);
+		key->head = (OverHead *) key->work;
+		key->rare = over->rare ? (OverRare *) (key->work + sizeof(OverHead)) : &key->no_rare;
+		key->tails = (OverTail *) (key->work + over->tails_at);
+		key->fixed = key->work + over->fixed_at;
+		key->ring_size = 64;
+		key->ring = palloc(sizeof(int) * key->ring_size);
+		key->first_at = palloc(sizeof(int) * Max(over->first, 1));
+		key->values = palloc(sizeof(Datum) * Max(over->nkept, 1));
+		key->isnull = palloc(sizeof(bool) * Max(over->nkept, 1));
+		key->results = palloc(sizeof(Datum) * Max(over->nfunctions, 1));
+		key->result_null = palloc(sizeof(bool) * Max(over->nfunctions, 1));
+		key->low = palloc(sizeof(TimestampTz) * Max(over->nframes, 1));
+		key->ordered = palloc(sizeof(bool) * Max(over->nframes, 1));
+		key->chunk_key = palloc(STATE_KEY_MAX);
+		initStringInfo(&key->rows);
+		initStringInfo(&key->first);
+		initStringInfo(&key->bytes);
+		initStringInfo(&key->out);
+		initStringInfo(&key->copy);
+		key->row_cxt = AllocSetContextCreate(spec->cxt, "streamproc row", ALLOCSET_SMALL_SIZES);
+		key->walk_cxt = AllocSetContextCreate(spec->cxt, "streamproc row of a frame", ALLOCSET_SMALL_SIZES);
+		key->slice_begin = DT_NOEND;
+		key->slice_end = DT_NOBEGIN;
+		over->work = key;
+		MemoryContextSwitchTo(old);
+	}
 	key->group = group;
 	key->watermark = watermark;
-	key->tails = palloc(sizeof(OverTail) * Max(over->nframes, 1));
-	key->fixed = palloc(Max(over->fixed_size, 1));
-	key->ring_size = 64;
-	key->ring = palloc(sizeof(int) * key->ring_size);
-	key->first_at = palloc(sizeof(int) * Max(over->first, 1));
-	key->values = palloc(sizeof(Datum) * Max(over->nkept, 1));
-	key->isnull = palloc(sizeof(bool) * Max(over->nkept, 1));
-	key->results = palloc(sizeof(Datum) * Max(over->nfunctions, 1));
-	key->result_null = palloc(sizeof(bool) * Max(over->nfunctions, 1));
-	initStringInfo(&key->rows);
-	initStringInfo(&key->first);
-	initStringInfo(&key->bytes);
-	initStringInfo(&key->out);
-	initStringInfo(&key->copy);
-	key->eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, true);
-	if (over->first_only)
-		state_cursor_open(&key->firsts, area, spec->number, &key->eternal->chunk[group]);
-	key->low = palloc(sizeof(TimestampTz) * Max(over->nframes, 1));
-	key->ordered = palloc(sizeof(bool) * Max(over->nframes, 1));
-	key->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc row", ALLOCSET_SMALL_SIZES);
-	key->walk_cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc row of a frame", ALLOCSET_SMALL_SIZES);
+	state_cursor_open(&key->keys, area, spec->number, &state_pane(area, spec->number, STATE_PANE_ETERNAL, true)->chunk[group]);
 	if (over->span > 0)
 		history_open(key);
 	return key;
 }
 
-void
-over_end(OverKey *key)
-{
-	MemoryContextDelete(key->row_cxt);
-	MemoryContextDelete(key->walk_cxt);
-}
-
-static void
+static inline void
 remember_place(OverKey *key)
 {
 	if (key->nring == key->ring_size)
@@ -83,21 +89,24 @@ remember_place(OverKey *key)
 	key->ring[key->nring++] = key->rows.len;
 }
 
+/* Where the n rows begin; returns behind them. */
 static const char *
 take_rows(StringInfo into, int *at, int n, const char *p)
 {
+	const char *end = p;
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
 		OverBytes	row;
 
-		memcpy(&row, p, OVER_BYTES_SIZE);
-		at[i] = into->len;
-		appendBinaryStringInfo(into, p, (int) (OVER_BYTES_SIZE + row.len));
-		p += OVER_BYTES_SIZE + row.len;
+		memcpy(&row, end, OVER_BYTES_SIZE);
+		at[i] = (int) (end - p);
+		end += OVER_BYTES_SIZE + row.len;
 	}
-	return p;
+	if (n > 0)
+		appendBinaryStringInfo(into, p, (int) (end - p));
+	return end;
 }
 
 static void
@@ -114,12 +123,11 @@ begin_anew(OverKey *key)
 {
 	int			i;
 
-	memset(&key->head, 0, sizeof(OverHead));
-	key->head.last_at = key->head.disorder = DT_NOBEGIN;
-	memset(key->tails, 0, sizeof(OverTail) * key->over->nframes);
-	for (i = 0; i < key->over->nframes; i++)
+	memset(key->work, 0, key->over->rows_at);
+	memset(key->rare, 0, sizeof(OverRare));
+	key->head->last_at = key->rare->disorder = DT_NOBEGIN;
+	for (i = 0; i < key->over->ntails; i++)
 		key->tails[i].pane = PG_INT64_MIN + 1;
-	memset(key->fixed, 0, key->over->fixed_size);
 }
 
 /* "from": the blob that the running states stand in. */
@@ -134,64 +142,50 @@ begin_transitions(OverKey *key, const char *from)
 			transition_begin(key->spec, &over->functions[i].agg, key->fixed, from);
 }
 
-/* The entry of the key; its blob as copied bytes, aligned. */
+/* The entry of the key, its blob into the memory where the key is worked on. */
 static StateEntry *
-take_out(OverKey *key, StateCursor *cursor)
+take_out(OverKey *key)
 {
-	OperatorSpec *spec = key->spec;
 	OverSpec   *over = key->over;
 	StateEntry *entry;
 	StateBlob  *blob;
-	char	   *copy = NULL;
-	const char *p;
 	bool		found;
 
 	forget_rows(key);
-	state_cursor_open(cursor, key->area, spec->number, &key->eternal->chunk[key->group]);
-	entry = state_entry_make(cursor, key->hash, key->key, key->key_meta, &found);
-	state_entry_mark(cursor, entry);
+	resetStringInfo(&key->copy);
+	entry = state_entry_make(&key->keys, key->hash, key->key, key->key_meta, &found);
+	state_entry_mark(&key->keys, entry);
 	blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB);
 	if (!found || blob->len == 0)
 		begin_anew(key);
 	else
 	{
-		resetStringInfo(&key->copy);
-		appendBinaryStringInfo(&key->copy, state_blob_bytes(cursor->data, blob), (int) blob->len);
-		p = copy = key->copy.data;
-		memcpy(&key->head, p, sizeof(OverHead));
-		p += sizeof(OverHead);
-		memcpy(key->tails, p, sizeof(OverTail) * over->nframes);
-		p += sizeof(OverTail) * over->nframes;
-		memcpy(key->fixed, p, over->fixed_size);
-		p += over->fixed_size;
-		p = take_rows(&key->first, key->first_at, (int) key->head.nfirst, p);
-		while (key->ring_size < (int) key->head.nring)
+		const char *p = state_blob_bytes(key->keys.data, blob);
+
+		if (over->transitions)
+			appendBinaryStringInfo(&key->copy, p, (int) blob->len);
+		memcpy(key->work, p, over->rows_at);
+		if (!over->rare)
+			key->no_rare.disorder = DT_NOBEGIN;
+		p = take_rows(&key->first, key->first_at, (int) key->rare->nfirst, p + over->rows_at);
+		while (key->ring_size < key->head->nring)
 			key->ring = repalloc_huge(key->ring, sizeof(int) * (key->ring_size *= 2));
-		(void) take_rows(&key->rows, key->ring, (int) key->head.nring, p);
-		key->nring = (int) key->head.nring;
+		(void) take_rows(&key->rows, key->ring, key->head->nring, p);
+		key->nring = key->head->nring;
 	}
-	begin_transitions(key, copy);
+	if (over->transitions)
+		begin_transitions(key, key->copy.data);
 	return entry;
 }
 
+/* Running states of changing length go behind what stands in the buffer; where they are is said in front. */
 static void
-put_back(OverKey *key, StateCursor *cursor, StateEntry *entry)
+write_transitions(OverKey *key, StringInfo to)
 {
 	OperatorSpec *spec = key->spec;
 	OverSpec   *over = key->over;
-	StringInfo	to = &key->bytes;
-	int			kept = (int) Min(key->nring, over->ring);
-	int			from = kept > 0 ? key->ring[key->nring - kept] : key->rows.len;
-	int			fixed_at = (int) (sizeof(OverHead) + sizeof(OverTail) * over->nframes);
 	int			i;
 
-	key->head.nring = (uint32) kept;
-	resetStringInfo(to);
-	appendBinaryStringInfo(to, (const char *) &key->head, sizeof(OverHead));
-	appendBinaryStringInfo(to, (const char *) key->tails, (int) sizeof(OverTail) * over->nframes);
-	appendBinaryStringInfo(to, key->fixed, (int) over->fixed_size);
-	appendBinaryStringInfo(to, key->first.data, key->first.len);
-	appendBinaryStringInfo(to, key->rows.data + from, key->rows.len - from);
 	for (i = 0; i < over->nfunctions; i++)
 	{
 		OverFunction *function = &over->functions[i];
@@ -212,25 +206,44 @@ put_back(OverKey *key, StateCursor *cursor, StateEntry *entry)
 		appendBinaryStringInfo(to, bytes, (int) len);
 		ResetExprContext(spec->temp_context);
 	}
-	memcpy(to->data + fixed_at, key->fixed, over->fixed_size);
-	(void) state_blob_set(cursor, entry, OVER_BLOB, to->data, to->len);
-	ReScanExprContext(spec->group_context);
+	memcpy(to->data + over->fixed_at, key->fixed, over->fixed_size);
+}
+
+static void
+put_back(OverKey *key, StateEntry *entry)
+{
+	OverSpec   *over = key->over;
+	StringInfo	to = &key->bytes;
+	int			kept = (int) Min(key->nring, over->ring);
+	int			from = kept > 0 ? key->ring[key->nring - kept] : key->rows.len;
+
+	key->head->nring = (uint16) kept;
+	if (!over->transitions)
+	{
+		char	   *place = state_blob_place(&key->keys, &entry, OVER_BLOB, (Size) over->rows_at + key->first.len + (key->rows.len - from));
+
+		memcpy(place, key->work, over->rows_at);
+		memcpy(place + over->rows_at, key->first.data, key->first.len);
+		memcpy(place + over->rows_at + key->first.len, key->rows.data + from, key->rows.len - from);
+		return;
+	}
+	resetStringInfo(to);
+	appendBinaryStringInfo(to, key->work, (int) over->rows_at);
+	appendBinaryStringInfo(to, key->first.data, key->first.len);
+	appendBinaryStringInfo(to, key->rows.data + from, key->rows.len - from);
+	write_transitions(key, to);
+	(void) state_blob_set(&key->keys, entry, OVER_BLOB, to->data, to->len);
+	ReScanExprContext(key->spec->group_context);
 }
 
 /* ---- rows ---- */
 
-static inline TimestampTz
-event_time(const OverKey *key, const OperatorRow *row)
-{
-	return DatumGetTimestampTz(row->values[key->spec->at_column]);
-}
-
 /* The columns that are kept, as bytes, behind the last rows. */
 static void
-remember_row(OverKey *key, const OperatorRow *row)
+remember_row(OverKey *key, const OverRow *row)
 {
 	OverSpec   *over = key->over;
-	OverBytes	head = {event_time(key, row), 0};
+	OverBytes	head = {row->at, 0};
 	int			at = key->rows.len;
 	int			i;
 
@@ -245,10 +258,24 @@ remember_row(OverKey *key, const OperatorRow *row)
 	}
 	head.len = (uint32) (key->rows.len - at - OVER_BYTES_SIZE);
 	memcpy(key->rows.data + at, &head, OVER_BYTES_SIZE);
-	if (key->head.nfirst < over->first)
+	if (key->rare->nfirst < over->first)
 	{
-		key->first_at[key->head.nfirst++] = key->first.len;
+		key->first_at[key->rare->nfirst++] = key->first.len;
 		appendBinaryStringInfo(&key->first, key->rows.data + at, key->rows.len - at);
+	}
+}
+
+/* Those of a row that comes, into values[]: they stay where they are. */
+static inline void
+take_columns(OverKey *key, const OverRow *row)
+{
+	OverSpec   *over = key->over;
+	int			i;
+
+	for (i = 0; i < over->nkept; i++)
+	{
+		key->values[i] = row->values[over->kept[i]];
+		key->isnull[i] = (row->nulls & (UINT64CONST(1) << over->kept[i])) != 0;
 	}
 }
 
@@ -361,6 +388,12 @@ walk(OverKey *key, const OverFrame *frame, Walk *walk)
 
 /* ---- frames by time ---- */
 
+static inline OverTail *
+tail_of(const OverKey *key, int f)
+{
+	return &key->tails[key->over->frames[f].tail];
+}
+
 static TimestampTz
 frame_begin(const OverFrame *frame, TimestampTz at)
 {
@@ -377,15 +410,17 @@ place_of_row(const OverTail *behind, const OverBytes *row)
 	OverTail	at = *behind;
 
 	at.offset -= OVER_BYTES_SIZE + row->len;
+	at.at = row->at;
 	return at;
 }
 
-/* Running states of the frame from the rows at its tail on. */
+/* Running states of the frame from the rows at its tail on; the next one that comes is of "now". */
 static void
-make_anew(OverKey *key, int f)
+make_anew(OverKey *key, int f, TimestampTz now)
 {
 	OverSpec   *over = key->over;
-	OverTail	at = key->tails[f];
+	OverTail   *tail = tail_of(key, f);
+	OverTail	at = *tail;
 	OverBytes	row;
 	const char *columns;
 	bool		first = true;
@@ -394,11 +429,12 @@ make_anew(OverKey *key, int f)
 	for (i = 0; i < over->nfunctions; i++)
 		if (is_running_of(&over->functions[i], f))
 			memset(key->fixed + over->functions[i].agg.at, 0, over->functions[i].agg.size);
+	tail->at = now;
 	while (history_next(key, &at, &row, &columns))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (first)
-			key->tails[f] = place_of_row(&at, &row);
+			*tail = place_of_row(&at, &row);
 		first = false;
 		decode(key, columns, key->walk_cxt);
 		for (i = 0; i < over->nfunctions; i++)
@@ -406,20 +442,23 @@ make_anew(OverKey *key, int f)
 				add_row(key, &over->functions[i], key->spec, key->fixed + over->functions[i].agg.at);
 		MemoryContextReset(key->walk_cxt);
 	}
-	key->tails[f].running = 1;
+	tail->running = 1;
 }
 
 /* The frame goes on to "low": rows before it leave.  Only where they stand in the order of event time. */
 static void
-advance(OverKey *key, int f, TimestampTz low)
+advance(OverKey *key, int f, TimestampTz low, TimestampTz now)
 {
 	OverSpec   *over = key->over;
-	OverTail   *tail = &key->tails[f];
+	OverTail   *tail = tail_of(key, f);
 	OverTail	next = *tail;
 	OverBytes	row;
 	const char *columns;
 	int			i;
 
+	/* mostly nobody leaves, and nothing has to be looked at */
+	if (tail->running && tail->at >= low)
+		return;
 	if (history_lost(key, tail))
 		tail->running = 0;
 	while (history_next(key, &next, &row, &columns))
@@ -431,7 +470,7 @@ advance(OverKey *key, int f, TimestampTz low)
 		{
 			*tail = place_of_row(&next, &row);
 			tail->running = running;
-			break;
+			return;
 		}
 		if (running)
 		{
@@ -444,9 +483,20 @@ advance(OverKey *key, int f, TimestampTz low)
 		*tail = next;
 		tail->running = running;
 	}
+	tail->at = now;
 }
 
 /* ---- answering ---- */
+
+/* What is made on the way goes with the row. */
+static void
+native_result(OverKey *key, int f, const char *state)
+{
+	MemoryContext old = MemoryContextSwitchTo(key->row_cxt);
+
+	key->results[f] = native_final(&key->over->functions[f].agg, state, &key->result_null[f]);
+	MemoryContextSwitchTo(old);
+}
 
 static void
 aggregate_result(OverKey *key, int f, bool running, const Walk *from)
@@ -462,7 +512,7 @@ aggregate_result(OverKey *key, int f, bool running, const Walk *from)
 	if (running)
 	{
 		if (agg->kind == AGGREGATE_NATIVE)
-			key->results[f] = native_final(agg, key->fixed + agg->at, &key->result_null[f]);
+			native_result(key, f, key->fixed + agg->at);
 		else
 			key->results[f] = transition_result(key->spec, agg, NULL, NULL, &key->result_null[f]);
 		return;
@@ -479,7 +529,7 @@ aggregate_result(OverKey *key, int f, bool running, const Walk *from)
 		MemoryContextReset(key->walk_cxt);
 	}
 	if (agg->kind == AGGREGATE_NATIVE)
-		key->results[f] = native_final(agg, state, &key->result_null[f]);
+		native_result(key, f, state);
 	else
 		key->results[f] = transition_result(over->scratch, agg, NULL, NULL, &key->result_null[f]);
 }
@@ -494,21 +544,15 @@ nth_row(OverKey *key, const OverFunction *function, const Walk *from, int64 rows
 	const char *columns = NULL;
 
 	if (frame->unbounded)
-		return n <= rows && n <= key->head.nfirst ? key->first.data + key->first_at[n - 1] + OVER_BYTES_SIZE : NULL;
+		return n <= rows && n <= key->rare->nfirst ? key->first.data + key->first_at[n - 1] + OVER_BYTES_SIZE : NULL;
 	while (n-- > 0 && (columns = walk(key, frame, &at)) != NULL)
 		;
 	return columns;
 }
 
-/* The place of the message ends here. */
-static inline bool
-column_is_null(const OperatorSpec *spec, const OperatorRow *row, int column)
-{
-	return column == spec->place_column || (row->nulls & (UINT64CONST(1) << column)) != 0;
-}
-
+/* The row with the results of the functions, where the condition lets it through. */
 static void
-emit(OverKey *key, const OperatorRow *row)
+emit(OverKey *key, const OverRow *row)
 {
 	OperatorSpec *spec = key->spec;
 	OverSpec   *over = key->over;
@@ -518,18 +562,8 @@ emit(OverKey *key, const OperatorRow *row)
 	if (spec->filter != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(key->row_cxt);
-		bool		passes;
+		bool		passes = over_row_passes(spec, row->values, row->nulls, key->results, key->result_null);
 
-		ExecClearTuple(spec->slot);
-		for (i = 0; i < spec->noutput; i++)
-		{
-			int			n = spec->output[i].number;
-
-			spec->slot->tts_values[i] = spec->output[i].kind == OUTPUT_COLUMN ? row->values[n] : key->results[n];
-			spec->slot->tts_isnull[i] = spec->output[i].kind == OUTPUT_COLUMN ? column_is_null(spec, row, n) : key->result_null[n];
-		}
-		ExecStoreVirtualTuple(spec->slot);
-		passes = over_filter_passes(spec, spec->filter);
 		MemoryContextSwitchTo(old);
 		if (!passes)
 			return;
@@ -540,8 +574,10 @@ emit(OverKey *key, const OperatorRow *row)
 	{
 		int			n = spec->output[i].number;
 
+		/* the place of the message ends here */
 		if (spec->output[i].kind == OUTPUT_COLUMN)
-			state_datum_write(&key->out, row->values[n], column_is_null(spec, row, n), spec->column_len[n], spec->column_byval[n]);
+			state_datum_write(&key->out, row->values[n], n == spec->place_column || (row->nulls & (UINT64CONST(1) << n)) != 0,
+							  spec->column_len[n], spec->column_byval[n]);
 		else
 			state_datum_write(&key->out, key->results[n], key->result_null[n], over->functions[n].len, over->functions[n].byval);
 	}
@@ -553,11 +589,12 @@ emit(OverKey *key, const OperatorRow *row)
 
 /* Rows of one instant: the next ones of the key. */
 static void
-answer_peers(OverKey *key, OperatorRow **peers, int n)
+answer_peers(OverKey *key, const OverRow *peers, int n)
 {
 	OverSpec   *over = key->over;
-	OverHead   *head = &key->head;
-	TimestampTz at = event_time(key, peers[0]);
+	OverHead   *head = key->head;
+	OverRare   *rare = key->rare;
+	TimestampTz at = peers[0].at;
 	bool		in_order;
 	bool		new_instant;
 	int			before;			/* number of the first peer among the last rows */
@@ -578,7 +615,7 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 	before = key->nring;
 
 	if (!in_order)
-		head->disorder = Max(head->disorder, head->last_at);
+		rare->disorder = Max(rare->disorder, head->last_at);
 	/* frames by time: who leaves, who comes */
 	for (f = 0; f < over->nframes; f++)
 	{
@@ -586,22 +623,22 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 		if (!over->frames[f].kept)
 			continue;
 		low[f] = frame_begin(&over->frames[f], at);
-		ordered[f] = in_order && (head->disorder == DT_NOBEGIN || low[f] > head->disorder);
+		ordered[f] = in_order && (rare->disorder == DT_NOBEGIN || low[f] > rare->disorder);
 		if (!ordered[f])
-			key->tails[f].running = 0;
+			tail_of(key, f)->running = 0;
 		else
 		{
-			advance(key, f, low[f]);
-			if (!key->tails[f].running)
-				make_anew(key, f);
+			advance(key, f, low[f], at);
+			if (!tail_of(key, f)->running)
+				make_anew(key, f, at);
 		}
 	}
 	for (p = 0; p < n; p++)
 	{
-		remember_row(key, peers[p]);
+		remember_row(key, &peers[p]);
 		if (over->span > 0)
-			history_append(key, at, ring_columns(key, before + p), (uint32) (key->rows.len - key->ring[before + p] - OVER_BYTES_SIZE));
-		decode(key, ring_columns(key, before + p), key->row_cxt);
+			history_append(key, at, key->rows.data + key->ring[before + p], (uint32) (key->rows.len - key->ring[before + p]));
+		take_columns(key, &peers[p]);
 		for (i = 0; i < over->nfunctions; i++)
 		{
 			OverFunction *function = &over->functions[i];
@@ -612,14 +649,13 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 				add_row(key, function, key->spec, key->fixed + function->agg.at);
 		}
 		head->rows++;
-		MemoryContextReset(key->row_cxt);
 	}
 	if (in_order)
 		head->last_at = at;
 	if (new_instant)
 	{
-		head->dense_rank++;
-		head->rank = head->rows - n + 1;
+		rare->dense_rank++;
+		rare->rank = head->rows - n + 1;
 	}
 
 	for (p = 0; p < n; p++)
@@ -642,7 +678,7 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 			}
 			else if (frame->kept)
 			{
-				from.at = key->tails[function->frame];
+				from.at = *tail_of(key, function->frame);
 				from.low = low[function->frame];
 				from.high = at;
 			}
@@ -652,10 +688,10 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 					key->results[i] = Int64GetDatum(number);
 					break;
 				case OVER_RANK:
-					key->results[i] = Int64GetDatum(head->rank);
+					key->results[i] = Int64GetDatum(rare->rank);
 					break;
 				case OVER_DENSE_RANK:
-					key->results[i] = Int64GetDatum(head->dense_rank);
+					key->results[i] = Int64GetDatum(rare->dense_rank);
 					break;
 				case OVER_LAG:
 					if (function->n < number && function->n <= here)
@@ -685,7 +721,7 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 				case OVER_AGGREGATE:
 					if (function->running && frame->rows)
 					{
-						decode(key, ring_columns(key, here), key->walk_cxt);
+						take_columns(key, &peers[p]);
 						add_row(key, function, key->spec, key->fixed + function->agg.at);
 						if (!frame->unbounded && here > frame->nrows && number > frame->nrows + 1)
 						{
@@ -707,94 +743,96 @@ answer_peers(OverKey *key, OperatorRow **peers, int n)
 					break;
 			}
 		}
-		emit(key, peers[p]);
+		emit(key, &peers[p]);
 		MemoryContextReset(key->walk_cxt);
 		MemoryContextReset(key->row_cxt);
-		ReScanExprContext(over->scratch->group_context);
+		if (over->made_anew)
+			ReScanExprContext(over->scratch->group_context);
 	}
 }
 
 /* The first row of a key is given out, and no other. */
 static void
-answer_first(OverKey *key, OperatorRow *row)
+answer_first(OverKey *key, const OverRow *row)
 {
 	StateEntry *entry;
 	TimestampTz *given_at;
 	bool		found;
 
-	entry = state_entry_make(&key->firsts, key->hash, key->key, key->key_meta, &found);
+	entry = state_entry_make(&key->keys, key->hash, key->key, key->key_meta, &found);
 	given_at = (TimestampTz *) (STATE_ENTRY_FIXED(entry) + OVER_FIRST_AT);
-	if (found && !ttl_is_over(key->spec, key->spec->ttl > 0 ? *given_at : 0, event_time(key, row), key->watermark))
+	if (found && !ttl_is_over(key->spec, key->spec->ttl > 0 ? *given_at : 0, row->at, key->watermark))
 		return;
 	if (key->spec->ttl > 0)
 	{
-		*given_at = event_time(key, row);
+		*given_at = row->at;
 		if (key->over->arrival && key->watermark != DT_NOEND)
 			*given_at = Max(*given_at, key->watermark);
-		state_entry_mark(&key->firsts, entry);
+		state_entry_mark(&key->keys, entry);
 	}
+	if (row->values == NULL)
+		return;
 	key->results[0] = Int64GetDatum(1);
 	key->result_null[0] = false;
 	emit(key, row);
+	MemoryContextReset(key->row_cxt);
 }
 
 void
-over_answer(OverKey *key, OperatorRow **rows, int n)
+over_answer(OverKey *key, const OverRow *rows, int n)
 {
-	StateCursor cursor;
 	StateEntry *entry;
 	int			i,
 				k;
 
-	key->hash = rows[0]->hash;
-	key->key_meta = rows[0]->key_meta;
-	key->key = rows[0]->key;
+	key->hash = rows[0].hash;
+	key->key_meta = rows[0].key_meta;
+	key->key = rows[0].key;
 	if (key->over->first_only)
 	{
 		/* others may follow only where the key is forgotten between them */
 		for (i = 0; i < (key->spec->ttl > 0 ? n : 1); i++)
-			answer_first(key, rows[i]);
+			answer_first(key, &rows[i]);
 		return;
 	}
-	entry = take_out(key, &cursor);
+	history_begin(key, rows[0].chunk_hash);
+	entry = take_out(key);
 	for (i = 0; i < n; i = k)
 	{
 		CHECK_FOR_INTERRUPTS();
-		for (k = i + 1; k < n && !key->over->arrival && event_time(key, rows[k]) == event_time(key, rows[i]); k++)
+		for (k = i + 1; k < n && !key->over->arrival && rows[k].at == rows[i].at; k++)
 			;
 		answer_peers(key, rows + i, k - i);
 	}
-	put_back(key, &cursor, entry);
+	put_back(key, entry);
 }
 
-/* Rows in the order of (key), within a key as they came. */
-static int
-compare_arrival(const void *a, const void *b)
+/* ---- as rows come ---- */
+
+typedef struct ArrivedRow
 {
-	const OperatorRow *x = *(OperatorRow *const *) a;
-	const OperatorRow *y = *(OperatorRow *const *) b;
-	int			c;
+	uint64		order;			/* by key, within a key as they came */
+	const OperatorRow *row;
+} ArrivedRow;
 
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	if (x->key_meta != y->key_meta)
-		return x->key_meta < y->key_meta ? -1 : 1;
-	c = memcmp(x->key, y->key, STATE_KEY_LEN(x->key_meta));
-	if (c != 0)
-		return c;
-	return x->place != y->place ? (x->place < y->place ? -1 : 1) : 0;
-}
+#define ST_SORT sort_arrived
+#define ST_ELEMENT_TYPE ArrivedRow
+#define ST_COMPARE(a, b) ((a)->order < (b)->order ? -1 : (a)->order > (b)->order)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 void
 over_apply_group(OperatorRows *rows, StateArea *area, int group)
 {
 	OperatorSpec *spec = rows->spec;
-	OperatorRow **sorted;
+	ArrivedRow *sorted;
+	OverRow    *run;
 	OperatorRow *row;
 	OverKey    *key;
-	int			n = 0;
-	int			i,
-				k;
+	int64		n = 0;
+	int64		i;
+	int			k;
 
 	if (!spec->over->arrival)
 	{
@@ -803,22 +841,29 @@ over_apply_group(OperatorRows *rows, StateArea *area, int group)
 	}
 	for (row = rows->first[group]; row != NULL; row = row->next)
 		n++;
-	sorted = palloc(sizeof(OperatorRow *) * n);
+	sorted = palloc_extended(sizeof(ArrivedRow) * n, MCXT_ALLOC_HUGE);
+	run = palloc_extended(sizeof(OverRow) * n, MCXT_ALLOC_HUGE);
 	n = 0;
-	for (row = rows->first[group]; row != NULL; row = row->next)
-		sorted[n++] = row;
-	qsort(sorted, n, sizeof(OperatorRow *), compare_arrival);
-	key = over_begin(spec, area, group, rows->watermark);
-	for (i = 0; i < n; i = k)
+	for (row = rows->first[group]; row != NULL; row = row->next, n++)
 	{
-		if (i + OVER_AHEAD < n)
-			over_prefetch(key, sorted[i + OVER_AHEAD]);
-		for (k = i + 1; k < n; k++)
-			if (sorted[k]->hash != sorted[i]->hash || sorted[k]->key_meta != sorted[i]->key_meta ||
-				memcmp(sorted[k]->key, sorted[i]->key, STATE_KEY_LEN(sorted[i]->key_meta)) != 0)
-				break;
-		over_answer(key, sorted + i, k - i);
+		sorted[n].order = over_order(row->hash, n);
+		sorted[n].row = row;
 	}
-	over_end(key);
+	sort_arrived(sorted, n);
+	key = over_begin(spec, area, group, rows->watermark);
+	for (i = 0; i < n; i += k)
+	{
+		for (k = 0; i + k < n && (k == 0 || operator_compare_keys(sorted[i].row, sorted[i + k].row) == 0); k++)
+		{
+			row = unconstify(OperatorRow *, sorted[i + k].row);
+			if (i + k + 2 * OVER_AHEAD < n)
+				over_prefetch(key, sorted[i + k + 2 * OVER_AHEAD].row->hash, true);
+			if (i + k + OVER_AHEAD < n)
+				over_prefetch(key, sorted[i + k + OVER_AHEAD].row->hash, false);
+			run[k] = (OverRow) {row->hash, 0, row->key_meta, row->key, DatumGetTimestampTz(row->values[spec->at_column]), row->nulls, row->values};
+		}
+		over_answer(key, run, k);
+	}
 	pfree(sorted);
+	pfree(run);
 }

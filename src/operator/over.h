@@ -19,30 +19,39 @@
 
 /*
  * What is known of a key: the blob of its entry in the eternal pane.  Behind it an
- * OverTail for each frame, the states of running aggregates, the first and the
- * last rows (OverBytes each), and states of changing length.
+ * OverRare where the functions need it, an OverTail for each frame by time, the
+ * states of running aggregates, the first and the last rows (OverBytes each), and
+ * states of changing length.  It is written by each checkpoint in whose epoch the key
+ * had a row: so nothing stands here that the statement does not need.
  */
 typedef struct OverHead
 {
-	int64		rows;			/* so far */
-	int64		rank;
-	int64		dense_rank;
 	TimestampTz last_at;		/* the largest event time */
-	TimestampTz disorder;		/* arrival: up to here rows stand out of order */
+	int64		rows;			/* so far */
 	int64		pane;			/* history: where the last row stands */
 	uint32		chunk;
-	uint32		nfirst;
-	uint32		nring;
-	uint32		unused;
+	uint16		nring;
+	uint16		recent;			/* bit n: the slice n before that one has rows of the key */
 } OverHead;
+
+#define OVER_RECENT		16		/* slices that it tells of */
+
+typedef struct OverRare
+{
+	int64		rank;
+	int64		dense_rank;
+	TimestampTz disorder;		/* arrival: up to here rows stand out of order */
+	int64		nfirst;
+} OverRare;
 
 /* The first row of a frame in the history. */
 typedef struct OverTail
 {
 	int64		pane;
+	TimestampTz at;				/* running: no row from here on is older */
 	uint32		chunk;
-	uint32		offset;
-	uint64		running;		/* states hold the rows from here to the last one */
+	uint32		offset:31,
+				running:1;		/* states hold the rows from here to the last one */
 } OverTail;
 
 /* A row in the history or among the first and last ones: event time, columns that are kept. */
@@ -55,7 +64,28 @@ typedef struct OverBytes
 
 #define OVER_BYTES_SIZE		(offsetof(OverBytes, len) + sizeof(uint32))
 
-/* One key at work. */
+/* A row that is to be answered. */
+typedef struct OverRow
+{
+	uint32		hash;
+	uint32		chunk_hash;		/* history_hash() of its key, 0: not known */
+	uint16		key_meta;
+	const char *key;
+	TimestampTz at;
+	uint64		nulls;
+	const Datum *values;		/* by column; NULL: first_only, it will not be given out */
+} OverRow;
+
+/* A slice of the history, as of one key group. */
+typedef struct HistoryPane
+{
+	int64		id;
+	StatePane  *pane;
+	bool		open;			/* the cursor is */
+	StateCursor cursor;
+} HistoryPane;
+
+/* The operator at work in a process: one key group, and in it one key after another. */
 typedef struct OverKey
 {
 	OperatorSpec *spec;
@@ -67,12 +97,15 @@ typedef struct OverKey
 	uint16		key_meta;
 	const char *key;
 
-	StatePane  *eternal;
-	StateCursor firsts;			/* first_only: of the group's keys there */
-	StringInfoData copy;		/* of the entry's blob */
-	OverHead	head;
+	StateCursor keys;			/* of the group's entries in the eternal pane */
+	StringInfoData copy;		/* of the entry's blob, for states of changing length */
+	/* what stands in front in the blob, and pointers into it */
+	char	   *work;
+	OverHead   *head;
+	OverRare   *rare;
 	OverTail   *tails;
 	char	   *fixed;			/* states of running aggregates */
+	OverRare	no_rare;		/* where it is not kept */
 	StringInfoData rows;		/* OverBytes of the last rows, those that just came among them */
 	int		   *ring;			/* where they begin */
 	int			nring;
@@ -82,13 +115,29 @@ typedef struct OverKey
 	StringInfoData bytes;		/* for encoding */
 
 	/* panes of the history that are open, ascending; those of the group's owner do not change behind his back */
-	StatePane **panes;
+	HistoryPane *panes;
 	int			npanes;
-	StateCursor cursor;			/* of the chunk that was looked at last */
-	StatePane  *cursor_pane;
-	bool		cursor_open;
+	int			panes_size;
+	uint32		panes_changed;	/* as of that, */
+	uint32		panes_epochs;	/* and of so many epochs */
+	int			last_pane;		/* that was asked for */
+	/* the slice of the last row that came */
+	int64		slice;
+	TimestampTz slice_begin;
+	TimestampTz slice_end;
+	/* of the key: that of its first chunk, the key of a chunk, and the chunk that was looked at last */
+	uint32		first_hash;
+	char	   *chunk_key;
+	bool		chunk_known;
+	uint16		chunk_meta;
+	uint32		chunk_number;
+	uint32		chunk_hash;
+	StateEntry *seen;			/* NULL: none */
+	int			seen_pane;
+	uint32		seen_number;
 
 	TimestampTz watermark;		/* arrival: what is older than frames before it is not kept; event: DT_NOBEGIN */
+	MemoryContext cxt;
 	MemoryContext row_cxt;		/* reset after each row */
 	MemoryContext walk_cxt;		/* after each row that is looked at for it */
 	TimestampTz *low;			/* by frame: where it begins for the present instant */
@@ -105,42 +154,99 @@ typedef struct OverKey
 /* rows whose memory is asked for before the first of them is looked at */
 #define OVER_AHEAD		8
 
+/* "far": a row that comes OVER_AHEAD behind this one */
 static inline void
-over_prefetch(const OverKey *key, const OperatorRow *row)
+over_prefetch(const OverKey *key, uint32 hash, bool far)
 {
-	if (key->over->first_only)
-		state_prefetch_slot(&key->firsts, row->hash);
+	if (far)
+		state_prefetch_slot(&key->keys, hash);
+	else if (!key->over->first_only)
+		state_prefetch_blob(&key->keys, hash);
 }
 
-/* a key group is owned: what is needed to answer rows of its keys */
+/* a key group is owned: what is needed to answer rows of its keys; stays for the next one */
 extern OverKey *over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark);
 /* rows of one key in their order; in the order of event time, peers next to each other */
-extern void over_answer(OverKey *key, OperatorRow **rows, int n);
-extern void over_end(OverKey *key);
+extern void over_answer(OverKey *key, const OverRow *rows, int n);
+
+/* ---- over_first.c: DISTINCT ON ---- */
+
+/* would the row be given out, were it the first one of its key?  So much is known when it comes */
+extern bool first_passes(OperatorSpec *spec, const OperatorRow *row);
+/* the condition on the row, whose functions gave these results */
+extern bool over_row_passes(OperatorSpec *spec, const Datum *values, uint64 nulls, const Datum *results, const bool *result_null);
+
+/*
+ * Rows in the order of key and something else, mostly told by one number: the bits of
+ * the hash that differ within a key group, then the other.
+ */
+#define OVER_ORDER_BITS		39
+#define OVER_ORDER_MOST		((UINT64CONST(1) << OVER_ORDER_BITS) - 1)
+
+static inline uint64
+over_order(uint32 hash, uint64 other)
+{
+	return ((uint64) hash << OVER_ORDER_BITS) | Min(other, OVER_ORDER_MOST);
+}
 
 /* ---- over_wait.c ---- */
-
-/* Panes of rows that wait, as of the begin of a batch: none of them is closed before its end. */
-typedef struct WaitingPanes
-{
-	StatePane **panes;
-	int			n;
-} WaitingPanes;
 
 extern TimestampTz over_waiting_end(int64 pane);
 extern void waiting_find(WaitingPanes *found, StateArea *area, const OperatorSpec *spec);
 extern StatePane *waiting_pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace);
-/* keeps a row until the watermark has passed it */
+/* keeps the rows of the group until the watermark has passed them */
 extern void over_wait(OperatorRows *rows, StateArea *area, int group);
+
+/*
+ * A row that waits, in the blob of an entry that has some of one pane (WaitingBlock).
+ * Behind the columns stands the key, then those by reference, all MAXALIGNed.  Of a bare
+ * row the key stands in place of "nulls": such rows are most of what DISTINCT ON saves.
+ */
+typedef struct WaitingRow
+{
+	uint32		size;			/* bytes, multiple of 8 */
+	uint32		hash;
+	uint16		key_meta;
+	uint16		number:15,		/* of the rows of one message */
+				bare:1;			/* it will not be given out */
+	int32		part;			/* where its message came from */
+	int64		offset;
+	TimestampTz at;
+	uint64		nulls;
+	Datum		values[FLEXIBLE_ARRAY_MEMBER];	/* by reference: how far behind the row's begin */
+} WaitingRow;
+
+#define WAITING_NUMBERS		0x7fff
+
+static inline char *
+waiting_key(int ncolumns, WaitingRow *row)
+{
+	return row->bare ? (char *) &row->nulls : (char *) (row->values + ncolumns);
+}
+
+/* rows begin behind a border of 8: 4 bytes stand before the blob's bytes */
+typedef struct WaitingBlock
+{
+	uint32		nrows;
+	char		rows[FLEXIBLE_ARRAY_MEMBER];
+} WaitingBlock;
 
 /* ---- over_history.c ---- */
 
+/* of another key group; the panes are read where they have changed */
 extern void history_open(OverKey *key);
-/* appends a row behind the last one */
+/* a barrier: panes were closed */
+extern void history_epoch_ended(void);
+/* of another key; the hash of its first chunk */
+extern void history_begin(OverKey *key, uint32 chunk_hash);
+extern uint32 history_hash(OverKey *key, const char *bytes, uint16 key_meta);
+/* a row that will be answered soon: chunks that it will look at, "near": not for the first time */
+extern void history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near);
+/* appends a row (OverBytes with its columns) behind the last one */
 extern void history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len);
 /* the row at the position, which moves behind it; false: there is no more */
 extern bool history_next(OverKey *key, OverTail *at, OverBytes *row, const char **columns);
 /* is what stood there gone? */
-extern bool history_lost(const OverKey *key, const OverTail *at);
+extern bool history_lost(OverKey *key, const OverTail *at);
 
 #endif							/* STREAMPROC_OVER_H */

@@ -9,6 +9,11 @@
  * left all frames goes as a whole.  A row that comes behind a later one stands
  * with that: it is kept longer, never shorter.
  *
+ * Most keys have a row now and then, so what costs is finding places, not rows: the
+ * entry of the key knows which of the last slices have rows of it (OverHead.recent),
+ * chunks of keys with many rows get all of their room at once, and the
+ * cursors of a key group's panes stay open while its keys are worked on.
+ *
  * Who walks owns the key group; panes that are closed he does not see.
  *
  *-------------------------------------------------------------------------
@@ -17,111 +22,217 @@
 
 #include "miscadmin.h"
 #include "operator/over.h"
+#include "utils/memutils.h"
 
 /* a checkpoint copies a chunk whole */
 #define CHUNK_BYTES		256
 #define PANES_MANY		64
+/* the region of a slice grows by this part of it: it goes as a whole */
+#define HISTORY_GROWTH	4
+
+static uint32 epochs_ended = 0;
+
+void
+history_epoch_ended(void)
+{
+	epochs_ended++;
+}
+
+static void
+read_panes(OverKey *key)
+{
+	const StateOperator *op = &key->area->root->op[key->spec->number];
+	StatePane **panes;
+	int			n;
+	int			i;
+
+	/* what comes meanwhile is read once more */
+	key->panes_changed = op->panes_changed;
+	key->panes_epochs = epochs_ended;
+	panes = state_panes_open(key->area, key->spec->number, &n);
+	if (n > key->panes_size)
+	{
+		if (key->panes != NULL)
+			pfree(key->panes);
+		key->panes_size = n * 2;
+		key->panes = MemoryContextAlloc(key->cxt, sizeof(HistoryPane) * key->panes_size);
+	}
+	key->npanes = 0;
+	for (i = 0; i < n; i++)
+		if (panes[i]->id != STATE_PANE_ETERNAL && !OVER_IS_WAITING(panes[i]->id))
+		{
+			key->panes[key->npanes].id = panes[i]->id;
+			key->panes[key->npanes++].pane = panes[i];
+		}
+	pfree(panes);
+	key->last_pane = 0;
+	key->seen = NULL;
+}
 
 void
 history_open(OverKey *key)
 {
-	int			n;
-	StatePane **panes = state_panes_open(key->area, key->spec->number, &n);
 	int			i;
 
-	key->panes = panes;
-	key->npanes = 0;
-	for (i = 0; i < n; i++)
-		if (panes[i]->id != STATE_PANE_ETERNAL && !OVER_IS_WAITING(panes[i]->id))
-			panes[key->npanes++] = panes[i];
-	key->cursor_open = false;
+	if (key->panes == NULL || key->panes_epochs != epochs_ended ||
+		key->panes_changed != key->area->root->op[key->spec->number].panes_changed)
+		read_panes(key);
+	for (i = 0; i < key->npanes; i++)
+		key->panes[i].open = false;
+	key->seen = NULL;
 }
 
-/* The first open pane from this one on, NULL: there is none. */
-static StatePane *
-pane_from(const OverKey *key, int64 id)
+void
+history_begin(OverKey *key, uint32 chunk_hash)
+{
+	key->first_hash = chunk_hash;
+	key->chunk_known = false;
+	key->seen = NULL;
+}
+
+/* The number of the first open pane from this one on, npanes: there is none. */
+static int
+pane_from(OverKey *key, int64 id)
 {
 	int			low = 0;
 	int			high = key->npanes;
 
 	/* mostly the last one, or the one that is walked through */
-	if (key->cursor_open && key->cursor_pane->id == id)
-		return key->cursor_pane;
+	if (key->last_pane < key->npanes && key->panes[key->last_pane].id == id)
+		return key->last_pane;
+	if (high > 0 && key->panes[high - 1].id <= id)
+		return key->panes[high - 1].id == id ? high - 1 : high;
 	while (low < high)
 	{
 		int			mid = low + (high - low) / 2;
 
-		if (key->panes[mid]->id < id)
+		if (key->panes[mid].id < id)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return low < key->npanes ? key->panes[low] : NULL;
+	key->last_pane = low;
+	return low;
 }
 
-static void
-look_at(OverKey *key, StatePane *pane)
+static inline StateCursor *
+cursor_of(OverKey *key, int i)
 {
-	if (key->cursor_open && key->cursor_pane == pane)
+	HistoryPane *pane = &key->panes[i];
+
+	if (!pane->open)
+	{
+		state_cursor_open(&pane->cursor, key->area, key->spec->number, &pane->pane->chunk[key->group]);
+		pane->cursor.growth = HISTORY_GROWTH;
+		pane->open = true;
+	}
+	return &pane->cursor;
+}
+
+/* The key of a chunk. */
+static inline void
+chunk_key(OverKey *key, uint32 number)
+{
+	Size		len = STATE_KEY_LEN(key->key_meta);
+
+	if (key->chunk_known && key->chunk_number == number)
 		return;
-	state_cursor_open(&key->cursor, key->area, key->spec->number, &pane->chunk[key->group]);
-	key->cursor_pane = pane;
-	key->cursor_open = true;
+	if (!key->chunk_known)
+	{
+		if (len + sizeof(number) > STATE_KEY_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the values of PARTITION BY are too long")));
+		memcpy(key->chunk_key, key->key, len);
+	}
+	memcpy(key->chunk_key + len, &number, sizeof(number));
+	key->chunk_known = true;
+	key->chunk_number = number;
+	key->chunk_meta = (uint16) ((len + sizeof(number)) | (key->key_meta & STATE_KEY_NULLS) | STATE_KEY_MEMBER);
+	key->chunk_hash = number == 0 && key->first_hash != 0 ? key->first_hash : state_hash(key->chunk_key, key->chunk_meta);
 }
 
-/* The key of a chunk, its hash. */
-static uint16
-chunk_key(OverKey *key, uint32 number, uint32 *hash)
+static inline void
+see(OverKey *key, int i, uint32 number, StateEntry *entry)
 {
-	uint16		meta;
+	key->seen = entry;
+	key->seen_pane = i;
+	key->seen_number = number;
+}
 
-	resetStringInfo(&key->bytes);
-	appendBinaryStringInfo(&key->bytes, key->key, STATE_KEY_LEN(key->key_meta));
-	appendBinaryStringInfo(&key->bytes, (const char *) &number, sizeof(number));
-	if (key->bytes.len > STATE_KEY_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the values of PARTITION BY are too long")));
-	meta = (uint16) (key->bytes.len | (key->key_meta & STATE_KEY_NULLS) | STATE_KEY_MEMBER);
-	*hash = state_hash(key->bytes.data, meta);
-	return meta;
+static inline StateBlob *
+blob_of(StateEntry *entry)
+{
+	return (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB);
+}
+
+uint32
+history_hash(OverKey *key, const char *bytes, uint16 key_meta)
+{
+	Size		len = STATE_KEY_LEN(key_meta);
+
+	if (len + sizeof(uint32) > STATE_KEY_MAX)
+		return 0;
+	key->chunk_known = false;
+	memcpy(key->chunk_key, bytes, len);
+	memset(key->chunk_key + len, 0, sizeof(uint32));
+	return state_hash(key->chunk_key, (uint16) ((len + sizeof(uint32)) | (key_meta & STATE_KEY_NULLS) | STATE_KEY_MEMBER));
 }
 
 static const StateBlob *
-find_chunk(OverKey *key, StatePane *pane, uint32 number)
+find_chunk(OverKey *key, int i, uint32 number)
 {
-	uint32		hash;
-	uint16		meta = chunk_key(key, number, &hash);
 	StateEntry *entry;
 
-	look_at(key, pane);
-	entry = state_entry_find(&key->cursor, hash, key->bytes.data, meta);
-	return entry != NULL ? (const StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB) : NULL;
+	if (key->seen != NULL && key->seen_pane == i && key->seen_number == number)
+		return blob_of(key->seen);
+	chunk_key(key, number);
+	entry = state_entry_find(cursor_of(key, i), key->chunk_hash, key->chunk_key, key->chunk_meta);
+	if (entry == NULL)
+		return NULL;
+	see(key, i, number, entry);
+	return blob_of(entry);
 }
 
 /* The first row of a slice makes it. */
-static StatePane *
+static int
 make_pane(OverKey *key, int64 id)
 {
-	StatePane  *pane = pane_from(key, id);
+	int			i = pane_from(key, id);
 
-	if (pane != NULL && pane->id == id)
-		return pane;
-	pane = state_pane(key->area, key->spec->number, id, true);
-	history_open(key);
-	return pane;
+	if (i < key->npanes && key->panes[i].id == id)
+		return i;
+	(void) state_pane(key->area, key->spec->number, id, true);
+	/* others may have come, too */
+	read_panes(key);
+	for (i = 0; i < key->npanes; i++)
+		key->panes[i].open = false;
+	i = pane_from(key, id);
+	Assert(i < key->npanes && key->panes[i].id == id);
+	return i;
+}
+
+/* Rows of one batch mostly lie in one slice. */
+static int64
+slice_of(OverKey *key, TimestampTz at)
+{
+	if (at < key->slice_begin || at >= key->slice_end)
+	{
+		key->slice = window_slice(&key->over->history, at);
+		key->slice_begin = window_instant(&key->over->history, key->slice);
+		key->slice_end = window_instant(&key->over->history, key->slice + 1);
+	}
+	return key->slice;
 }
 
 void
 history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 {
-	OverHead   *head = &key->head;
-	int64		id = window_slice(&key->over->history, at);
-	OverBytes	row = {at, len};
-	StatePane  *pane;
+	OverHead   *head = key->head;
+	int64		id = slice_of(key, at);
+	StateCursor *cursor;
 	StateEntry *entry;
-	uint32		hash;
-	uint16		meta;
+	bool		many = false;	/* are its rows frequent? */
 	bool		found;
 	int			i;
 
@@ -131,43 +242,126 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 	if (head->rows > 0 && id < head->pane)
 		id = head->pane;
 	/* rows of the key from before it was forgotten may stand in a longer pane */
-	for (i = key->npanes - 1; head->rows == 0 && key->spec->ttl > 0 && i >= 0 && key->panes[i]->id > id; i--)
-		if (find_chunk(key, key->panes[i], 0) != NULL)
-			id = key->panes[i]->id;
+	for (i = key->npanes - 1; head->rows == 0 && key->spec->ttl > 0 && i >= 0 && key->panes[i].id > id; i--)
+		if (find_chunk(key, i, 0) != NULL)
+			id = key->panes[i].id;
 	/* its slice may be closed: who comes so late is not remembered */
 	if (over_pane_end(key->spec, id) <= key->watermark)
 		return;
 	if (head->rows == 0 || id > head->pane)
 	{
+		many = head->rows > 0 && head->chunk > 0;
+		head->recent = head->rows > 0 && id - head->pane < OVER_RECENT ? (uint16) (head->recent << (id - head->pane)) | 1 : 1;
 		head->pane = id;
 		head->chunk = 0;
 	}
-	pane = make_pane(key, head->pane);
+	i = make_pane(key, head->pane);
 	/* or in this one */
-	while (head->rows == 0 && key->spec->ttl > 0 && find_chunk(key, pane, head->chunk + 1) != NULL)
+	while (head->rows == 0 && key->spec->ttl > 0 && find_chunk(key, i, head->chunk + 1) != NULL)
 		head->chunk++;
-	look_at(key, pane);
-	meta = chunk_key(key, head->chunk, &hash);
-	entry = state_entry_make(&key->cursor, hash, key->bytes.data, meta, &found);
-	if (found && ((StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB))->len + OVER_BYTES_SIZE + len > CHUNK_BYTES)
+	cursor = cursor_of(key, i);
+	if (key->seen != NULL && key->seen_pane == i && key->seen_number == head->chunk)
+	{
+		entry = key->seen;
+		found = true;
+	}
+	else
+	{
+		chunk_key(key, head->chunk);
+		entry = state_entry_make(cursor, key->chunk_hash, key->chunk_key, key->chunk_meta, &found);
+	}
+	if (found && blob_of(entry)->len + len > CHUNK_BYTES)
 	{
 		head->chunk++;
-		meta = chunk_key(key, head->chunk, &hash);
-		entry = state_entry_make(&key->cursor, hash, key->bytes.data, meta, &found);
+		many = true;
+		chunk_key(key, head->chunk);
+		entry = state_entry_make(cursor, key->chunk_hash, key->chunk_key, key->chunk_meta, &found);
 	}
-	state_entry_mark(&key->cursor, entry);
-	resetStringInfo(&key->bytes);
-	appendBinaryStringInfo(&key->bytes, (const char *) &row, OVER_BYTES_SIZE);
-	appendBinaryStringInfo(&key->bytes, bytes, (int) len);
-	(void) state_blob_append(&key->cursor, entry, OVER_BLOB, key->bytes.data, key->bytes.len);
+	state_entry_mark(cursor, entry);
+	if (!found && many)
+		entry = state_blob_reserve(cursor, entry, OVER_BLOB, CHUNK_BYTES);
+	entry = state_blob_append(cursor, entry, OVER_BLOB, bytes, len);
+	see(key, i, head->chunk, entry);
 }
 
 bool
-history_lost(const OverKey *key, const OverTail *at)
+history_lost(OverKey *key, const OverTail *at)
 {
-	StatePane  *pane = pane_from(key, at->pane);
+	int			i = pane_from(key, at->pane);
 
-	return pane == NULL || pane->id != at->pane;
+	return i == key->npanes || key->panes[i].id != at->pane;
+}
+
+/* The slice behind this one in which the key may have rows; it has some in that of head. */
+static int64
+slice_behind(const OverHead *head, int64 pane)
+{
+	int64		before = head->pane - pane;
+
+	if (before > OVER_RECENT)
+		return pane + 1;
+	do
+		before--;
+	while (before > 0 && (head->recent & (1 << before)) == 0);
+	return head->pane - before;
+}
+
+static void
+prefetch_chunk(OverKey *key, int64 pane, uint32 chunk_hash, bool near)
+{
+	int			i = pane_from(key, pane);
+	const StateCursor *cursor;
+	const StateEntry *entry;
+
+	if (i == key->npanes || key->panes[i].id != pane)
+		return;
+	cursor = cursor_of(key, i);
+	if (!near)
+		state_prefetch_slot(cursor, chunk_hash);
+	else if ((entry = state_peek_entry(cursor, chunk_hash)) != NULL)
+	{
+		__builtin_prefetch(entry);
+		__builtin_prefetch((const char *) entry + 64);
+	}
+}
+
+/*
+ * Keys with many rows have them together, and the next row of the key finds them near; it is
+ * those with few rows whose chunks lie anywhere.  What is not as it is mostly is left to itself.
+ */
+void
+history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near)
+{
+	const OverSpec *over = key->over;
+	const StateEntry *entry = state_peek_entry(&key->keys, hash);
+	const StateBlob *blob;
+	const char *bytes;
+	OverHead	head;
+	int			f;
+
+	if (!near && key->npanes > 0)
+		state_prefetch_slot(cursor_of(key, key->npanes - 1), chunk_hash);
+	if (entry == NULL)
+		return;
+	blob = (const StateBlob *) ((const char *) entry + sizeof(StateEntry) + OVER_BLOB);
+	if (blob->len < over->rows_at)
+		return;
+	bytes = state_blob_bytes(key->keys.data, blob);
+	memcpy(&head, bytes, sizeof(head));
+	for (f = 0; f < over->nframes; f++)
+	{
+		OverTail	tail;
+
+		if (!over->frames[f].kept || over->frames[f].us < 0)
+			continue;
+		memcpy(&tail, bytes + over->tails_at + sizeof(OverTail) * over->frames[f].tail, sizeof(tail));
+		if (!tail.running || tail.at >= at - over->frames[f].us || tail.chunk > 0 || tail.pane > head.pane)
+			continue;
+		/* the row that leaves, and the next one */
+		prefetch_chunk(key, tail.pane, chunk_hash, near);
+		if (tail.pane < head.pane)
+			prefetch_chunk(key, slice_behind(&head, tail.pane), chunk_hash, near);
+	}
 }
 
 bool
@@ -175,38 +369,43 @@ history_next(OverKey *key, OverTail *at, OverBytes *row, const char **columns)
 {
 	for (;;)
 	{
-		StatePane  *pane = pane_from(key, at->pane);
+		int			i = pane_from(key, at->pane);
 		const StateBlob *blob;
 		const char *bytes;
+		bool		last;
 
 		CHECK_FOR_INTERRUPTS();
-		if (pane == NULL || pane->id > key->head.pane)
+		if (i == key->npanes || key->panes[i].id > key->head->pane)
 			return false;
-		if (pane->id != at->pane)
+		if (key->panes[i].id != at->pane)
 		{
-			at->pane = pane->id;
+			at->pane = key->panes[i].id;
 			at->chunk = at->offset = 0;
 		}
-		blob = find_chunk(key, pane, at->chunk);
-		if (blob == NULL)
+		key->last_pane = i;
+		/* the last slice and chunk that there are: the next row may still come there */
+		last = at->pane == key->head->pane;
+		blob = find_chunk(key, i, at->chunk);
+		if (blob == NULL || (at->offset >= blob->len && !last && key->over->row_most > 0 &&
+							 blob->len + key->over->row_most <= CHUNK_BYTES))
 		{
 			/* behind the last chunk of the slice */
-			if (pane->id == key->head.pane)
+			if (last)
 				return false;
-			at->pane++;
+			at->pane = slice_behind(key->head, at->pane);
 			at->chunk = at->offset = 0;
 			continue;
 		}
 		if (at->offset >= blob->len)
 		{
 			/* the next one may still be made */
-			if (pane->id == key->head.pane && at->chunk == key->head.chunk)
+			if (last && at->chunk == key->head->chunk)
 				return false;
 			at->chunk++;
 			at->offset = 0;
 			continue;
 		}
-		bytes = state_blob_bytes(key->cursor.data, blob) + at->offset;
+		bytes = state_blob_bytes(key->panes[i].cursor.data, blob) + at->offset;
 		memcpy(row, bytes, OVER_BYTES_SIZE);
 		*columns = bytes + OVER_BYTES_SIZE;
 		at->offset += OVER_BYTES_SIZE + row->len;

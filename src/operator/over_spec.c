@@ -311,6 +311,30 @@ over_spec_make(OperatorSpec *spec, const OverPlan *plan)
 		remember(over, function);
 	}
 
+	/* what is kept of a key, see OverHead */
+	for (i = 0; i < over->nframes; i++)
+		if (over->frames[i].kept)
+			over->frames[i].tail = over->ntails++;
+	over->rare = over->arrival || over->first > 0;
+	for (i = 0; i < over->nfunctions; i++)
+	{
+		const OverFunction *function = &over->functions[i];
+
+		over->rare |= function->kind == OVER_RANK || function->kind == OVER_DENSE_RANK;
+		over->transitions |= function->kind == OVER_AGGREGATE && function->running && function->agg.kind == AGGREGATE_TRANSITION;
+		over->made_anew |= function->kind == OVER_AGGREGATE && !function->running && function->agg.kind == AGGREGATE_TRANSITION;
+	}
+	over->tails_at = sizeof(OverHead) + (over->rare ? sizeof(OverRare) : 0);
+	over->fixed_at = over->tails_at + (uint32) sizeof(OverTail) * over->ntails;
+	over->rows_at = over->fixed_at + over->fixed_size;
+	over->row_most = OVER_BYTES_SIZE;
+	for (i = 0; i < over->nkept && over->row_most > 0; i++)
+		over->row_most = spec->column_len[over->kept[i]] > 0 ? over->row_most + 1 + spec->column_len[over->kept[i]] : 0;
+	over->refs = palloc(sizeof(int) * spec->ncolumns);
+	for (i = 0; i < spec->ncolumns; i++)
+		if (!spec->column_byval[i] && i != spec->place_column)
+			over->refs[over->nrefs++] = i;
+
 	over->history.unit = WINDOW_USEC;
 	over->history.step = Max(over->span / HISTORY_SLICES, HISTORY_LEAST);
 	over->history.slices = 1;
@@ -437,6 +461,8 @@ over_set_filter(OperatorSpec *spec, List *qual, List *tlist)
 		spec->filter_context->ecxt_scantuple = spec->slot;
 	}
 	spec->filter = ExecInitQual(qual, NULL);
+	if (spec->over != NULL)
+		spec->over->filter_immutable = !contain_mutable_functions((Node *) qual);
 	spec->user_code = true;
 	MemoryContextSwitchTo(old);
 }

@@ -16,8 +16,10 @@
  * A row that was in time when its batch began may be behind the horizon when it
  * is applied: only who owns its key group can say.  Then it is late.
  *
- * A row's entry: as key where its message came from; in the blob its hash and key,
- * and all of its columns.
+ * What a task brings into a pane of a key group with one batch becomes one entry, or some
+ * of a few kB: its blob has the rows one behind another (WaitingRow), as they are
+ * released, with pointers as distances.  Nothing is ever added to an entry, so each row is
+ * written by one checkpoint at most.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,7 +28,7 @@
 #include "miscadmin.h"
 #include "operator/over.h"
 #include "time/time.h"
-#include "utils/memutils.h"
+#include "utils/datum.h"
 
 /* so many panes of one length */
 #define WAITING_MANY	128
@@ -34,12 +36,20 @@
 #define PACE_SLICES		4
 #define LEVEL_SHIFT		56
 
-typedef struct WaitingKey
+/* bytes of an entry's rows, where one alone has not more */
+#define BLOCK_BYTES		4096
+/* the region of a pane grows by this part of it: it goes soon */
+#define WAITING_GROWTH	2
+
+/* A row on its way into a pane. */
+typedef struct ComingRow
 {
-	int32		part;
-	uint32		number;			/* of the rows of one message */
-	int64		offset;
-} WaitingKey;
+	const OperatorRow *row;
+	TimestampTz at;
+	uint32		size;			/* as a WaitingRow */
+	uint16		number;			/* of the rows of its message */
+	bool		bare;
+} ComingRow;
 
 /* ---- panes ---- */
 
@@ -138,28 +148,171 @@ over_horizon(StateArea *area, const OperatorSpec *spec, TimestampTz watermark)
 
 /* ---- keeping ---- */
 
+static inline Size
+ref_size(const OperatorSpec *spec, const OperatorRow *row, int column)
+{
+	return MAXALIGN(datumGetSize(row->values[column], false, spec->column_len[column]));
+}
+
+static uint32
+waiting_size(const OperatorSpec *spec, const OperatorRow *row, bool bare)
+{
+	const OverSpec *over = spec->over;
+	Size		size = MAXALIGN(STATE_KEY_LEN(row->key_meta));
+	int			i;
+
+	if (bare)
+		return (uint32) (offsetof(WaitingRow, nulls) + size);
+	size += offsetof(WaitingRow, values) + sizeof(Datum) * spec->ncolumns;
+	for (i = 0; i < over->nrefs; i++)
+		if (!(row->nulls & (UINT64CONST(1) << over->refs[i])))
+			size += ref_size(spec, row, over->refs[i]);
+	return (uint32) size;
+}
+
+static void
+write_waiting(const OperatorSpec *spec, const ComingRow *coming, WaitingRow *to)
+{
+	const OverSpec *over = spec->over;
+	const OperatorRow *row = coming->row;
+	char	   *behind;
+	Size		len = STATE_KEY_LEN(row->key_meta);
+	int			i;
+
+	to->size = coming->size;
+	to->hash = row->hash;
+	to->key_meta = row->key_meta;
+	to->number = coming->number;
+	to->bare = coming->bare;
+	to->part = row->part;
+	to->offset = row->offset;
+	to->at = coming->at;
+	if (!coming->bare)
+	{
+		to->nulls = row->nulls;
+		memcpy(to->values, row->values, sizeof(Datum) * spec->ncolumns);
+	}
+	behind = waiting_key(spec->ncolumns, to);
+	/* the bytes that fill it up are saved, too */
+	if (len > 0)
+		memset(behind + MAXALIGN(len) - MAXIMUM_ALIGNOF, 0, MAXIMUM_ALIGNOF);
+	memcpy(behind, row->key, len);
+	behind += MAXALIGN(len);
+	if (coming->bare)
+		return;
+	if (spec->place_column >= 0)
+		to->values[spec->place_column] = (Datum) 0;
+	for (i = 0; i < over->nrefs; i++)
+	{
+		int			column = over->refs[i];
+		Size		size;
+
+		to->values[column] = (Datum) 0;
+		if (row->nulls & (UINT64CONST(1) << column))
+			continue;
+		len = datumGetSize(row->values[column], false, spec->column_len[column]);
+		size = MAXALIGN(len);
+		if (size > len)
+			memset(behind + size - MAXIMUM_ALIGNOF, 0, MAXIMUM_ALIGNOF);
+		memcpy(behind, DatumGetPointer(row->values[column]), len);
+		to->values[column] = (Datum) (behind - (char *) to);
+		behind += size;
+	}
+}
+
+/* Rows of one pane, one behind another. */
+static void
+write_block(const OperatorSpec *spec, StateCursor *cursor, const ComingRow *rows, int64 n, Size bytes)
+{
+	uint32		number = cursor->chunk->nentries;
+	uint16		meta = sizeof(number) | STATE_KEY_MEMBER;
+	StateEntry *entry;
+	WaitingBlock *block;
+	char	   *to;
+	bool		found;
+	int64		i;
+
+	/* numbers ascend, as nothing is taken out */
+	do
+		entry = state_entry_make(cursor, state_hash((const char *) &number, meta), (const char *) &number, meta, &found);
+	while (found && ++number);
+	block = (WaitingBlock *) state_blob_place(cursor, &entry, OVER_BLOB, bytes);
+	block->nrows = (uint32) n;
+	to = block->rows;
+	for (i = 0; i < n; i++)
+	{
+		write_waiting(spec, &rows[i], (WaitingRow *) to);
+		to += rows[i].size;
+	}
+}
+
+/* The rows of the first one's pane, which go to the front; how many. */
+static int64
+keep_in_pane(OperatorRows *rows, StateArea *area, int group, ComingRow *coming, int64 n)
+{
+	OperatorSpec *spec = rows->spec;
+	StatePane  *pane = waiting_pane_for(&rows->waiting, area, spec, coming[0].at, *rows->pace);
+	TimestampTz begin = over_waiting_begin(pane->id);
+	TimestampTz end = over_waiting_end(pane->id);
+	ComingRow  *others = NULL;
+	StateCursor cursor;
+	int64		mine = 1;
+	int64		nothers = 0;
+	int64		i;
+	int64		k;
+
+	/* both in the order in which they came */
+	for (i = 1; i < n; i++)
+	{
+		if (coming[i].at >= begin && coming[i].at < end)
+			coming[mine++] = coming[i];
+		else
+		{
+			if (others == NULL)
+				others = palloc_extended(sizeof(ComingRow) * (n - i), MCXT_ALLOC_HUGE);
+			others[nothers++] = coming[i];
+		}
+	}
+	if (others != NULL)
+	{
+		memcpy(coming + mine, others, sizeof(ComingRow) * nothers);
+		pfree(others);
+	}
+	state_cursor_open(&cursor, area, spec->number, &pane->chunk[group]);
+	cursor.growth = WAITING_GROWTH;
+	for (i = 0; i < mine; i = k)
+	{
+		Size		bytes = offsetof(WaitingBlock, rows) + coming[i].size;
+
+		CHECK_FOR_INTERRUPTS();
+		for (k = i + 1; k < mine && bytes + coming[k].size <= BLOCK_BYTES; k++)
+			bytes += coming[k].size;
+		write_block(spec, &cursor, coming + i, k - i, bytes);
+	}
+	return mine;
+}
+
 void
 over_wait(OperatorRows *rows, StateArea *area, int group)
 {
 	OperatorSpec *spec = rows->spec;
 	OperatorRow *row;
 	OperatorRow *next;
-	StateCursor cursor;
+	OperatorRow *before = NULL;
+	OperatorRow *ahead = NULL;
+	ComingRow  *coming;
 	StatePane  *eternal = NULL;
 	StateCursor keys;
-	StringInfoData bytes;
 	TimestampTz horizon = *rows->horizon;
-	TimestampTz begin = DT_NOEND;
-	TimestampTz end = DT_NOBEGIN;
-	WaitingKey	key;
-	WaitingPanes panes;
-	OperatorRow *ahead = NULL;
-	int			i;
+	int64		size = 0;
+	int64		n = 0;
+	int64		i;
 
-	memset(&key, 0, sizeof(key));
-	key.part = -2;				/* none has it */
-	initStringInfo(&bytes);
-	waiting_find(&panes, area, spec);
+	for (row = rows->first[group]; row != NULL; row = row->next)
+		size++;
+	coming = palloc_extended(sizeof(ComingRow) * size, MCXT_ALLOC_HUGE);
+	if (rows->waiting.panes == NULL)
+		waiting_find(&rows->waiting, area, spec);
 	if (spec->over->first_only)
 		eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, false);
 	if (eternal != NULL)
@@ -171,292 +324,38 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	}
 	for (row = rows->first[group]; row != NULL; row = next)
 	{
-		TimestampTz at = DatumGetTimestampTz(row->values[spec->at_column]);
+		ComingRow  *to = &coming[n];
 		StateEntry *entry;
-		uint32		hash;
-		bool		found;
 
+		CHECK_FOR_INTERRUPTS();
 		next = row->next;
 		if (ahead != NULL)
 		{
 			state_prefetch_slot(&keys, ahead->hash);
 			ahead = ahead->next;
 		}
+		to->row = row;
+		to->at = DatumGetTimestampTz(row->values[spec->at_column]);
 		/* it was not late when its batch began; but what comes behind it may be answered already */
-		if (window_instant(&spec->scale, window_slice(&spec->scale, at) + 1) <= horizon)
+		if (to->at < horizon && window_instant(&spec->scale, window_slice(&spec->scale, to->at) + 1) <= horizon)
 		{
 			row->next = rows->overtaken;
 			rows->overtaken = row;
 			rows->nlate++;
 			continue;
 		}
-
 		/* its key has been answered, and that is all */
 		entry = eternal != NULL ? state_entry_find(&keys, row->hash, row->key, row->key_meta) : NULL;
-		if (entry != NULL && (spec->ttl == 0 || at < state_entry_expires(keys.op, entry, keys.data)))
+		if (entry != NULL && (spec->ttl == 0 || to->at < state_entry_expires(keys.op, entry, keys.data)))
 			continue;
-		if (at < begin || at >= end)
-		{
-			StatePane  *pane = waiting_pane_for(&panes, area, spec, at, *rows->pace);
-
-			begin = over_waiting_begin(pane->id);
-			end = over_waiting_end(pane->id);
-			state_cursor_open(&cursor, area, spec->number, &pane->chunk[group]);
-		}
-		resetStringInfo(&bytes);
-		appendBinaryStringInfo(&bytes, (const char *) &row->hash, sizeof(row->hash));
-		appendBinaryStringInfo(&bytes, (const char *) &row->key_meta, sizeof(row->key_meta));
-		appendBinaryStringInfo(&bytes, row->key, STATE_KEY_LEN(row->key_meta));
-		for (i = 0; i < spec->ncolumns; i++)
-			if (i != spec->place_column)
-				state_datum_write(&bytes, row->values[i], (row->nulls & (UINT64CONST(1) << i)) != 0, spec->column_len[i], spec->column_byval[i]);
-		/* rows of one message that go to one key group come one after another; a retried one may have been here before */
-		if (key.part != row->part || key.offset != row->offset)
-			key.number = 0;
-		else
-			key.number++;
-		key.part = row->part;
-		key.offset = row->offset;
-		for (;; key.number++)
-		{
-			hash = state_hash((const char *) &key, sizeof(key) | STATE_KEY_MEMBER);
-			entry = state_entry_make(&cursor, hash, (const char *) &key, sizeof(key) | STATE_KEY_MEMBER, &found);
-			if (!found)
-				break;
-		}
-		(void) state_blob_set(&cursor, entry, OVER_BLOB, bytes.data, bytes.len);
-		CHECK_FOR_INTERRUPTS();
+		to->bare = spec->over->first_only && !first_passes(spec, row);
+		to->size = waiting_size(spec, row, to->bare);
+		/* rows of one message that go to one key group come one after another */
+		to->number = before != NULL && before->part == row->part && before->offset == row->offset ? (coming[n - 1].number + 1) & WAITING_NUMBERS : 0;
+		before = row;
+		n++;
 	}
-	pfree(panes.panes);
-	pfree(bytes.data);
-}
-
-/* ---- releasing ---- */
-
-typedef struct WaitingRow
-{
-	OperatorRow *row;
-	uint32		hash;			/* the row's: sorting looks at it here */
-	TimestampTz at;
-	WaitingKey	from;
-} WaitingRow;
-
-static int
-compare_keys(const OperatorRow *x, const OperatorRow *y)
-{
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	if (x->key_meta != y->key_meta)
-		return x->key_meta < y->key_meta ? -1 : 1;
-	return memcmp(x->key, y->key, STATE_KEY_LEN(x->key_meta));
-}
-
-/* By key, event time, partition, offset. */
-static int
-compare_waiting(const void *a, const void *b)
-{
-	const WaitingRow *x = a;
-	const WaitingRow *y = b;
-	int			c;
-
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	c = compare_keys(x->row, y->row);
-	if (c != 0)
-		return c;
-	if (x->at != y->at)
-		return x->at < y->at ? -1 : 1;
-	if (x->from.part != y->from.part)
-		return x->from.part < y->from.part ? -1 : 1;
-	if (x->from.offset != y->from.offset)
-		return x->from.offset < y->from.offset ? -1 : 1;
-	return x->from.number < y->from.number ? -1 : x->from.number > y->from.number;
-}
-
-/* The key stays where it is: nobody changes a pane that has been passed. */
-static void
-read_waiting(const OperatorSpec *spec, const char *p, OperatorRow *row)
-{
-	int			i;
-
-	row->next = NULL;
-	row->nulls = 0;
-	memcpy(&row->hash, p, sizeof(row->hash));
-	p += sizeof(row->hash);
-	memcpy(&row->key_meta, p, sizeof(row->key_meta));
-	p += sizeof(row->key_meta);
-	row->key = p;
-	p += STATE_KEY_LEN(row->key_meta);
-	for (i = 0; i < spec->ncolumns; i++)
-	{
-		bool		isnull;
-
-		row->values[i] = (Datum) 0;
-		if (i == spec->place_column)
-			continue;
-		p = state_datum_read(p, &row->values[i], &isnull, spec->column_len[i], spec->column_byval[i], spec->column_align[i]);
-		if (isnull)
-			row->nulls |= UINT64CONST(1) << i;
-	}
-}
-
-/* The rows of a key group in the panes that have been passed, sorted. */
-static WaitingRow *
-collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group, int *n)
-{
-	StateOperator *op = &area->root->op[spec->number];
-	Size		row_size = MAXALIGN(offsetof(OperatorRow, values) + sizeof(Datum) * spec->ncolumns);
-	WaitingRow *rows;
-	char	   *memory;
-	int64		size = 0;
-	int			p;
-
-	*n = 0;
-	for (p = 0; p < npanes; p++)
-		size += panes[p]->chunk[group].nentries;
-	if (size == 0)
-		return NULL;
-	rows = palloc_extended(sizeof(WaitingRow) * size, MCXT_ALLOC_HUGE);
-	memory = palloc_extended(row_size * size, MCXT_ALLOC_HUGE);
-	for (p = 0; p < npanes; p++)
-	{
-		StateCursor cursor;
-		StateEntry *entry;
-		uint32		at = 0;
-
-		state_cursor_open(&cursor, area, spec->number, &panes[p]->chunk[group]);
-		while ((entry = state_entry_next(&cursor, &at)) != NULL)
-		{
-			WaitingRow *row = &rows[*n];
-
-			CHECK_FOR_INTERRUPTS();
-			memcpy(&row->from, state_entry_key(op, entry), sizeof(WaitingKey));
-			row->row = (OperatorRow *) (memory + row_size * (*n)++);
-			read_waiting(spec, state_blob_bytes(cursor.data, (StateBlob *) (STATE_ENTRY_FIXED(entry) + OVER_BLOB)), row->row);
-			row->at = DatumGetTimestampTz(row->row->values[spec->at_column]);
-			row->hash = row->row->hash;
-		}
-	}
-	qsort(rows, *n, sizeof(WaitingRow), compare_waiting);
-	return rows;
-}
-
-static void
-release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group)
-{
-	int			n;
-	WaitingRow *rows = collect(spec, area, panes, npanes, group, &n);
-	OperatorRow **list;
-	OverKey    *key;
-	int			i,
-				k;
-
-	if (n == 0)
-		return;
-	list = palloc_extended(sizeof(OperatorRow *) * n, MCXT_ALLOC_HUGE);
-	for (i = 0; i < n; i++)
-		list[i] = rows[i].row;
-	key = over_begin(spec, area, group, DT_NOBEGIN);
-	for (i = 0; i < n; i = k)
-	{
-		if (i + OVER_AHEAD < n)
-			over_prefetch(key, list[i + OVER_AHEAD]);
-		for (k = i + 1; k < n && compare_keys(list[i], list[k]) == 0; k++)
-			;
-		over_answer(key, list + i, k - i);
-	}
-	over_end(key);
-}
-
-/* The group is ours; it is given back whatever happens. */
-static void
-release_owned(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group)
-{
-	PG_TRY();
-	{
-		FAULT_POINT("over-release");
-		if (spec->join != NULL)
-			join_release_group(spec, area, panes, npanes, group);
-		else
-			release_group(spec, area, panes, npanes, group);
-	}
-	PG_CATCH();
-	{
-		/* as in apply_owned(): nobody goes on with what is half done */
-		state_abandon(area);
-		state_group_release(area, spec->number, group);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	state_group_release(area, spec->number, group);
-}
-
-/*
- * Panes that have been passed and hold rows of the group, which is owned: somebody who
- * owned it before, and had not seen the horizon, may just have made one.
- */
-static StatePane **
-passed_panes(const OperatorSpec *spec, StateArea *area, TimestampTz horizon, int group, int *npanes)
-{
-	int			n;
-	StatePane **panes = state_panes_open(area, spec->number, &n);
-	int			i;
-
-	*npanes = 0;
-	for (i = 0; i < n; i++)
-		if (OVER_IS_WAITING(panes[i]->id) && over_waiting_end(panes[i]->id) <= horizon && panes[i]->chunk[group].nentries > 0)
-			panes[(*npanes)++] = panes[i];
-	return panes;
-}
-
-void
-over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
-			 const OverConsumer *consumer)
-{
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
-	int			group;
-	bool		open = false;
-
-	for (group = task; group < STATE_GROUPS; group += ntasks)
-	{
-		StatePane **panes;
-		int			npanes;
-
-		if (!state_group_try_own(area, spec->number, group))
-		{
-			/* its owner may wait for a lock of ours */
-			if (open)
-				transaction->close(false);
-			open = false;
-			state_group_own(area, spec->number, group);
-		}
-		MemoryContextSwitchTo(cxt);
-		panes = passed_panes(spec, area, horizon, group, &npanes);
-		if (npanes == 0)
-		{
-			state_group_release(area, spec->number, group);
-			continue;
-		}
-		if (!open)
-			transaction->open();
-		open = true;
-		MemoryContextSwitchTo(cxt);
-		release_owned(spec, area, panes, npanes, group);
-		MemoryContextReset(cxt);
-		if (consumer != NULL && consumer->full())
-		{
-			transaction->close(false);
-			open = false;
-			MemoryContextSwitchTo(cxt);
-			consumer->work();
-		}
-	}
-	if (open)
-		transaction->close(false);
-	MemoryContextSwitchTo(cxt);
-	if (consumer != NULL)
-		consumer->work();
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(cxt);
+	for (i = 0; i < n;)
+		i += keep_in_pane(rows, area, group, coming + i, n - i);
+	pfree(coming);
 }

@@ -20,7 +20,7 @@
 
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "operator/aggregate.h"
+#include "operator/over.h"
 #include "storage/itemptr.h"
 #include "time/time.h"
 #include "utils/datum.h"
@@ -383,6 +383,7 @@ void
 operator_epoch_ended(void)
 {
 	memset(remembered, 0, sizeof(remembered));
+	history_epoch_ended();
 }
 
 static StatePane *
@@ -551,9 +552,19 @@ open_chunk(OperatorSpec *spec, StateArea *area, int group, int64 slice, StateCur
 	state_cursor_open(cursor, area, spec->number, &pane->chunk[group]);
 }
 
+int
+operator_compare_keys(const OperatorRow *x, const OperatorRow *y)
+{
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
+	if (x->key_meta != y->key_meta)
+		return x->key_meta < y->key_meta ? -1 : 1;
+	return memcmp(x->key, y->key, STATE_KEY_LEN(x->key_meta));
+}
+
 /* Rows in the order of (slice, key), within a key as they came. */
 static int
-compare_keys(const void *a, const void *b)
+compare_rows(const void *a, const void *b)
 {
 	const OperatorRow *x = *(OperatorRow *const *) a;
 	const OperatorRow *y = *(OperatorRow *const *) b;
@@ -561,11 +572,7 @@ compare_keys(const void *a, const void *b)
 
 	if (x->slice != y->slice)
 		return x->slice < y->slice ? -1 : 1;
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	if (x->key_meta != y->key_meta)
-		return x->key_meta < y->key_meta ? -1 : 1;
-	c = memcmp(x->key, y->key, STATE_KEY_LEN(x->key_meta));
+	c = operator_compare_keys(x, y);
 	if (c != 0)
 		return c;
 	/* within a key in the order of arrival */
@@ -604,7 +611,7 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 	n = 0;
 	for (row = rows->first[group]; row != NULL; row = row->next)
 		sorted[n++] = row;
-	qsort(sorted, n, sizeof(OperatorRow *), compare_keys);
+	qsort(sorted, n, sizeof(OperatorRow *), compare_rows);
 
 	for (i = 0; i < n;)
 	{
@@ -616,8 +623,7 @@ apply_group_by_key(OperatorRows *rows, StateArea *area, int group)
 			open_chunk(spec, area, group, row->slice, &cursor);
 		slice = row->slice;
 		for (k = i + 1; k < n; k++)
-			if (sorted[k]->slice != row->slice || sorted[k]->hash != row->hash || sorted[k]->key_meta != row->key_meta ||
-				memcmp(sorted[k]->key, row->key, STATE_KEY_LEN(row->key_meta)) != 0)
+			if (sorted[k]->slice != row->slice || operator_compare_keys(sorted[k], row) != 0)
 				break;
 		entry = state_entry_make(&cursor, row->hash, row->key, row->key_meta, &found);
 		if (spec->top == NULL || spec->ttl > 0)
@@ -761,6 +767,7 @@ operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *t
 	bool		open = false;
 	int			n;
 
+	rows->waiting.panes = NULL;
 	for (n = 0; n < STATE_GROUPS; n++)
 	{
 		int			g = (begin + n) % STATE_GROUPS;

@@ -13,7 +13,7 @@
  *
  * The region grows by an eighth, with at least 256 bytes: at a million keys what is
  * allocated but not used is seen in the memory per key, and copying an entry
- * eight times in its life is cheap.  Blobs that were given up are thrown out
+ * eight times in its life is cheap; where it is freed soon, by more (StateCursor.growth).  Blobs that were given up are thrown out
  * when the region grows.  Entries go alone only where they are put back
  * (operator/careful.c) or too old (state_ttl): then the chunk is trimmed.
  *
@@ -33,6 +33,7 @@
 #define SLOTS_MANY		1024
 #define SLOTS_MORE(n)	((n) == 0 ? FIRST_SLOTS : (n) < SLOTS_MANY ? (n) * 2 : ((n) + (n) / 4) & ~(uint32) 3)
 #define REGION_STEP		32		/* units */
+#define REGION_GROWTH	8		/* this part of it */
 #define REGION_MAX		PG_UINT32_MAX
 
 uint32
@@ -47,6 +48,7 @@ void
 state_cursor_open(StateCursor *cursor, StateArea *area, int op, StateChunk *chunk)
 {
 	cursor->area = area;
+	cursor->growth = REGION_GROWTH;
 	cursor->op = &area->root->op[op];
 	cursor->chunk = chunk;
 	cursor->slots = chunk->nslots > 0 ? dsa_get_address(area->dsa, chunk->slots) : NULL;
@@ -134,12 +136,15 @@ make_room(StateCursor *cursor, uint32 units)
 	uint64		size;
 	dsa_pointer fresh;
 	char	   *to;
+	bool		compact;
 
 	if (chunk->size > 0 && units <= chunk->size - chunk->used)
 		return;
-	live = chunk->size > 0 ? chunk->used - chunk->garbage : 1;
+	/* what is freed soon is not worth being sorted out */
+	compact = chunk->garbage > (cursor->growth < REGION_GROWTH ? chunk->used / 4 : 0);
+	live = chunk->size > 0 ? chunk->used - (compact ? chunk->garbage : 0) : 1;
 	size = live + units;
-	size += Max(size / 8, REGION_STEP);
+	size += Max(size / cursor->growth, REGION_STEP);
 	if (size > REGION_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -148,7 +153,7 @@ make_room(StateCursor *cursor, uint32 units)
 	to = dsa_get_address(cursor->area->dsa, fresh);
 	if (chunk->size == 0)
 		chunk->used = 1;
-	else if (chunk->garbage == 0)
+	else if (!compact)
 		memcpy(to, cursor->data, (Size) chunk->used * 8);
 	else
 		compact_into(cursor, to);
@@ -343,7 +348,7 @@ state_chunk_trim(StateCursor *cursor)
 	if (nslots < chunk->nslots && has_room(cursor, sizeof(StateSlot) * nslots))
 		resize_slots(cursor, nslots);
 	size = (uint64) chunk->used - chunk->garbage;
-	size += Max(size / 8, REGION_STEP);
+	size += Max(size / REGION_GROWTH, REGION_STEP);
 	if (chunk->garbage <= chunk->used / 4 || size >= chunk->size || !has_room(cursor, size * 8))
 		return;
 	fresh = state_alloc(cursor->area, size * 8);
@@ -421,19 +426,33 @@ blob_capacity(StateCursor *cursor, const StateBlob *blob)
 	return blob->offset == 0 ? 0 : *(uint32 *) (cursor->data + (Size) blob->offset * 8);
 }
 
-StateEntry *
-state_blob_set(StateCursor *cursor, StateEntry *entry, uint32 at, const char *bytes, Size len)
+char *
+state_blob_place(StateCursor *cursor, StateEntry **entry, uint32 at, Size len)
 {
-	StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+	StateBlob  *blob = (StateBlob *) (STATE_ENTRY_FIXED(*entry) + at);
 
 	if (blob->offset == 0 || len > blob_capacity(cursor, blob))
 	{
 		/* one that has grown once will grow again */
-		entry = move_blob(cursor, entry, at, blob->offset == 0 ? len : len + len / 8, false);
-		blob = (StateBlob *) (STATE_ENTRY_FIXED(entry) + at);
+		*entry = move_blob(cursor, *entry, at, blob->offset == 0 ? len : len + len / 8, false);
+		blob = (StateBlob *) (STATE_ENTRY_FIXED(*entry) + at);
 	}
-	memcpy(unconstify(char *, state_blob_bytes(cursor->data, blob)), bytes, len);
 	blob->len = (uint32) len;
+	return unconstify(char *, state_blob_bytes(cursor->data, blob));
+}
+
+StateEntry *
+state_blob_set(StateCursor *cursor, StateEntry *entry, uint32 at, const char *bytes, Size len)
+{
+	memcpy(state_blob_place(cursor, &entry, at, len), bytes, len);
+	return entry;
+}
+
+StateEntry *
+state_blob_reserve(StateCursor *cursor, StateEntry *entry, uint32 at, Size capacity)
+{
+	if (capacity > blob_capacity(cursor, (StateBlob *) (STATE_ENTRY_FIXED(entry) + at)))
+		entry = move_blob(cursor, entry, at, capacity, true);
 	return entry;
 }
 

@@ -108,6 +108,34 @@ put_bytes(StringInfo into, const char *bytes, Size len)
 	appendBinaryStringInfo(into, bytes, (int) len);
 }
 
+static inline void
+store_by_value(char *to, Datum value, int len)
+{
+	switch (len)
+	{
+		case 8:
+			memcpy(to, &value, 8);
+			break;
+		case 4:
+			{
+				int32		v = DatumGetInt32(value);
+
+				memcpy(to, &v, 4);
+				break;
+			}
+		case 2:
+			{
+				int16		v = DatumGetInt16(value);
+
+				memcpy(to, &v, 2);
+				break;
+			}
+		default:
+			*to = DatumGetChar(value);
+			break;
+	}
+}
+
 static void
 put_fixed(StringInfo into, Datum value, int len, bool byval)
 {
@@ -117,29 +145,7 @@ put_fixed(StringInfo into, Datum value, int len, bool byval)
 	{
 		char		bytes[sizeof(Datum)];
 
-		switch (len)
-		{
-			case 8:
-				memcpy(bytes, &value, 8);
-				break;
-			case 4:
-				{
-					int32		v = DatumGetInt32(value);
-
-					memcpy(bytes, &v, 4);
-					break;
-				}
-			case 2:
-				{
-					int16		v = DatumGetInt16(value);
-
-					memcpy(bytes, &v, 2);
-					break;
-				}
-			default:
-				bytes[0] = DatumGetChar(value);
-				break;
-		}
+		store_by_value(bytes, value, len);
 		appendBinaryStringInfo(into, bytes, len);
 	}
 }
@@ -243,14 +249,14 @@ state_key_encode(const StateKeyColumn *columns, int n, const Datum *values, cons
 
 /* ---- decode ---- */
 
-static const char *
-get_fixed(const StateKeyColumn *column, const char *p, Datum *value)
+static inline const char *
+get_fixed(const char *p, Datum *value, int len, bool byval)
 {
-	if (!column->byval)
+	if (!byval)
 	{
-		char	   *copy = palloc(column->len);
+		char	   *copy = palloc(len);
 
-		memcpy(copy, p, column->len);
+		memcpy(copy, p, len);
 		*value = PointerGetDatum(copy);
 	}
 	else
@@ -259,7 +265,7 @@ get_fixed(const StateKeyColumn *column, const char *p, Datum *value)
 		int32		v4;
 		int16		v2;
 
-		switch (column->len)
+		switch (len)
 		{
 			case 8:
 				memcpy(&v8, p, 8);
@@ -278,7 +284,7 @@ get_fixed(const StateKeyColumn *column, const char *p, Datum *value)
 				break;
 		}
 	}
-	return p + column->len;
+	return p + len;
 }
 
 void
@@ -305,7 +311,7 @@ state_key_decode(const StateKeyColumn *columns, int n, const char *key, uint16 m
 		switch (column->kind)
 		{
 			case STATE_KEY_FIXED:
-				p = get_fixed(column, p, &values[i]);
+				p = get_fixed(p, &values[i], column->len, column->byval);
 				break;
 			case STATE_KEY_FLOAT4:
 				p += sizeof(float4);
@@ -341,6 +347,18 @@ state_key_decode(const StateKeyColumn *columns, int n, const char *key, uint16 m
 void
 state_datum_write(StringInfo into, Datum value, bool isnull, int16 len, bool byval)
 {
+	if (byval && !isnull)
+	{
+		char	   *to;
+
+		if (unlikely(into->maxlen - into->len <= (int) sizeof(Datum) + 1))
+			enlargeStringInfo(into, sizeof(Datum) + 1);
+		to = into->data + into->len;
+		*to = 0;
+		store_by_value(to + 1, value, len);
+		into->len += 1 + len;
+		return;
+	}
 	appendStringInfoCharMacro(into, isnull ? 1 : 0);
 	if (isnull)
 		return;
@@ -376,11 +394,7 @@ state_datum_read(const char *from, Datum *value, bool *isnull, int16 len, bool b
 	if (*isnull)
 		return from;
 	if (len > 0)
-	{
-		StateKeyColumn column = {.len = len, .byval = byval};
-
-		return get_fixed(&column, from, value);
-	}
+		return get_fixed(from, value, len, byval);
 	else
 	{
 		uint32		n;

@@ -68,6 +68,7 @@ insert_pane(StateArea *area, StateOperator *op, int64 id)
 	memmove(panes + at + 1, panes + at, sizeof(dsa_pointer) * (op->npanes - at));
 	panes[at] = fresh;
 	op->npanes++;
+	op->panes_changed++;
 	return pane;
 }
 
@@ -160,6 +161,7 @@ state_pane_free(StateArea *area, int op, StatePane *pane)
 		freed = panes[at];
 		memmove(panes + at, panes + at + 1, sizeof(dsa_pointer) * (o->npanes - at - 1));
 		o->npanes--;
+		o->panes_changed++;
 	}
 	LWLockRelease(&area->root->lock);
 	if (found != pane)

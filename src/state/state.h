@@ -122,6 +122,7 @@ typedef struct StateOperator
 	StateExpiry expiry;			/* of those */
 	int			npanes;
 	int			panes_size;
+	uint32		panes_changed;	/* so often one came or went: who owns a key group may ask whether it knows all of its panes */
 	dsa_pointer panes;			/* dsa_pointer of StatePane each */
 	StateGroupLock group[STATE_GROUPS];
 } StateOperator;
@@ -196,6 +197,7 @@ typedef struct StateCursor
 	StateSlot  *slots;
 	char	   *data;
 	uint32	   *dirty;
+	uint32		growth;			/* the region grows by this part of it: 8, or less where it is freed soon */
 } StateCursor;
 
 extern void state_cursor_open(StateCursor *cursor, StateArea *area, int op, StateChunk *chunk);
@@ -205,6 +207,10 @@ extern StateEntry *state_entry_find(StateCursor *cursor, uint32 hash, const char
 extern void state_entry_mark_slow(StateCursor *cursor, StateEntry *entry);
 /* gives the blob at "at" in the fixed part another value; returns the entry, which may have moved */
 extern StateEntry *state_blob_set(StateCursor *cursor, StateEntry *entry, uint32 at, const char *bytes, Size len);
+/* the same, for who writes the bytes himself: where to; 4 bytes behind a border of 8 */
+extern char *state_blob_place(StateCursor *cursor, StateEntry **entry, uint32 at, Size len);
+/* room for so many bytes, so that it does not move while it grows up to them */
+extern StateEntry *state_blob_reserve(StateCursor *cursor, StateEntry *entry, uint32 at, Size capacity);
 /* appends to it; capacity grows by half */
 extern StateEntry *state_blob_append(StateCursor *cursor, StateEntry *entry, uint32 at, const char *bytes, Size len);
 /* the entry at the number-th place of the region, NULL: no more; for walks, *at begins as 0 */
@@ -246,6 +252,32 @@ state_prefetch_entry(const StateCursor *cursor, uint32 hash)
 {
 	if (cursor->chunk->nslots > 0)
 		__builtin_prefetch(cursor->data + (Size) cursor->slots[state_slot_of(hash, cursor->chunk->nslots)].offset * 8);
+}
+
+/* the entry that stands where a key of this hash is looked for first, NULL: it is another one's, or none */
+static inline const StateEntry *
+state_peek_entry(const StateCursor *cursor, uint32 hash)
+{
+	const StateSlot *slot;
+
+	if (cursor->chunk->nslots == 0)
+		return NULL;
+	slot = &cursor->slots[state_slot_of(hash, cursor->chunk->nslots)];
+	return slot->offset != 0 && slot->hash == hash ? (const StateEntry *) (cursor->data + (Size) slot->offset * 8) : NULL;
+}
+
+/* and a blob, which mostly stands right behind its entry */
+static inline void
+state_prefetch_blob(const StateCursor *cursor, uint32 hash)
+{
+	const char *entry;
+
+	if (cursor->chunk->nslots == 0)
+		return;
+	entry = cursor->data + (Size) cursor->slots[state_slot_of(hash, cursor->chunk->nslots)].offset * 8;
+	__builtin_prefetch(entry);
+	__builtin_prefetch(entry + 64);
+	__builtin_prefetch(entry + 128);
 }
 
 static inline void

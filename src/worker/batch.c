@@ -348,7 +348,10 @@ batch_message_of_place(Batch *batch, const StreamPlace *place)
 
 	if (place->feed == NULL || s < 0 || s >= batch->nsources)
 		return -1;
-	/* the first message up to which the source has more rows than this one's number */
+	/* the first message up to which the source has more rows than this one's number: mostly each message has one */
+	if (place->row < high && batch->row_ends[place->row * batch->nsources + s] == place->row + 1 &&
+		(place->row == 0 || batch->row_ends[(place->row - 1) * batch->nsources + s] == place->row))
+		return place->row;
 	while (low < high)
 	{
 		int			mid = low + (high - low) / 2;

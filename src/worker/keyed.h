@@ -71,8 +71,23 @@ extern void keyed_task_apply_failed(bool by_row) pg_attribute_noreturn();
 
 /* ---- keyed_release.c ---- */
 
-/* before the task arrives at the barrier: its share of what the watermark has passed */
-extern void keyed_task_release(void);
+/*
+ * Its share of what the watermark has passed, of the operators of which that is done
+ * while all stand, or of the others, before the task arrives at the barrier.
+ */
+extern void keyed_task_release(bool standing);
+/*
+ * Window functions that are given out are answered while all stand, when the
+ * watermark of all that was read is known: so no row waits for the next epoch,
+ * and is saved, that need not.  Joins free what partners may still need, and what is passed
+ * on goes into key groups of other tasks: these are released before.
+ */
+static inline bool
+keyed_released_standing(const KeyedNode *node)
+{
+	return node->spec->waits && node->spec->over != NULL && node->consumer < 0;
+}
+
 /* while all stand, before the cut: its share of the sessions that go on or have ended */
 extern void keyed_task_pass_sessions(void);
 
@@ -218,8 +233,8 @@ extern void keyed_add_changes(Epoch *epoch);
 extern void keyed_close_loaded(void);
 /* rows that wait and will be answered at the next stop: no early copy of them */
 extern void keyed_mark_passing(TimestampTz watermark);
-/* rows that wait: how far they are answered before the tasks stop */
-extern void keyed_set_horizons(TimestampTz watermark);
+/* rows that wait: how far they are answered, before the tasks stop or while they stand */
+extern void keyed_set_horizons(TimestampTz watermark, bool standing);
 /* are there any left? */
 extern bool keyed_rows_wait(void);
 /* no row that window functions, or groups, are still to see in this order is older; DT_NOBEGIN: unknown */

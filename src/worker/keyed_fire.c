@@ -301,14 +301,16 @@ over_closes(const OperatorSpec *spec, TimestampTz watermark)
 	return closes;
 }
 
-/* All stand: rows that waited until the horizon have been answered, and history that is over goes. */
+/* All stand: rows that waited until the horizon have been answered, or will be before the cut, and history that is over goes. */
 static void
 close_over(const OperatorSpec *spec, Epoch *epoch)
 {
 	TimestampTz horizon = my_keyed->barrier->horizon[spec->number];
 	int			n;
 	StatePane **panes = state_panes(my_keyed->area, spec->number, &n);
-	TimestampTz bound = history_bound(spec, panes, n, epoch->watermark, horizon);
+	/* those that will be answered now still need theirs: it goes with the next epoch */
+	bool		standing = keyed_released_standing(&my_launcher->program->keyed[spec->number]);
+	TimestampTz bound = history_bound(spec, panes, n, epoch->watermark, standing ? DT_NOBEGIN : horizon);
 	TimestampTz until;
 	int			i;
 
@@ -382,7 +384,7 @@ keyed_mark_passing(TimestampTz watermark)
 }
 
 void
-keyed_set_horizons(TimestampTz watermark)
+keyed_set_horizons(TimestampTz watermark, bool standing)
 {
 	Barrier    *barrier = my_keyed->barrier;
 	int			op;
@@ -393,7 +395,7 @@ keyed_set_horizons(TimestampTz watermark)
 		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
 
 		/* it never goes back: what stands before it has been answered */
-		if (spec->waits)
+		if (spec->waits && keyed_released_standing(&my_launcher->program->keyed[op]) == standing)
 			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, watermark));
 	}
 	LWLockRelease(&barrier->lock);

@@ -634,7 +634,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	epoch.early_us = monotonic_us() - begun;
 	begun = monotonic_us();
 	FAULT_POINT("keyed-before-stop");
-	keyed_set_horizons(keyed_present_watermark());
+	keyed_set_horizons(keyed_present_watermark(), false);
 	keyed_set_phase(BARRIER_STOP);
 	if (!keyed_wait_for_tasks(BARRIER_STOP, epoch.number, until_us))
 	{
@@ -648,6 +648,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	if (epoch.watermark != DT_NOEND)
 		my_keyed->finite_watermark = epoch.watermark;
 	epoch.saved_watermark = my_keyed->finite_watermark;
+	keyed_set_horizons(epoch.watermark, true);
 	with_functions(keyed_choose_output, &epoch);
 	if (!my_keyed->rewriting_planned)
 		saved_plan_rewriting(my_keyed->saved, my_keyed->area, barrier);

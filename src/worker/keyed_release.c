@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * keyed_release.c
- *	  A task before the stop: rows that waited are answered, and what another
- *	  operator takes of them is passed on.
+ *	  A task before the stop, and while all stand: rows that waited are answered, and
+ *	  what another operator takes of them is passed on.
  *
  * Answers of window functions that are grouped again (a chain) do not leave the
  * task: they are collected, and when there are enough of them the row query of
@@ -200,15 +200,21 @@ renew_plans(void)
 	task_abort();
 }
 
-/* Rows that the watermark has passed are answered before the stop, our share of the key groups. */
+/* Rows that the watermark has passed are answered, our share of the key groups. */
 void
-keyed_task_release(void)
+keyed_task_release(bool standing)
 {
 	Barrier    *barrier = my_keyed->barrier;
 	TimestampTz horizon[STATE_MAX_OPERATORS];
+	bool		any = false;
 	int			i;
 
-	renew_plans();
+	for (i = 0; i < my_task->program->nkeyed; i++)
+		any |= my_task->program->keyed[i].spec->waits && keyed_released_standing(&my_task->program->keyed[i]) == standing;
+	if (!any)
+		return;
+	if (!standing)
+		renew_plans();
 	keyed_task_settings();
 	LWLockAcquire(&barrier->lock, LW_SHARED);
 	memcpy(horizon, barrier->horizon, sizeof(horizon));
@@ -220,7 +226,7 @@ keyed_task_release(void)
 			OperatorSpec *spec = my_task->program->keyed[i].spec;
 			int			to = my_task->program->keyed[i].consumer;
 
-			if (!spec->waits || horizon[i] == DT_NOBEGIN)
+			if (!spec->waits || horizon[i] == DT_NOBEGIN || keyed_released_standing(&my_task->program->keyed[i]) != standing)
 				continue;
 			if (to >= 0)
 			{
@@ -230,7 +236,8 @@ keyed_task_release(void)
 				rows_watermark(my_task->program->keyed[to].rows, WATERMARK_NONE);
 			}
 			over_emit = to >= 0 ? pass_on : keyed_task_ship;
-			over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &keyed_task_for_functions, to >= 0 ? &consumer : NULL);
+			over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &keyed_task_for_functions,
+						 to >= 0 ? &consumer : NULL, standing);
 		}
 		FAULT_POINT("over-released");
 	}

@@ -705,7 +705,7 @@ meet(void)
 	int64		epoch = barrier->epoch;
 	bool		cut = false;
 
-	keyed_task_release();
+	keyed_task_release(false);
 	FAULT_POINT("barrier-arrive");
 	/* silence is part of what the watermark is made of */
 	task_show_partitions(my_task, false);
@@ -721,6 +721,7 @@ meet(void)
 		if (barrier->phase == BARRIER_CUT && !cut)
 		{
 			ConditionVariableCancelSleep();
+			keyed_task_release(true);
 			keyed_task_pass_sessions();
 			PG_TRY();
 			{

@@ -621,8 +621,9 @@ apply_row(JoinWork *work, const OperatorRow *row, TimestampTz horizon, Timestamp
 		leave_note(work, row, partners.side, &note, until, pace);
 }
 
+/* rows->first has what is left where the consumer has enough: NULL, nothing is. */
 void
-join_apply_group(OperatorRows *rows, StateArea *area, int group)
+join_apply_group(OperatorRows *rows, StateArea *area, int group, const OperatorConsumer *consumer)
 {
 	OperatorSpec *spec = rows->spec;
 	JoinWork   *work = join_begin(spec, area, group);
@@ -635,6 +636,9 @@ join_apply_group(OperatorRows *rows, StateArea *area, int group)
 	{
 		next = row->next;
 		CHECK_FOR_INTERRUPTS();
+		/* the pairs of one key may be many: the group is given back in between */
+		if (row != rows->first[group] && consumer != NULL && consumer->full())
+			break;
 		/* in time when its batch began; but rows that waited for it may have been given out since */
 		if (spec->waits && window_instant(&spec->scale, row->slice + 1) <= horizon)
 		{
@@ -645,6 +649,7 @@ join_apply_group(OperatorRows *rows, StateArea *area, int group)
 		}
 		apply_row(work, row, horizon, rows->watermark, pace);
 	}
+	rows->first[group] = row;
 	join_end(work);
 }
 

@@ -329,8 +329,19 @@ typedef struct OperatorTransaction
 	void		(*close) (bool failed);
 } OperatorTransaction;
 
+/*
+ * Takes what an operator answers; NULL: nobody does, or only the log.  Between key groups
+ * (of a join also between rows) it is asked whether it has enough; then it works, without a
+ * transaction and without a group that is owned.
+ */
+typedef struct OperatorConsumer
+{
+	bool		(*full) (void);
+	void		(*work) (void);
+} OperatorConsumer;
+
 /* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
-extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction);
+extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction, const OperatorConsumer *consumer);
 extern void operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row);
 /* rows of one key to the aggregates of its entry, which may move */
 extern StateEntry *operator_apply_rows(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, StateEntry *entry);
@@ -501,18 +512,10 @@ extern void over_apply_group(OperatorRows *rows, StateArea *area, int group);
 extern TimestampTz over_horizon(StateArea *area, const OperatorSpec *spec, TimestampTz watermark);
 /*
  * Rows of the key groups group % ntasks == task that wait in panes that end until
- * the horizon: they are answered, in order.  Owns and releases groups.  Where a consumer
- * takes them (NULL: none does) it is asked between groups whether it has enough; then, and at
- * the end, it works, without a transaction and without a group that is owned.
+ * the horizon: they are answered, in order.  Owns and releases groups.
  */
-typedef struct OverConsumer
-{
-	bool		(*full) (void);
-	void		(*work) (void);
-} OverConsumer;
-
 extern void over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
-						 const OverConsumer *consumer);
+						 const OperatorConsumer *consumer);
 
 /* ---- join_spec.c, join.c: joins of two topics ---- */
 
@@ -542,12 +545,14 @@ extern void join_signature(const OperatorSpec *spec, StringInfo into);
 extern char *join_describe(const OperatorSpec *spec);
 /* us: so much time is at most between two partners */
 extern int64 join_span(const OperatorSpec *spec);
+/* us: so far a row that is given out may lie behind the one with which it comes, by the event time of a side (2: of either) */
+extern int64 join_behind(const OperatorSpec *spec, int side);
 /* conditions that two rows have to fulfil besides keys and time, as those of over_set_filter() */
 extern void join_set_condition(OperatorSpec *spec, List *qual, List *tlist);
 extern TimestampTz join_pane_end(const OperatorSpec *spec, int64 pane);
 extern const char *join_row_read(const OperatorSpec *spec, const char *from, Datum *values, bool *isnull);
 /* the rows of one key group, owned by the caller, that a batch brought */
-extern void join_apply_group(OperatorRows *rows, StateArea *area, int group);
+extern void join_apply_group(OperatorRows *rows, StateArea *area, int group, const OperatorConsumer *consumer);
 /* rows of one key group for which no partner can come any more: they waited in these panes */
 extern void join_release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group);
 

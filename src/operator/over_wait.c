@@ -411,7 +411,7 @@ passed_panes(const OperatorSpec *spec, StateArea *area, TimestampTz horizon, int
 
 void
 over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
-			 const OverConsumer *consumer)
+			 const OperatorConsumer *consumer)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
@@ -454,9 +454,6 @@ over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task,
 	}
 	if (open)
 		transaction->close(false);
-	MemoryContextSwitchTo(cxt);
-	if (consumer != NULL)
-		consumer->work();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
 }

@@ -267,9 +267,26 @@ replace_item(Node *node, Node *from, Node *to)
 	return node;
 }
 
+/* The names of the columns: groups above are told from others by them, see describe_groups(). */
+static List *
+column_names(const StreamJoin *join, List *columns, List *rtable)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		Var		   *var = lfirst_node(Var, lc);
+
+		names = lappend(names, psprintf("%s.%s", bms_is_member(var->varno, join->rels[0]) ? "left" : "right",
+										get_rte_attribute_name(rt_fetch(var->varno, rtable), var->varattno)));
+	}
+	return names;
+}
+
 /* The union of both sides; columns: as they stand in the query. */
 static Query *
-union_query(Query *sides[2], StreamJoin *join, List *columns, Query *wrapper, Query *query, List *outer)
+union_query(Query *sides[2], StreamJoin *join, List *columns, List *names, Query *wrapper, Query *query, List *outer)
 {
 	Query	   *both = make_query(NIL, makeFromExpr(NIL, NULL));
 	List	   *around = legality_around(both, legality_around(wrapper, legality_around(query, outer)));
@@ -291,7 +308,7 @@ union_query(Query *sides[2], StreamJoin *join, List *columns, Query *wrapper, Qu
 
 			add_column(sides[s], bms_is_member(var->varno, join->rels[s]) ? (Expr *) copyObject(var) :
 					   (Expr *) makeNullConst(var->vartype, var->vartypmod, var->varcollid),
-					   psprintf("c%d", foreach_current_index(lc) + 1), false);
+					   list_nth(names, foreach_current_index(lc)), false);
 		}
 		both->rtable = lappend(both->rtable, subquery_entry(sides[s], s == 0 ? "left" : "right"));
 	}
@@ -354,6 +371,8 @@ join_prepare(Query *query, List *outer, Program *program)
 	Query	   *wrapper;
 	Query	   *both;
 	List	   *pairs;
+	List	   *names;
+	List	   *rtable;
 	int			nabove;
 	int			varno;
 	int			s;
@@ -364,6 +383,8 @@ join_prepare(Query *query, List *outer, Program *program)
 	join = legality_topic_join(query, outer, &check);
 	for (s = 0; s < 2; s++)
 		sides[s] = side_query(query, join, s);
+
+	rtable = list_copy(query->rtable);
 
 	/* the subquery's place in the query */
 	varno = list_length(query->rtable) + 1;
@@ -389,11 +410,12 @@ join_prepare(Query *query, List *outer, Program *program)
 	exchange.first = UNION_COLUMNS(join);
 	pairs = (List *) exchange_mutator((Node *) join->pairs, &exchange);
 
+	names = column_names(join, exchange.columns, rtable);
 	wrapper = make_query(NIL, makeFromExpr(list_make1(reference(1)), NULL));
-	both = union_query(sides, join, exchange.columns, wrapper, query, outer);
+	both = union_query(sides, join, exchange.columns, names, wrapper, query, outer);
 	wrapper->rtable = list_make1(subquery_entry(both, "sides"));
 	for (i = 0; i < list_length(exchange.columns); i++)
-		add_union_column(wrapper, both, UNION_COLUMNS(join) + i, psprintf("c%d", i + 1), i >= nabove);
+		add_union_column(wrapper, both, UNION_COLUMNS(join) + i, list_nth(names, i), i >= nabove);
 	for (i = 1; i < UNION_PLACE(join); i++)
 		add_union_column(wrapper, both, i, "joined by", true);
 	add_union_column(wrapper, both, UNION_PLACE(join), psprintf(JOIN_MARKER "%d", number), true);
@@ -405,6 +427,37 @@ join_prepare(Query *query, List *outer, Program *program)
 	remember(&program->keyed[number], join, exchange.columns, pairs);
 	MemoryContextSwitchTo(old);
 	program->nkeyed++;
+}
+
+bool
+join_is_prepared(const Query *query)
+{
+	const TargetEntry *last = query->targetList != NIL ? llast(query->targetList) : NULL;
+
+	return last != NULL && last->resjunk && last->resname != NULL && strncmp(last->resname, JOIN_MARKER, strlen(JOIN_MARKER)) == 0;
+}
+
+int
+join_side_of(Node *node, Query *query, Program *program)
+{
+	Var		   *var = (Var *) node;
+	RangeTblEntry *rte;
+	TargetEntry *tle;
+	JoinNode   *join;
+
+	check_stack_depth();
+	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+		return 2;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind == RTE_JOIN)
+		return join_side_of(list_nth(rte->joinaliasvars, var->varattno - 1), query, program);
+	tle = rte->rtekind == RTE_SUBQUERY ? get_tle_by_resno(rte->subquery->targetList, var->varattno) : NULL;
+	if (tle == NULL)
+		return 2;
+	if (!join_is_prepared(rte->subquery))
+		return join_side_of((Node *) tle->expr, rte->subquery, program);
+	join = program->keyed[atoi(llast_node(TargetEntry, rte->subquery->targetList)->resname + strlen(JOIN_MARKER))].join;
+	return list_nth_int(join->sides, castNode(Var, tle->expr)->varattno - (UNION_KEYS + join->nkeys + 2));
 }
 
 /* ---- planning ---- */

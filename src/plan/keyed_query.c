@@ -744,7 +744,7 @@ prepare_over_groups(FuncExpr *over, bool on_end, Program *program, int first)
 	{
 		MemoryContext old;
 
-		if (program->keyed[i].over)
+		if (program->keyed[i].over || program->keyed[i].join != NULL)
 			continue;
 		old = MemoryContextSwitchTo(program->cxt);
 		program->keyed[i].held_for = copyObject(over);
@@ -824,7 +824,8 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	{
 		check_number(program);
 		join_prepare(query, outer, program);
-		return;
+		if (!legality_is_grouped(query))
+			return;
 	}
 	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs && !query->hasDistinctOn))
 		return;
@@ -860,10 +861,11 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause) && legality_is_over_answers(query, outer))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"state_ttl\" for groups without a window over window functions or DISTINCT ON is not supported"),
+				 errmsg("option \"state_ttl\" for groups without a window over window functions, DISTINCT ON or a join of topics is not supported"),
 				 errhint("Group by a window, or make two pipelines of it.")));
 	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause))
 		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
+	program->keyed[program->nkeyed].time_side = join_side_of((Node *) at, query, program);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));
 	exchange_slices(query, query->groupClause);
 	add_marker(query, outer, program->nkeyed++, at);

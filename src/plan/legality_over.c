@@ -155,7 +155,7 @@ legality_check_below(Query *query, CheckContext *cxt, List *outer, int location)
 {
 	if (legality_is_over_answers(query, outer))
 		legality_refuse(cxt, location, "Write the rows into a table or topic, and use it there.",
-						"window functions or DISTINCT ON over other window functions, or DISTINCT ON, of a topic are not supported");
+						"window functions or DISTINCT ON over other window functions, DISTINCT ON or a join of topics are not supported");
 	if (contain_vars_of_level((Node *) query, 1))
 		legality_refuse(cxt, location, "Join the topic with the table in FROM, below.",
 						"window functions or DISTINCT ON over a topic that depend on the query around them are not supported");

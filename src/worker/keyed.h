@@ -73,6 +73,8 @@ extern void keyed_task_apply_failed(bool by_row) pg_attribute_noreturn();
 
 /* before the task arrives at the barrier: its share of what the watermark has passed */
 extern void keyed_task_release(void);
+/* before an operator is at work: takes what it answers; NULL: it goes into the task's log */
+extern const OperatorConsumer *keyed_task_consumer(int op);
 /* while all stand, before the cut: its share of the sessions that go on or have ended */
 extern void keyed_task_pass_sessions(void);
 

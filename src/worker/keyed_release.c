@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * keyed_release.c
- *	  A task before the stop: rows that waited are answered, and what another
- *	  operator takes of them is passed on.
+ *	  A task before the stop: rows that waited are answered.  And what one operator
+ *	  answers is passed on to another one that takes it.
  *
- * Answers of window functions that are grouped again (a chain) do not leave the
- * task: they are collected, and when there are enough of them the row query of
- * the consumer runs over them, in a transaction that only reads, and its rows are applied.
- * All of it is part of the epoch that ends: state of both operators, and what they
- * give out, are committed together.
+ * Answers of window functions, and rows of joins, that are grouped again (a chain) do not leave the
+ * task: they are collected, and when there are enough of them, or the task is to
+ * stop, the row query of the consumer runs over them, in a transaction that only
+ * reads, and its rows are applied.  All of it is part of the epoch that ends:
+ * state of both operators, and what they give out, are committed together.
  *
  * Key groups: a group of the first operator is given back before any of the
  * second is owned.
@@ -29,39 +29,54 @@
 
 /* ---- what one operator answers, on its way into another ---- */
 
-/* A group whose answers are more than one of these is passed on in several. */
+/* Answers of a key group that are more than one of these are passed on in several. */
 typedef struct Passed
 {
 	StringInfoData bytes;		/* OverRecords */
 	int64		rows;
 } Passed;
 
-static List *passed = NIL;		/* of Passed; the last one is filled */
-static int	passed_from;		/* the operator that answers */
-static MemoryContext passed_cxt = NULL;
+/* What an operator has answered and its consumer has not taken. */
+typedef struct Passing
+{
+	MemoryContext cxt;			/* of what follows */
+	List	   *passed;			/* of Passed; the last one is filled */
+	Size		bytes;
+} Passing;
+
+static Passing passing[STATE_MAX_OPERATORS];
+static int	passed_from;		/* the operator that is asked for more */
 
 static void
 pass_on(const char *bytes, Size len)
 {
-	Passed	   *last = passed != NIL ? llast(passed) : NULL;
+	Passing    *from = &passing[((const OverRecord *) bytes)->op];
+	Passed	   *last = from->passed != NIL ? llast(from->passed) : NULL;
 
+	/* one key may have more than anybody could hold */
+	if (from->bytes + len > my_keyed->area->root->limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("rows that one key of operator %u gives another operator do not fit into state_memory", ((const OverRecord *) bytes)->op),
+				 errhint("Give it more: SELECT streamproc.alter_pipeline(name, state_memory => ...), then start it. Nothing is lost.")));
 	if (last == NULL || last->bytes.len > PASS_BYTES)
 	{
-		MemoryContext old = MemoryContextSwitchTo(passed_cxt);
+		MemoryContext old = MemoryContextSwitchTo(from->cxt);
 
 		last = palloc0(sizeof(Passed));
 		initStringInfo(&last->bytes);
-		passed = lappend(passed, last);
+		from->passed = lappend(from->passed, last);
 		MemoryContextSwitchTo(old);
 	}
 	appendBinaryStringInfo(&last->bytes, bytes, (int) len);
+	from->bytes += len;
 	last->rows++;
 }
 
 static bool
 passed_enough(void)
 {
-	return list_length(passed) > 1;
+	return passing[passed_from].bytes > PASS_BYTES;
 }
 
 /* The row query of the consumer; false: a row of these makes it fail, and nothing has happened. */
@@ -79,6 +94,8 @@ run_passed(int to, const char *bytes, Size len, int64 rows, ErrorData **edata)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("something that pipeline \"%s\" depends on has changed", my_task->pipeline->name)));
+		/* nothing that is passed on is late, see watermark_of() in keyed_fire.c */
+		rows_watermark(my_task->program->keyed[to].rows, WATERMARK_NONE);
 		program_run_passed(my_task->program, to, my_keyed->area, bytes, len, rows);
 		checkpoint_commit();
 	}
@@ -143,7 +160,7 @@ pass_rows(int to, const char *bytes, Size len, int64 rows)
 	{
 		if (node->rows->nlate > 0)
 			elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
-		operator_apply(node->rows, my_keyed->area, &keyed_task_for_functions);
+		operator_apply(node->rows, my_keyed->area, &keyed_task_for_functions, NULL);
 		my_keyed->mine->op_rows[to] += node->rows->nrows;
 		rows_reset(node->rows);
 		return;
@@ -164,20 +181,39 @@ static void
 pass_all(void)
 {
 	int			to = my_task->program->keyed[passed_from].consumer;
+	Passing    *from = &passing[passed_from];
 	ListCell   *lc;
 
+	if (from->passed == NIL)
+		return;
 	FAULT_POINT("over-pass");
-	foreach(lc, passed)
+	foreach(lc, from->passed)
 	{
 		Passed	   *some = lfirst(lc);
 
 		pass_rows(to, some->bytes.data, (Size) some->bytes.len, some->rows);
 	}
-	passed = NIL;
-	MemoryContextReset(passed_cxt);
+	from->passed = NIL;
+	from->bytes = 0;
+	MemoryContextReset(from->cxt);
 }
 
-static const OverConsumer consumer = {passed_enough, pass_all};
+const OperatorConsumer *
+keyed_task_consumer(int op)
+{
+	static const OperatorConsumer consumer = {passed_enough, pass_all};
+
+	if (my_task->program->keyed[op].consumer < 0)
+	{
+		over_emit = keyed_task_ship;
+		return NULL;
+	}
+	if (passing[op].cxt == NULL)
+		passing[op].cxt = AllocSetContextCreate(my_task->cxt, "streamproc rows passed on", ALLOCSET_DEFAULT_SIZES);
+	passed_from = op;
+	over_emit = pass_on;
+	return &consumer;
+}
 
 /* Where answers are passed on plans will run: they are made anew now, not when half of the work is done. */
 static void
@@ -218,19 +254,13 @@ keyed_task_release(void)
 		for (i = 0; i < my_task->program->nkeyed; i++)
 		{
 			OperatorSpec *spec = my_task->program->keyed[i].spec;
-			int			to = my_task->program->keyed[i].consumer;
+			const OperatorConsumer *consumer = keyed_task_consumer(i);
 
-			if (!spec->waits || horizon[i] == DT_NOBEGIN)
-				continue;
-			if (to >= 0)
-			{
-				if (passed_cxt == NULL)
-					passed_cxt = AllocSetContextCreate(my_task->cxt, "streamproc rows passed on", ALLOCSET_DEFAULT_SIZES);
-				passed_from = i;
-				rows_watermark(my_task->program->keyed[to].rows, WATERMARK_NONE);
-			}
-			over_emit = to >= 0 ? pass_on : keyed_task_ship;
-			over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &keyed_task_for_functions, to >= 0 ? &consumer : NULL);
+			if (spec->waits && horizon[i] != DT_NOBEGIN)
+				over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &keyed_task_for_functions, consumer);
+			/* of a join also what came with the batches of the epoch */
+			if (consumer != NULL)
+				consumer->work();
 		}
 		FAULT_POINT("over-released");
 	}

@@ -590,7 +590,6 @@ keyed_task_commit(CheckpointReason reason)
 				find_origins(my_task->program->keyed[i].rows);
 		if (my_keyed->careful)
 			apply_carefully();
-		over_emit = keyed_task_ship;
 		for (i = 0; i < my_task->program->nkeyed; i++)
 			if (my_task->program->keyed[i].spec->waits)
 			{
@@ -600,7 +599,7 @@ keyed_task_commit(CheckpointReason reason)
 				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;
 			}
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
-			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &keyed_task_for_functions);
+			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &keyed_task_for_functions, keyed_task_consumer(i));
 		ship_overtaken_rows();
 		if (my_keyed->shipped.len > 0)
 			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);

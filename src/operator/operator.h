@@ -502,6 +502,12 @@ extern TimestampTz over_waiting_begin(int64 pane);
 /* takes output rows: the log of a task */
 typedef void (*OverEmit) (const char *bytes, Size len);
 extern OverEmit over_emit;
+/*
+ * Takes a row, as it would have been given out, for which a condition threw; throws again
+ * what no row is to blame for.  The transaction that was open is another one afterwards.
+ */
+typedef void (*OverRefuse) (const char *bytes, ErrorData *edata);
+extern OverRefuse over_refuse;
 
 /* the rows of one key group, owned by the caller, that a batch brought */
 extern void over_apply_group(OperatorRows *rows, StateArea *area, int group);

@@ -360,7 +360,8 @@ event_time_of_window(Query *query, List *clauses)
 		if (call == NULL || (IsA(expr, Var) && rt_fetch(((Var *) expr)->varno, query->rtable)->rtekind != RTE_FUNCTION))
 			continue;
 		at = linitial(window_arguments(call));
-		if (IsA(at, Var) && ((Var *) at)->varlevelsup == 0)
+		/* coalesce() of the times of both sides of a join */
+		if ((IsA(at, Var) && ((Var *) at)->varlevelsup == 0) || IsA(at, CoalesceExpr))
 			return copyObject((Expr *) at);
 		/* LATERAL: the function's arguments are of this query, seen from below */
 		if (IsA(at, Var) && ((Var *) at)->varlevelsup == 1)

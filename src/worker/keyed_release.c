@@ -24,6 +24,8 @@
 
 /* Rows that an operator has answered for another one, before that one takes them. */
 #define PASS_BYTES		(1024 * 1024)
+/* Rows that are passed on together where an aggregate of the consumer may throw. */
+#define CAREFUL_ROWS	64
 
 #define my_keyed		(my_task->keyed)
 
@@ -46,6 +48,7 @@ typedef struct Passing
 
 static Passing passing[STATE_MAX_OPERATORS];
 static int	passed_from;		/* the operator that is asked for more */
+static bool applying_passed = false;	/* they change the state of the consumer */
 
 static void
 pass_on(const char *bytes, Size len)
@@ -115,10 +118,11 @@ run_passed(int to, const char *bytes, Size len, int64 rows, ErrorData **edata)
 	return ran;
 }
 
-/* A row that the consumer's row query cannot take: it belongs to no single message. */
+/* A row of an operator that nobody can take: it belongs to no single message. */
 static void
-ship_passed_letter(int to, const char *record, const ErrorData *edata)
+ship_letter(const char *record, const ErrorData *edata)
 {
+	int			from = ((const OverRecord *) record)->op;
 	DeadLetter	letter = {0};
 
 	if (!my_task->row->dead_letters)
@@ -129,7 +133,7 @@ ship_passed_letter(int to, const char *record, const ErrorData *edata)
 		worker_reason_from_error(&reason, edata);
 		worker_fail_pipeline(&reason);
 	}
-	letter.statement = my_task->program->keyed[to].spec->statement;
+	letter.statement = my_task->program->keyed[from].spec->statement;
 	letter.partition = -1;
 	letter.offset = -1;
 	letter.timestamp_ms = -1;
@@ -138,7 +142,7 @@ ship_passed_letter(int to, const char *record, const ErrorData *edata)
 	letter.detail = edata->detail;
 	letter.attempts = 1;
 	keyed_task_for_functions.open();
-	letter.output_row = program_passed_json(my_task->program, passed_from, record);
+	letter.output_row = program_passed_json(my_task->program, from, record);
 	shipped_letter(&my_keyed->shipped, &letter);
 	keyed_task_for_functions.close(false);
 	barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
@@ -146,33 +150,84 @@ ship_passed_letter(int to, const char *record, const ErrorData *edata)
 	my_keyed->mine->bad_rows++;
 }
 
+/* In over_refuse: a pair for which the condition of a join throws. */
+static void
+refuse_pair(const char *record, ErrorData *edata)
+{
+	if (!worker_error_of_row(edata))
+		ReThrowError(edata);
+	keyed_task_for_functions.close(true);
+	ship_letter(record, edata);
+	keyed_task_for_functions.open();
+}
+
+/* The rows of the row query into the state, all of them or none; NULL: all, else the error. */
+static ErrorData *
+apply_carefully(OperatorRows *rows)
+{
+	CarefulRow *list = palloc(sizeof(CarefulRow) * Max(rows->nrows, 1));
+	OperatorRow *row;
+	int			failed;
+	int			n = 0;
+	int			g;
+
+	for (g = 0; g < STATE_GROUPS; g++)
+		for (row = rows->first[g]; row != NULL; row = row->next)
+			list[n++] = (CarefulRow) {rows->spec, row, 0};
+	return operator_apply_carefully(list, n, my_keyed->area, &keyed_task_for_functions, CurrentMemoryContext, &failed);
+}
+
+/* NULL: they are in the state, else why one of them, and so none, can be */
+static ErrorData *
+apply_passed(int to)
+{
+	OperatorRows *rows = my_task->program->keyed[to].rows;
+	ErrorData  *edata = NULL;
+
+	if (rows->nlate > 0)
+		elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
+	if (my_task->pipeline->pass_carefully)
+		edata = apply_carefully(rows);
+	else
+	{
+		applying_passed = true;
+		operator_apply(rows, my_keyed->area, &keyed_task_for_functions, NULL);
+		applying_passed = false;
+	}
+	if (edata != NULL && !worker_error_of_row(edata))
+		ReThrowError(edata);
+	if (edata == NULL)
+		my_keyed->mine->op_rows[to] += rows->nrows;
+	rows_reset(rows);
+	return edata;
+}
+
 /* So many rows into the consumer; where one of them makes it fail each half alone. */
 static void
 pass_rows(int to, const char *bytes, Size len, int64 rows)
 {
-	KeyedNode  *node = &my_task->program->keyed[to];
-	ErrorData  *edata;
+	ErrorData  *edata = NULL;
 	Size		half = 0;
 	int64		n;
 
 	check_stack_depth();
-	if (run_passed(to, bytes, len, rows, &edata))
+	CHECK_FOR_INTERRUPTS();
+	/* what is to be put back is remembered row by row */
+	if ((!my_task->pipeline->pass_carefully || rows <= CAREFUL_ROWS) && run_passed(to, bytes, len, rows, &edata))
 	{
-		if (node->rows->nlate > 0)
-			elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
-		operator_apply(node->rows, my_keyed->area, &keyed_task_for_functions, NULL);
-		my_keyed->mine->op_rows[to] += node->rows->nrows;
-		rows_reset(node->rows);
-		return;
+		edata = apply_passed(to);
+		if (edata == NULL)
+			return;
 	}
 	if (rows == 1)
 	{
-		ship_passed_letter(to, bytes, edata);
+		ship_letter(bytes, edata);
 		return;
 	}
 	for (n = 0; n < rows / 2; n++)
 		half += ((const OverRecord *) (bytes + half))->size;
-	FreeErrorData(edata);
+	if (edata != NULL)
+		FreeErrorData(edata);
 	pass_rows(to, bytes, half, rows / 2);
 	pass_rows(to, bytes + half, len - half, rows - rows / 2);
 }
@@ -198,11 +253,18 @@ pass_all(void)
 	MemoryContextReset(from->cxt);
 }
 
+bool
+keyed_task_applies_passed(void)
+{
+	return applying_passed;
+}
+
 const OperatorConsumer *
 keyed_task_consumer(int op)
 {
 	static const OperatorConsumer consumer = {passed_enough, pass_all};
 
+	over_refuse = refuse_pair;
 	if (my_task->program->keyed[op].consumer < 0)
 	{
 		over_emit = keyed_task_ship;

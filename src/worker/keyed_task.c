@@ -392,6 +392,15 @@ keyed_task_apply_failed(bool by_row)
 						my_task->slot->task, my_task->pipeline->name, unpack_sql_state(edata->sqlerrcode))));
 		proc_exit(1);
 	}
+	/* rows that were passed on belong to no message: the next run finds the one that is to blame */
+	if (worker_error_of_row(edata) && keyed_task_applies_passed())
+	{
+		my_task->pipeline->pass_carefully = true;
+		ereport(LOG,
+				(errmsg("task %d of pipeline \"%s\" gives up the epoch, an aggregate over window functions, DISTINCT ON or a join failed with SQLSTATE %s; their rows are applied with care from now on",
+						my_task->slot->task, my_task->pipeline->name, unpack_sql_state(edata->sqlerrcode))));
+		proc_exit(1);
+	}
 	/* rows that window functions answer hang on each other: none is left out */
 	if (by_row && worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
 		proc_exit_with_care(edata);

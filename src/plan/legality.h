@@ -62,6 +62,8 @@ extern bool legality_is_over_groups(Query *query, List *outer);
 extern bool legality_answers(Query *query, List *outer);
 /* a query over rows that window functions, DISTINCT ON or a join of topics (in its own FROM too) have answered */
 extern bool legality_is_over_answers(Query *query, List *outer);
+/* such a query: they must come from one operator */
+extern void legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location);
 /* what a query groups by; or, of the first rows, their keys */
 extern List *legality_group_clauses(Query *grouped);
 extern bool legality_in_clauses(const TargetEntry *tle, List *clauses);
@@ -97,8 +99,9 @@ extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, in
 /* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
 extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
 
-/* no groups below, and nothing of the queries around */
+/* no operator below, and nothing of the queries around */
 extern void legality_check_below(Query *query, CheckContext *cxt, List *outer, int location);
+extern void legality_check_correlated(Query *query, CheckContext *cxt, int location);
 /* ascending, by event time */
 extern void legality_check_order(SortGroupClause *order, Query *query, CheckContext *cxt, List *outer, int location);
 

@@ -260,6 +260,16 @@ answers_in_union(Query *query, List *outer)
 	return false;
 }
 
+void
+legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location)
+{
+	if (answers_in_union(query, outer))
+		legality_refuse(cxt, location, "Write one statement for each branch.",
+						"%s over a UNION ALL of window functions, DISTINCT ON or joins of topics is not supported",
+						legality_is_grouped(query) ? "GROUP BY" : legality_session(query) != NULL ? "session()" : "row_number() or DISTINCT ON");
+	cxt->info->chained = true;
+}
+
 bool
 legality_is_over_groups(Query *query, List *outer)
 {
@@ -498,12 +508,7 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		return;
 	}
 	if (legality_is_over_answers(query, outer))
-	{
-		if (answers_in_union(query, outer))
-			legality_refuse(cxt, location, "Write one statement for each branch.",
-							"GROUP BY over a UNION ALL of window functions, DISTINCT ON or joins of topics is not supported");
-		cxt->info->chained = true;
-	}
+		legality_check_chain(query, cxt, outer, location);
 	foreach(lc, query->groupClause)
 	{
 		FuncExpr   *call = legality_check_window(get_sortgroupclause_expr(lfirst(lc), query->targetList), query, cxt, outer, location);

@@ -183,9 +183,18 @@ apply_passed(int to)
 {
 	OperatorRows *rows = my_task->program->keyed[to].rows;
 	ErrorData  *edata = NULL;
+	OperatorRow *row;
+	int			g;
 
 	if (rows->nlate > 0)
 		elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
+	/* no message tells apart rows that are equal in their order */
+	for (g = 0; g < STATE_GROUPS && rows->spec->top != NULL; g++)
+		for (row = rows->first[g]; row != NULL; row = row->next)
+		{
+			row->part = -1;
+			row->offset = 0;
+		}
 	if (my_task->pipeline->pass_carefully)
 		edata = apply_carefully(rows);
 	else

@@ -61,8 +61,8 @@ return (
 			FROM tx a LEFT JOIN tx b ON a.flag = b.flag AND a.id < b.id AND b.at BETWEEN a.at - interval '50 ms' AND a.at + interval '150 ms', streamproc.tumble(a.at, '100 ms') w
 			GROUP BY w.window_start}),
 	pairs('strict', 'borders of the interval, and a condition of pairs',
-		q{SELECT w.window_start, count(*) AS n, sum(t.n + o.n) AS s
-			FROM tx t JOIN other o ON t.flag = o.flag AND o.at > t.at - interval '10 s' AND o.at - interval '10 s' <= t.at AND t.n + o.n > 0, streamproc.tumble(o.at, '10 s') w
+		q{SELECT w.window_start, count(*) AS n, sum(t.n::bigint + o.n) AS s
+			FROM tx t JOIN other o ON t.flag = o.flag AND o.at > t.at - interval '10 s' AND o.at - interval '10 s' <= t.at AND t.n::bigint + o.n > 0, streamproc.tumble(o.at, '10 s') w
 			GROUP BY w.window_start}),
 	pairs('days', 'nights in which clocks are set: days of the join, and windows of the calendar',
 		q{SELECT w.window_start, w.window_end, a.k, count(*) AS n, sum(b.v) AS s
@@ -77,7 +77,7 @@ return (
 		qq{SELECT w.window_start, count(*) AS n FROM tx t LEFT JOIN other o ON t.card = o.card AND $five, streamproc.tumble(t.at, '10 min') w
 			WHERE (o.id IS NULL OR o.n > t.n) AND t.flag AND coalesce(t.city, '') IN (SELECT city FROM place UNION SELECT 'berlin') GROUP BY w.window_start}),
 	pairs('having', 'HAVING, and a key that is an expression of both sides',
-		qq{SELECT t.n > o.n AS more, w.window_start, count(*) AS n, sum(t.n - o.n) AS s FROM tx t JOIN other o ON t.card = o.card AND $five, streamproc.tumble(t.at, '10 min') w
+		qq{SELECT t.n > o.n AS more, w.window_start, count(*) AS n, sum(t.n::bigint - o.n) AS s FROM tx t JOIN other o ON t.card = o.card AND $five, streamproc.tumble(t.at, '10 min') w
 			GROUP BY t.n > o.n, w.window_start HAVING count(*) > 1}),
 	pairs('grouping_sets', 'grouping sets over pairs',
 		qq{SELECT t.card, o.city, w.window_start, count(*) AS n, GROUPING(t.card, o.city) AS g FROM tx t JOIN other o ON t.card = o.card AND $five, streamproc.tumble(t.at, '1 hour') w
@@ -123,6 +123,24 @@ return (
 			FROM tx t LEFT JOIN other o ON t.city = o.city AND o.at BETWEEN t.at - interval '20 s' AND t.at + interval '20 s', streamproc.tumble(t.at, '10 min') w GROUP BY w.window_start}),
 	pairs('total', 'one group of all pairs, without a key',
 		qq{SELECT 1 AS one, count(*) AS n, sum(o.id) AS s FROM tx t JOIN other o ON t.card = o.card AND $five}, upsert => ['one']),
+	pairs('session', 'sessions of pairs that end before all of their rows have come',
+		qq{SELECT card, win, count(*) AS n, sum(n) AS s FROM (SELECT t.card, o.n, streamproc.session(t.at, '1 min') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t JOIN other o ON t.card = o.card AND $five) s
+			GROUP BY card, win}),
+	pairs('session_full', 'sessions of rows of either side, alone or not',
+		qq{SELECT card, win, count(*) AS n, count(id) AS l, count(other) AS r
+			FROM (SELECT q.*, streamproc.session(q.at, '2 min') OVER (PARTITION BY q.card ORDER BY q.at) AS win
+				FROM (SELECT coalesce(t.card, o.card) AS card, coalesce(t.at, o.at) AS at, t.id, o.id AS other FROM tx t FULL JOIN other o ON t.card = o.card AND t.city = o.city AND $five) q) s
+			GROUP BY card, win HAVING count(*) > 1}),
+	pairs('session_cut', 'sessions of the later side that are cut',
+		q{SELECT flag, win, count(*) AS n, array_agg(DISTINCT a ORDER BY a) AS a
+			FROM (SELECT a.flag, a.id AS a, streamproc.session(b.at, '30 s', '90 s') OVER (PARTITION BY a.flag ORDER BY b.at) AS win FROM tx a JOIN tx b ON a.u = b.u AND b.at BETWEEN a.at AND a.at + interval '10 min' AND a.id < b.id) s
+			GROUP BY flag, win}),
+	pairs('best', 'the first pairs of each window',
+		qq{SELECT q.* FROM (SELECT t.card, w.window_start, t.id, o.id AS other, row_number() OVER (PARTITION BY t.card, w.window_start ORDER BY o.n DESC NULLS LAST, t.id, o.id) AS rn
+				FROM tx t JOIN other o ON t.card = o.card AND $five, streamproc.tumble(t.at, '10 min') w) q WHERE q.rn <= 3}),
+	pairs('best_running', 'the first pairs of each key, as they come',
+		qq{SELECT q.* FROM (SELECT t.card, t.id, o.id AS other, row_number() OVER (PARTITION BY t.card ORDER BY o.n DESC NULLS LAST, t.id, o.id) AS rn FROM tx t LEFT JOIN other o ON t.card = o.card AND $five) q WHERE q.rn <= 3},
+		upsert => [ 'card', 'rn' ]),
 	{	name => 'pairs_two_statements',
 		catches => 'pairs that go to the sink, and others that go on, to two operators, in one pipeline',
 		text => qq{INSERT INTO sink SELECT t.id, o.id FROM tx t JOIN other o ON t.card = o.card AND $five;
@@ -138,6 +156,8 @@ return (
 		qq{SELECT w.window_start, count(*) FROM tx t JOIN other o ON t.card = o.card AND $five, streamproc.tumble(greatest(t.at, o.at), '1 hour') w GROUP BY w.window_start}),
 	pairs_refused('union', 'rows of two joins in one group',
 		qq{SELECT w.window_start, count(*) FROM (SELECT t.at FROM tx t JOIN other o ON t.card = o.card AND $five UNION ALL SELECT t.at FROM tx t JOIN other o ON t.u = o.u AND $five) q, streamproc.tumble(q.at, '1 hour') w GROUP BY w.window_start}),
-	pairs_refused('session', 'sessions of pairs',
-		qq{SELECT lower(q.win), count(*) FROM (SELECT t.card, streamproc.session(t.at, '5 min') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t JOIN other o ON t.card = o.card AND $five) q GROUP BY q.card, q.win}),
+	pairs_refused('session_time', 'sessions by a time that is null where there is no partner',
+		qq{SELECT lower(q.win), count(*) FROM (SELECT t.card, streamproc.session(o.at, '5 min') OVER (PARTITION BY t.card ORDER BY o.at) AS win FROM tx t LEFT JOIN other o ON t.card = o.card AND $five) q GROUP BY q.card, q.win}),
+	pairs_refused('over', 'window functions over pairs',
+		qq{SELECT t.at, count(*) OVER (PARTITION BY t.card ORDER BY t.at) FROM tx t JOIN other o ON t.card = o.card AND $five}),
 );

@@ -313,10 +313,14 @@ keyed_task_release(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
 	TimestampTz horizon[STATE_MAX_OPERATORS];
+	MemoryContext cxt;
+	MemoryContext old;
 	int			i;
 
 	renew_plans();
 	keyed_task_settings();
+	cxt = AllocSetContextCreate(my_task->cxt, "streamproc release", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
 	LWLockAcquire(&barrier->lock, LW_SHARED);
 	memcpy(horizon, barrier->horizon, sizeof(horizon));
 	LWLockRelease(&barrier->lock);
@@ -340,6 +344,8 @@ keyed_task_release(void)
 		keyed_task_apply_failed(true);
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
 }
 
 /*

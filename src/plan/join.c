@@ -437,6 +437,50 @@ join_is_prepared(const Query *query)
 	return last != NULL && last->resjunk && last->resname != NULL && strncmp(last->resname, JOIN_MARKER, strlen(JOIN_MARKER)) == 0;
 }
 
+static bool
+find_prepared(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return join_is_prepared((Query *) node) || query_tree_walker((Query *) node, find_prepared, context, 0);
+	return expression_tree_walker(node, find_prepared, context);
+}
+
+/* What PostgreSQL writes a query's text from must be as the parser makes it, also in what is not written. */
+void
+join_leave_out(Query *query)
+{
+	bool		own = false;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		Query	   *stub;
+		ListCell   *lt;
+
+		if (rte->rtekind != RTE_SUBQUERY || !find_prepared((Node *) rte->subquery, NULL))
+			continue;
+		own |= join_is_prepared(rte->subquery);
+		stub = make_query(NIL, makeFromExpr(NIL, NULL));
+		foreach(lt, rte->subquery->targetList)
+		{
+			TargetEntry *tle = lfirst_node(TargetEntry, lt);
+
+			if (!tle->resjunk)
+				add_column(stub, (Expr *) makeNullConst(exprType((Node *) tle->expr), -1, exprCollation((Node *) tle->expr)), tle->resname, false);
+		}
+		rte->subquery = stub;
+	}
+	/* where joins stand above it nobody names their columns: see join_prepare() */
+	foreach(lc, query->rtable)
+		if (own && lfirst_node(RangeTblEntry, lc)->rtekind == RTE_JOIN)
+			lfirst(lc) = nothing_entry();
+	if (own)
+		query->jointree = makeFromExpr(NIL, NULL);
+}
+
 int
 join_side_of(Node *node, Query *query, Program *program)
 {

@@ -427,6 +427,7 @@ keyed_select_list(Query *query)
 	char	   *text;
 	char	   *from;
 
+	join_leave_out(query);
 	PushOverrideSearchPath(&path);
 	text = pg_get_querydef(query, true);
 	PopOverrideSearchPath();

@@ -244,7 +244,7 @@ section 'bad rows' => sub {
 section 'bad aggregates' => sub {
 	make_topics('picky', 2);
 	value(q{CREATE FUNCTION picky(s numeric, v bigint) RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN IF v = 13 THEN RAISE EXCEPTION 'not 13'; END IF; RETURN s + v; END $f$;
-		CREATE AGGREGATE picky_sum(bigint) (SFUNC = picky, STYPE = numeric, INITCOND = 0);
+		CREATE AGGREGATE picky_sum(bigint) (SFUNC = picky, STYPE = numeric, INITCOND = 0, COMBINEFUNC = numeric_add);
 		CREATE TABLE picky (at timestamptz, k text, n bigint, x numeric); CREATE TABLE picky_over (LIKE picky)});
 	my $pairs = sub { my ($where) = @_; return "SELECT w.window_start, a.k, count(*), picky_sum(b.v) FROM picky_a_in a JOIN picky_b_in b ON a.k = b.k AND b.at BETWEEN a.at AND a.at + interval '1 s', streamproc.hop(a.at, '5 s', '10 s') w $where GROUP BY w.window_start, a.k" };
 	my $over = sub { my ($where) = @_; return "SELECT w.window_start, q.k, count(*), picky_sum(q.prev) FROM (SELECT a.k, a.at, lag(a.v) OVER (PARTITION BY a.k ORDER BY a.at) AS prev FROM picky_a_in a) q, streamproc.tumble(q.at, '10 s') w $where GROUP BY w.window_start, q.k" };

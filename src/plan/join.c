@@ -211,6 +211,23 @@ side_query(Query *query, StreamJoin *join, int side)
 	return sub;
 }
 
+/* Columns of joins around are named by nobody: they would count as used. */
+static void
+forget_aliases(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind != RTE_JOIN)
+			continue;
+		rte->joinaliasvars = rte->joinleftcols = rte->joinrightcols = NIL;
+		rte->joinmergedcols = 0;
+	}
+}
+
 /* ---- names ---- */
 
 /* What of the rows is kept and compared, as text: see describe_groups(). */
@@ -399,6 +416,7 @@ join_prepare(Query *query, List *outer, Program *program)
 	for (i = 1; i < varno; i++)
 		if (bms_is_member(i, join->all_rels[0]) || bms_is_member(i, join->all_rels[1]) || (join->expr != NULL && i == join->expr->rtindex))
 			lfirst(list_nth_cell(query->rtable, i - 1)) = nothing_entry();
+	forget_aliases(query);
 
 	/* what stands above takes its columns from there; conditions of pairs those of the union */
 	exchange.join = join;

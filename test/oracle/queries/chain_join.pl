@@ -89,8 +89,8 @@ return (
 		qq{SELECT t.flag, w.window_start, string_agg(o.city, ',' ORDER BY t.id, o.id) AS a, percentile_cont(0.5) WITHIN GROUP (ORDER BY o.n) AS c, mean(o.amount) AS d, count(DISTINCT o.city) AS f
 			FROM tx t JOIN (SELECT * FROM other WHERE amount < 1e20) o ON t.card = o.card AND $five, streamproc.tumble(t.at, '30 min') w GROUP BY t.flag, w.window_start}, by_value => ['d']),
 	pairs('lookups', 'tables joined below, between and above',
-		qq{SELECT p.country, g.window_start, g.n FROM (SELECT o.city, w.window_start, count(*) AS n, max(c.owner) AS owner FROM (tx t JOIN card c ON c.card = t.card) JOIN other o ON t.card = o.card AND $five,
-				streamproc.tumble(t.at, '1 hour') w LEFT JOIN setting s ON s.name = 'low' GROUP BY o.city, w.window_start) g LEFT JOIN place p ON p.city = g.city}),
+		qq{SELECT p.country, g.window_start, g.n FROM (SELECT o.city, w.window_start, count(*) AS n, max(c.owner) AS owner FROM (tx t JOIN card c ON c.card = t.card) JOIN other o ON t.card = o.card AND $five LEFT JOIN setting s ON s.name = 'low',
+				streamproc.tumble(t.at, '1 hour') w WHERE s.value < 1000 OR s.value IS NULL GROUP BY o.city, w.window_start) g LEFT JOIN place p ON p.city = g.city}),
 	pairs('windows_over', 'windows over windows of pairs: those below are given out when the one above ends',
 		qq{SELECT h.window_start, max(g.n) AS most, count(*) AS groups
 			FROM (SELECT t.card, w.window_end, count(*) AS n FROM tx t LEFT JOIN other o ON t.card = o.card AND $five, streamproc.tumble(t.at, '5 min') w GROUP BY t.card, w.window_end) g,

@@ -75,6 +75,8 @@ return (
 		qq{SELECT t.id, t.card, t.at FROM tx t LEFT JOIN other o ON t.card = o.card AND $five WHERE o.id IS NULL}),
 	topics_joined('lookup', 'tables joined above, also by a subquery in WHERE',
 		qq{SELECT t.id, o.id AS other, c.owner, p.country FROM tx t JOIN other o ON t.card = o.card AND $five LEFT JOIN card c ON c.card = t.card JOIN place p ON p.city = o.city WHERE t.amount > (SELECT value FROM setting WHERE name = 'low') OR EXISTS (SELECT FROM card_group g WHERE g.card = o.card)}),
+	topics_joined('lookup_pairs', 'columns that only a condition of pairs uses, and a table joined above',
+		qq{SELECT t.id, o.id AS other, p.country FROM tx t LEFT JOIN other o ON t.card = o.card AND $five AND t.n > o.n LEFT JOIN place p ON p.city = o.city}),
 	topics_joined('lookup_below', 'tables joined below, in a subquery and in FROM',
 		qq{SELECT t.id, o.id AS other, c.owner, o.country FROM (tx t JOIN card c ON c.card = t.card) LEFT JOIN (SELECT x.*, p.country FROM other x JOIN place p USING (city)) o ON t.card = o.card AND $five}),
 	topics_joined('comma', 'a join that is written with a comma, and a table between',

@@ -9,6 +9,8 @@ my $events = $ENV{BENCH_JOIN_EVENTS} || 2_500_000;    # of each topic
 
 sub join_query {
 	my ($case, $debit, $credit) = @_;
+	return "SELECT w.window_start, d.auction % 100 AS bucket, count(*) AS n, sum(c.price) AS got FROM $debit d JOIN $credit c
+		ON d.auction = c.auction AND c.at BETWEEN d.at AND d.at + interval '1 min', streamproc.tumble($case->{window}, '10 s') w GROUP BY w.window_start, d.auction % 100" if $case->{window};
 	return "SELECT d.auction, d.price, d.at, c.price AS got, c.at AS got_at FROM $debit d $case->{join} $credit c
 		ON d.auction = c.auction AND c.at BETWEEN d.at AND d.at + interval '1 min'" . ($case->{where} ? " WHERE $case->{where}" : '');
 }
@@ -21,6 +23,8 @@ sub joins {
 		{name => 'join_all', label => 'inner join, all pairs into a table', join => 'JOIN'},
 		{name => 'join_left', label => 'left join, debits without credit', join => 'LEFT JOIN', where => 'c.auction IS NULL'},
 		{name => 'join_full', label => 'full join, all into a table', join => 'FULL JOIN'},
+		{name => 'join_window', label => 'all pairs by windows of the debit', join => 'JOIN', window => 'd.at'},
+		{name => 'join_later', label => 'all pairs by windows of the credit', join => 'JOIN', window => 'c.at'},
 	);
 	if ($ENV{BENCH_CASES}) {
 		my %only = map { $_ => 1 } split ' ', $ENV{BENCH_CASES};
@@ -53,7 +57,8 @@ sub joins {
 		}
 		for my $case (@cases) {
 			my $name = $case->{name};
-			sql("CREATE TABLE sink_$name (auction bigint, price bigint, at timestamptz, got bigint, got_at timestamptz)", 'CHECKPOINT');
+			my $columns = $case->{window} ? 'at timestamptz, bucket bigint, n bigint, got numeric' : 'auction bigint, price bigint, at timestamptz, got bigint, got_at timestamptz';
+			sql("CREATE TABLE sink_$name ($columns)", 'CHECKPOINT');
 			my $query = join_query($case, 'debit_in', 'credit_in');
 			my $figures = measure($name,
 				"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO sink_$name $query\$\$, stop => 'latest', state_memory => '2GB')",

@@ -292,8 +292,9 @@ fill_slot(JoinWork *work, const char *left, const char *right)
 	ExecStoreVirtualTuple(spec->slot);
 }
 
+/* The pair into work->out. */
 static void
-give_out(JoinWork *work, const char *left, uint32 left_len, const char *right, uint32 right_len)
+write_pair(JoinWork *work, const char *left, uint32 left_len, const char *right, uint32 right_len)
 {
 	OverRecord	record = {0, (uint32) work->spec->number};
 	StringInfo	out = &work->out;
@@ -305,7 +306,13 @@ give_out(JoinWork *work, const char *left, uint32 left_len, const char *right, u
 	appendStringInfoSpaces(out, (8 - out->len % 8) % 8);
 	record.size = (uint32) out->len;
 	memcpy(out->data, &record, sizeof(record));
-	over_emit(out->data, out->len);
+}
+
+static void
+give_out(JoinWork *work, const char *left, uint32 left_len, const char *right, uint32 right_len)
+{
+	write_pair(work, left, left_len, right, right_len);
+	over_emit(work->out.data, work->out.len);
 }
 
 /* A row that has no partner. */
@@ -333,6 +340,39 @@ give_out_alone(JoinWork *work, int side, const char *columns, uint32 len)
 		give_out(work, nulls->data, (uint32) nulls->len, columns, len);
 }
 
+/*
+ * Does the pair in the slot fulfil the join's condition?  Where that throws the two are no
+ * partners, and the pair becomes a dead letter.  State has not changed, but for what was given
+ * out before: nothing has to be put back.
+ */
+static bool
+fulfils_condition(JoinWork *work, const char *left, uint32 left_len, const char *right, uint32 right_len)
+{
+	OperatorSpec *spec = work->spec;
+	MemoryContext old = CurrentMemoryContext;
+	volatile bool result = false;
+	ErrorData  *volatile edata = NULL;
+
+	PG_TRY();
+	{
+		result = over_filter_passes(spec, work->join->condition);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		edata = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (edata == NULL)
+		return result;
+	ReScanExprContext(spec->filter_context);
+	write_pair(work, left, left_len, right, right_len);
+	over_refuse(work->out.data, edata);
+	MemoryContextSwitchTo(old);
+	return false;
+}
+
 /* Two rows that keys and time let be partners; false: they are none. */
 static bool
 give_out_pair(JoinWork *work, const char *left, uint32 left_len, const char *right, uint32 right_len)
@@ -346,7 +386,7 @@ give_out_pair(JoinWork *work, const char *left, uint32 left_len, const char *rig
 		MemoryContext old = MemoryContextSwitchTo(work->row_cxt);
 
 		fill_slot(work, left, right);
-		partners = work->join->condition == NULL || over_filter_passes(spec, work->join->condition);
+		partners = work->join->condition == NULL || fulfils_condition(work, left, left_len, right, right_len);
 		passes = partners && (spec->filter == NULL || over_filter_passes(spec, spec->filter));
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(work->row_cxt);
@@ -621,8 +661,9 @@ apply_row(JoinWork *work, const OperatorRow *row, TimestampTz horizon, Timestamp
 		leave_note(work, row, partners.side, &note, until, pace);
 }
 
+/* rows->first has what is left where the consumer has enough: NULL, nothing is. */
 void
-join_apply_group(OperatorRows *rows, StateArea *area, int group)
+join_apply_group(OperatorRows *rows, StateArea *area, int group, const OperatorConsumer *consumer)
 {
 	OperatorSpec *spec = rows->spec;
 	JoinWork   *work = join_begin(spec, area, group);
@@ -635,6 +676,9 @@ join_apply_group(OperatorRows *rows, StateArea *area, int group)
 	{
 		next = row->next;
 		CHECK_FOR_INTERRUPTS();
+		/* the pairs of one key may be many: the group is given back in between */
+		if (row != rows->first[group] && consumer != NULL && consumer->full())
+			break;
 		/* in time when its batch began; but rows that waited for it may have been given out since */
 		if (spec->waits && window_instant(&spec->scale, row->slice + 1) <= horizon)
 		{
@@ -645,6 +689,7 @@ join_apply_group(OperatorRows *rows, StateArea *area, int group)
 		}
 		apply_row(work, row, horizon, rows->watermark, pace);
 	}
+	rows->first[group] = row;
 	join_end(work);
 }
 

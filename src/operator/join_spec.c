@@ -88,6 +88,18 @@ join_span(const OperatorSpec *spec)
 	return Max(join->high_us - join->low_us, Max(join->after[0], join->after[1]));
 }
 
+/*
+ * A row that comes has partners that came before it: they are older than it by the
+ * interval at most.  The same is true of a row without partner and the instant until which it waits.
+ */
+int64
+join_behind(const OperatorSpec *spec, int side)
+{
+	const JoinSpec *join = spec->join;
+
+	return side == 0 || side == 1 ? join->after[side] : Max(join->after[0], join->after[1]);
+}
+
 TimestampTz
 join_pane_end(const OperatorSpec *spec, int64 pane)
 {

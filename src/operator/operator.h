@@ -337,8 +337,19 @@ typedef struct OperatorTransaction
 	void		(*close) (bool failed);
 } OperatorTransaction;
 
+/*
+ * Takes what an operator answers; NULL: nobody does, or only the log.  Between key groups
+ * (of a join also between rows) it is asked whether it has enough; then it works, without a
+ * transaction and without a group that is owned.
+ */
+typedef struct OperatorConsumer
+{
+	bool		(*full) (void);
+	void		(*work) (void);
+} OperatorConsumer;
+
 /* into the state; throws where a function does, or memory is used up: then the run must be abandoned */
-extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction);
+extern void operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction, const OperatorConsumer *consumer);
 extern void operator_apply_row(OperatorSpec *spec, StateArea *area, OperatorRow *row);
 /* by hash, then by the bytes of the key */
 extern int	operator_compare_keys(const OperatorRow *x, const OperatorRow *y);
@@ -515,6 +526,12 @@ extern TimestampTz over_waiting_begin(int64 pane);
 /* takes output rows: the log of a task */
 typedef void (*OverEmit) (const char *bytes, Size len);
 extern OverEmit over_emit;
+/*
+ * Takes a row, as it would have been given out, for which a condition threw; throws again
+ * what no row is to blame for.  The transaction that was open is another one afterwards.
+ */
+typedef void (*OverRefuse) (const char *bytes, ErrorData *edata);
+extern OverRefuse over_refuse;
 
 /* the rows of one key group, owned by the caller, that a batch brought */
 extern void over_apply_group(OperatorRows *rows, StateArea *area, int group);
@@ -525,19 +542,11 @@ extern void over_apply_group(OperatorRows *rows, StateArea *area, int group);
 extern TimestampTz over_horizon(StateArea *area, const OperatorSpec *spec, TimestampTz watermark);
 /*
  * Rows of the key groups group % ntasks == task that wait in panes that end until
- * the horizon: they are answered, in order.  Owns and releases groups.  Where a consumer
- * takes them (NULL: none does) it is asked between groups whether it has enough; then, and at
- * the end, it works, without a transaction and without a group that is owned.
+ * the horizon: they are answered, in order.  Owns and releases groups.
  */
-typedef struct OverConsumer
-{
-	bool		(*full) (void);
-	void		(*work) (void);
-} OverConsumer;
-
 /* "standing": all tasks stand, nobody brings rows meanwhile */
 extern void over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
-						 const OverConsumer *consumer, bool standing);
+						 const OperatorConsumer *consumer, bool standing);
 
 /* ---- join_spec.c, join.c: joins of two topics ---- */
 
@@ -567,12 +576,14 @@ extern void join_signature(const OperatorSpec *spec, StringInfo into);
 extern char *join_describe(const OperatorSpec *spec);
 /* us: so much time is at most between two partners */
 extern int64 join_span(const OperatorSpec *spec);
+/* us: so far a row that is given out may lie behind the one with which it comes, by the event time of a side (2: of either) */
+extern int64 join_behind(const OperatorSpec *spec, int side);
 /* conditions that two rows have to fulfil besides keys and time, as those of over_set_filter() */
 extern void join_set_condition(OperatorSpec *spec, List *qual, List *tlist);
 extern TimestampTz join_pane_end(const OperatorSpec *spec, int64 pane);
 extern const char *join_row_read(const OperatorSpec *spec, const char *from, Datum *values, bool *isnull);
 /* the rows of one key group, owned by the caller, that a batch brought */
-extern void join_apply_group(OperatorRows *rows, StateArea *area, int group);
+extern void join_apply_group(OperatorRows *rows, StateArea *area, int group, const OperatorConsumer *consumer);
 /* rows of one key group for which no partner can come any more: they waited in these panes */
 extern void join_release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group);
 

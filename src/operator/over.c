@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 OverEmit	over_emit = NULL;
+OverRefuse	over_refuse = NULL;
 bool		over_filtering = false;
 
 /* ---- the key at work ---- */

@@ -230,7 +230,7 @@ panes_of_group(StatePane **panes, int n, int group, int *npanes)
 
 void
 over_release(OperatorSpec *spec, StateArea *area, TimestampTz horizon, int task, int ntasks, const OperatorTransaction *transaction,
-			 const OverConsumer *consumer, bool standing)
+			 const OperatorConsumer *consumer, bool standing)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "streamproc rows that waited", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext work = AllocSetContextCreate(cxt, "streamproc rows of a key group that waited", ALLOCSET_DEFAULT_SIZES);

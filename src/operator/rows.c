@@ -725,7 +725,8 @@ apply_group(OperatorRows *rows, StateArea *area, int group)
 
 /* The group is ours; it is given back whatever happens. */
 static void
-apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransaction *transaction, bool *open)
+apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransaction *transaction, const OperatorConsumer *consumer,
+			bool *open)
 {
 	OperatorSpec *spec = rows->spec;
 
@@ -740,7 +741,7 @@ apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransa
 		if (spec->over != NULL)
 			over_apply_group(rows, area, group);
 		else if (spec->join != NULL)
-			join_apply_group(rows, area, group);
+			join_apply_group(rows, area, group, consumer);
 		else if (spec->user_code)
 			apply_group_by_key(rows, area, group);
 		else
@@ -757,8 +758,23 @@ apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransa
 	state_group_release(area, spec->number, group);
 }
 
+/* What the operator has answered goes to its consumer, where that is enough; no group is owned. */
+static void
+hand_over(const OperatorConsumer *consumer, const OperatorTransaction *transaction, bool *open)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	if (consumer == NULL || !consumer->full())
+		return;
+	if (*open)
+		transaction->close(false);
+	*open = false;
+	consumer->work();
+	MemoryContextSwitchTo(old);
+}
+
 void
-operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction)
+operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *transaction, const OperatorConsumer *consumer)
 {
 	OperatorSpec *spec = rows->spec;
 	int			waiting[STATE_GROUPS];
@@ -774,22 +790,30 @@ operator_apply(OperatorRows *rows, StateArea *area, const OperatorTransaction *t
 
 		if (rows->first[g] == NULL)
 			continue;
-		if (state_group_try_own(area, spec->number, g))
-			apply_owned(rows, area, g, transaction, &open);
-		else
+		if (!state_group_try_own(area, spec->number, g))
+		{
+			waiting[nwaiting++] = g;
+			continue;
+		}
+		apply_owned(rows, area, g, transaction, consumer, &open);
+		hand_over(consumer, transaction, &open);
+		/* a join stops between two rows where its consumer has enough */
+		if (spec->join != NULL && rows->first[g] != NULL)
 			waiting[nwaiting++] = g;
 	}
 	for (n = 0; n < nwaiting; n++)
-	{
-		if (!state_group_try_own(area, spec->number, waiting[n]))
+		do
 		{
-			if (open)
-				transaction->close(false);
-			open = false;
-			state_group_own(area, spec->number, waiting[n]);
-		}
-		apply_owned(rows, area, waiting[n], transaction, &open);
-	}
+			if (!state_group_try_own(area, spec->number, waiting[n]))
+			{
+				if (open)
+					transaction->close(false);
+				open = false;
+				state_group_own(area, spec->number, waiting[n]);
+			}
+			apply_owned(rows, area, waiting[n], transaction, consumer, &open);
+			hand_over(consumer, transaction, &open);
+		} while (spec->join != NULL && rows->first[waiting[n]] != NULL);
 	if (open)
 		transaction->close(false);
 }

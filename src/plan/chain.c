@@ -51,7 +51,7 @@ program_passed_json(Program *program, int number, const char *record)
 	Datum	   *values = palloc(sizeof(Datum) * Max(desc->natts, 1));
 	bool	   *isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
 
-	(void) over_row_read(node->spec, record + sizeof(OverRecord), values, isnull);
+	(void) (node->spec->join != NULL ? join_row_read : over_row_read) (node->spec, record + sizeof(OverRecord), values, isnull);
 	return TextDatumGetCString(DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(heap_form_tuple(desc, values, isnull), desc)));
 }
 

@@ -51,6 +51,17 @@ has_join(const Program *program, const Statement *statement)
 	return false;
 }
 
+static bool
+has_over(const Program *program, const Statement *statement)
+{
+	int			i;
+
+	for (i = 0; i < program->nkeyed; i++)
+		if (program->keyed[i].spec->statement == statement->number && program->keyed[i].over)
+			return true;
+	return false;
+}
+
 void
 plan_check_emit(Program *program, EmitKind emit, LateKind late)
 {
@@ -81,7 +92,7 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 						 errmsg("rows of %s are given out once: emit => 'changes' or 'every ...' and late => 'update' are not supported", has_join(program, statement) ? "a join of topics" : "window functions")));
 			continue;
 		}
-		if (statement->info->chained && program->arrival)
+		if (statement->info->chained && program->arrival && has_over(program, statement))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("GROUP BY over window functions needs their rows in the order of event time: ordering => 'arrival' is not supported"),
@@ -89,8 +100,8 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 		if (statement->info->chained && late == LATE_UPDATE)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("GROUP BY over window functions gets no late rows: late => 'update' is not supported"),
-					 errhint("Use allowed_lateness with late => 'divert': rows wait so much longer.")));
+					 errmsg("GROUP BY over %s gets no late rows: late => 'update' is not supported", has_join(program, statement) ? "a join of topics" : "window functions"),
+					 errhint("Use allowed_lateness with late => 'divert': windows wait so much longer.")));
 		if (statement->info->session && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

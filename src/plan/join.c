@@ -211,6 +211,23 @@ side_query(Query *query, StreamJoin *join, int side)
 	return sub;
 }
 
+/* Columns of joins around are named by nobody: they would count as used. */
+static void
+forget_aliases(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind != RTE_JOIN)
+			continue;
+		rte->joinaliasvars = rte->joinleftcols = rte->joinrightcols = NIL;
+		rte->joinmergedcols = 0;
+	}
+}
+
 /* ---- names ---- */
 
 /* What of the rows is kept and compared, as text: see describe_groups(). */
@@ -267,9 +284,26 @@ replace_item(Node *node, Node *from, Node *to)
 	return node;
 }
 
+/* The names of the columns: groups above are told from others by them, see describe_groups(). */
+static List *
+column_names(const StreamJoin *join, List *columns, List *rtable)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		Var		   *var = lfirst_node(Var, lc);
+
+		names = lappend(names, psprintf("%s.%s", bms_is_member(var->varno, join->rels[0]) ? "left" : "right",
+										get_rte_attribute_name(rt_fetch(var->varno, rtable), var->varattno)));
+	}
+	return names;
+}
+
 /* The union of both sides; columns: as they stand in the query. */
 static Query *
-union_query(Query *sides[2], StreamJoin *join, List *columns, Query *wrapper, Query *query, List *outer)
+union_query(Query *sides[2], StreamJoin *join, List *columns, List *names, Query *wrapper, Query *query, List *outer)
 {
 	Query	   *both = make_query(NIL, makeFromExpr(NIL, NULL));
 	List	   *around = legality_around(both, legality_around(wrapper, legality_around(query, outer)));
@@ -291,7 +325,7 @@ union_query(Query *sides[2], StreamJoin *join, List *columns, Query *wrapper, Qu
 
 			add_column(sides[s], bms_is_member(var->varno, join->rels[s]) ? (Expr *) copyObject(var) :
 					   (Expr *) makeNullConst(var->vartype, var->vartypmod, var->varcollid),
-					   psprintf("c%d", foreach_current_index(lc) + 1), false);
+					   list_nth(names, foreach_current_index(lc)), false);
 		}
 		both->rtable = lappend(both->rtable, subquery_entry(sides[s], s == 0 ? "left" : "right"));
 	}
@@ -354,6 +388,8 @@ join_prepare(Query *query, List *outer, Program *program)
 	Query	   *wrapper;
 	Query	   *both;
 	List	   *pairs;
+	List	   *names;
+	List	   *rtable;
 	int			nabove;
 	int			varno;
 	int			s;
@@ -364,6 +400,8 @@ join_prepare(Query *query, List *outer, Program *program)
 	join = legality_topic_join(query, outer, &check);
 	for (s = 0; s < 2; s++)
 		sides[s] = side_query(query, join, s);
+
+	rtable = list_copy(query->rtable);
 
 	/* the subquery's place in the query */
 	varno = list_length(query->rtable) + 1;
@@ -378,6 +416,7 @@ join_prepare(Query *query, List *outer, Program *program)
 	for (i = 1; i < varno; i++)
 		if (bms_is_member(i, join->all_rels[0]) || bms_is_member(i, join->all_rels[1]) || (join->expr != NULL && i == join->expr->rtindex))
 			lfirst(list_nth_cell(query->rtable, i - 1)) = nothing_entry();
+	forget_aliases(query);
 
 	/* what stands above takes its columns from there; conditions of pairs those of the union */
 	exchange.join = join;
@@ -389,11 +428,12 @@ join_prepare(Query *query, List *outer, Program *program)
 	exchange.first = UNION_COLUMNS(join);
 	pairs = (List *) exchange_mutator((Node *) join->pairs, &exchange);
 
+	names = column_names(join, exchange.columns, rtable);
 	wrapper = make_query(NIL, makeFromExpr(list_make1(reference(1)), NULL));
-	both = union_query(sides, join, exchange.columns, wrapper, query, outer);
+	both = union_query(sides, join, exchange.columns, names, wrapper, query, outer);
 	wrapper->rtable = list_make1(subquery_entry(both, "sides"));
 	for (i = 0; i < list_length(exchange.columns); i++)
-		add_union_column(wrapper, both, UNION_COLUMNS(join) + i, psprintf("c%d", i + 1), i >= nabove);
+		add_union_column(wrapper, both, UNION_COLUMNS(join) + i, list_nth(names, i), i >= nabove);
 	for (i = 1; i < UNION_PLACE(join); i++)
 		add_union_column(wrapper, both, i, "joined by", true);
 	add_union_column(wrapper, both, UNION_PLACE(join), psprintf(JOIN_MARKER "%d", number), true);
@@ -405,6 +445,81 @@ join_prepare(Query *query, List *outer, Program *program)
 	remember(&program->keyed[number], join, exchange.columns, pairs);
 	MemoryContextSwitchTo(old);
 	program->nkeyed++;
+}
+
+bool
+join_is_prepared(const Query *query)
+{
+	const TargetEntry *last = query->targetList != NIL ? llast(query->targetList) : NULL;
+
+	return last != NULL && last->resjunk && last->resname != NULL && strncmp(last->resname, JOIN_MARKER, strlen(JOIN_MARKER)) == 0;
+}
+
+static bool
+find_prepared(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return join_is_prepared((Query *) node) || query_tree_walker((Query *) node, find_prepared, context, 0);
+	return expression_tree_walker(node, find_prepared, context);
+}
+
+/* What PostgreSQL writes a query's text from must be as the parser makes it, also in what is not written. */
+void
+join_leave_out(Query *query)
+{
+	bool		own = false;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		Query	   *stub;
+		ListCell   *lt;
+
+		if (rte->rtekind != RTE_SUBQUERY || !find_prepared((Node *) rte->subquery, NULL))
+			continue;
+		own |= join_is_prepared(rte->subquery);
+		stub = make_query(NIL, makeFromExpr(NIL, NULL));
+		foreach(lt, rte->subquery->targetList)
+		{
+			TargetEntry *tle = lfirst_node(TargetEntry, lt);
+
+			if (!tle->resjunk)
+				add_column(stub, (Expr *) makeNullConst(exprType((Node *) tle->expr), -1, exprCollation((Node *) tle->expr)), tle->resname, false);
+		}
+		rte->subquery = stub;
+	}
+	/* where joins stand above it nobody names their columns: see join_prepare() */
+	foreach(lc, query->rtable)
+		if (own && lfirst_node(RangeTblEntry, lc)->rtekind == RTE_JOIN)
+			lfirst(lc) = nothing_entry();
+	if (own)
+		query->jointree = makeFromExpr(NIL, NULL);
+}
+
+int
+join_side_of(Node *node, Query *query, Program *program)
+{
+	Var		   *var = (Var *) node;
+	RangeTblEntry *rte;
+	TargetEntry *tle;
+	JoinNode   *join;
+
+	check_stack_depth();
+	if (!IsA(node, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+		return 2;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind == RTE_JOIN)
+		return join_side_of(list_nth(rte->joinaliasvars, var->varattno - 1), query, program);
+	tle = rte->rtekind == RTE_SUBQUERY ? get_tle_by_resno(rte->subquery->targetList, var->varattno) : NULL;
+	if (tle == NULL)
+		return 2;
+	if (!join_is_prepared(rte->subquery))
+		return join_side_of((Node *) tle->expr, rte->subquery, program);
+	join = program->keyed[atoi(llast_node(TargetEntry, rte->subquery->targetList)->resname + strlen(JOIN_MARKER))].join;
+	return list_nth_int(join->sides, castNode(Var, tle->expr)->varattno - (UNION_KEYS + join->nkeys + 2));
 }
 
 /* ---- planning ---- */

@@ -85,6 +85,12 @@ extern TupleDesc chain_describe(CustomScan *scan, List *rtable);
 
 /* exchanges the join of two topics in FROM for a subquery that the hook knows */
 extern void join_prepare(Query *query, List *outer, Program *program);
+/* is it such a subquery? */
+extern bool join_is_prepared(const Query *query);
+/* for a text of the query's select list: joins below become subqueries of nothing, with the same columns */
+extern void join_leave_out(Query *query);
+/* the side of a join below whose column the expression is: 0 or 1; 2: it is none, or of either */
+extern int	join_side_of(Node *node, Query *query, Program *program);
 extern void join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
 extern JoinPlan *join_read(List *private, int side_column);
 

@@ -126,10 +126,10 @@ collect_walker(PlanState *state, CollectContext *cxt)
 			node->upstream = -1;
 			node->consumer = above;
 			if (above >= 0)
-			{
 				cxt->program->keyed[above].upstream = number;
+			/* for those of its rows that become dead letters */
+			if (above >= 0 || node->spec->join != NULL)
 				node->answer = chain_describe(scan, cxt->plan->rtable);
-			}
 			if (node->spec->join != NULL && scan->custom_exprs != NIL)
 				join_set_condition(node->spec, copyObject(scan->custom_exprs), scan->custom_scan_tlist);
 			if (operator_gives_rows(node->spec))

@@ -360,7 +360,8 @@ event_time_of_window(Query *query, List *clauses)
 		if (call == NULL || (IsA(expr, Var) && rt_fetch(((Var *) expr)->varno, query->rtable)->rtekind != RTE_FUNCTION))
 			continue;
 		at = linitial(window_arguments(call));
-		if (IsA(at, Var) && ((Var *) at)->varlevelsup == 0)
+		/* coalesce() of the times of both sides of a join */
+		if ((IsA(at, Var) && ((Var *) at)->varlevelsup == 0) || IsA(at, CoalesceExpr))
 			return copyObject((Expr *) at);
 		/* LATERAL: the function's arguments are of this query, seen from below */
 		if (IsA(at, Var) && ((Var *) at)->varlevelsup == 1)
@@ -391,6 +392,13 @@ keyed_expose_place(Query *query, List *outer)
 	return expose(query, outer, PLACE_NAME);
 }
 
+/* What window functions or a join have answered belongs to no message any more. */
+static Expr *
+place_of_rows(Query *query, List *outer)
+{
+	return legality_is_over_answers(query, outer) ? (Expr *) makeNullConst(TIDOID, -1, InvalidOid) : (Expr *) expose(query, outer, PLACE_NAME);
+}
+
 static void
 add_marker(Query *query, List *outer, int number, Expr *at)
 {
@@ -400,10 +408,8 @@ add_marker(Query *query, List *outer, int number, Expr *at)
 	marker->aggfnoid = keyed_place_aggregate();
 	marker->aggtype = BOOLOID;
 	marker->aggargtypes = list_make3_oid(INT4OID, TIDOID, TIMESTAMPTZOID);
-	/* what window functions have answered belongs to no message any more */
 	marker->args = list_make3(makeTargetEntry((Expr *) op, 1, NULL, false),
-							  makeTargetEntry(legality_is_over_answers(query, outer) ? (Expr *) makeNullConst(TIDOID, -1, InvalidOid) :
-											  (Expr *) expose(query, outer, PLACE_NAME), 2, NULL, false),
+							  makeTargetEntry(place_of_rows(query, outer), 2, NULL, false),
 							  makeTargetEntry(at, 3, NULL, false));
 	marker->aggkind = AGGKIND_NORMAL;
 	marker->aggsplit = AGGSPLIT_SIMPLE;
@@ -421,6 +427,7 @@ keyed_select_list(Query *query)
 	char	   *text;
 	char	   *from;
 
+	join_leave_out(query);
 	PushOverrideSearchPath(&path);
 	text = pg_get_querydef(query, true);
 	PopOverrideSearchPath();
@@ -467,8 +474,19 @@ static void
 add_over_marker(Query *query, List *outer, int number, const char *what)
 {
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry((Expr *) expose(query, outer, PLACE_NAME), list_length(query->targetList) + 1,
+								makeTargetEntry(place_of_rows(query, outer), list_length(query->targetList) + 1,
 												psprintf(OVER_MARKER "%d%s", number, what), true));
+}
+
+/* Groups without a window over what has been answered cannot know when a key is forgotten. */
+static void
+check_ttl_of_chain(Query *query, List *outer, List *clauses, Program *program)
+{
+	if (program->state_ttl > 0 && clauses != NIL && !has_window(query, clauses) && legality_is_over_answers(query, outer))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"state_ttl\" for groups without a window over window functions, DISTINCT ON or a join of topics is not supported"),
+				 errhint("Group by a window, or make two pipelines of it.")));
 }
 
 /*
@@ -744,7 +762,7 @@ prepare_over_groups(FuncExpr *over, bool on_end, Program *program, int first)
 	{
 		MemoryContext old;
 
-		if (program->keyed[i].over)
+		if (program->keyed[i].over || program->keyed[i].join != NULL)
 			continue;
 		old = MemoryContextSwitchTo(program->cxt);
 		program->keyed[i].held_for = copyObject(over);
@@ -774,8 +792,10 @@ prepare_top(Query *query, List *outer, Program *program)
 
 	if (limit < 1 || limit > TOP_MOST)
 		elog(ERROR, "the first " INT64_FORMAT " rows are wanted", limit);
+	check_ttl_of_chain(query, outer, keys, program);
 	/* before its windows become slices */
 	at = event_time_of_window(query, keys);
+	program->keyed[program->nkeyed].time_side = join_side_of((Node *) at, query, program);
 	if (program->state_ttl > 0 && keys != NIL && !has_window(query, keys))
 		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
 	if (query->hasDistinctOn)
@@ -824,7 +844,6 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	{
 		check_number(program);
 		join_prepare(query, outer, program);
-		return;
 	}
 	if (!reads_topic || (!legality_is_grouped(query) && !query->hasWindowFuncs && !query->hasDistinctOn))
 		return;
@@ -847,6 +866,8 @@ keyed_prepare(Query *query, List *outer, Program *program)
 			prepare_top(query, outer, program);
 			return;
 		}
+		if (legality_is_over_answers(query, outer))
+			elog(ERROR, "window functions over what has been answered");
 		if (first)
 			first_rows(query);
 		program->keyed[program->nkeyed].over = true;
@@ -857,13 +878,10 @@ keyed_prepare(Query *query, List *outer, Program *program)
 	session_prepare(query);
 	/* before its windows become slices */
 	at = event_time_of_window(query, query->groupClause);
-	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause) && legality_is_over_answers(query, outer))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"state_ttl\" for groups without a window over window functions or DISTINCT ON is not supported"),
-				 errhint("Group by a window, or make two pipelines of it.")));
+	check_ttl_of_chain(query, outer, query->groupClause, program);
 	if (program->state_ttl > 0 && query->groupClause != NIL && !has_window(query, query->groupClause))
 		at = (Expr *) expose(query, outer, EVENT_TIME_NAME);
+	program->keyed[program->nkeyed].time_side = join_side_of((Node *) at, query, program);
 	program->keyed[program->nkeyed].text = MemoryContextStrdup(program->cxt, describe_groups(query));
 	exchange_slices(query, query->groupClause);
 	add_marker(query, outer, program->nkeyed++, at);

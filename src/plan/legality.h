@@ -58,10 +58,12 @@ extern FuncExpr *legality_window_of_group(Node *node, Query *query);
  * groups by tumble() over a border of them, the windows below are given out when the one above ends.
  */
 extern bool legality_is_over_groups(Query *query, List *outer);
-/* do its rows come from window functions or DISTINCT ON, of its own or below? */
+/* do its rows come from window functions, DISTINCT ON or a join of topics, of its own or below? */
 extern bool legality_answers(Query *query, List *outer);
-/* a query over rows that window functions, or DISTINCT ON, have answered */
+/* a query over rows that window functions, DISTINCT ON or a join of topics (in its own FROM too) have answered */
 extern bool legality_is_over_answers(Query *query, List *outer);
+/* such a query: they must come from one operator */
+extern void legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location);
 /* what a query groups by; or, of the first rows, their keys */
 extern List *legality_group_clauses(Query *grouped);
 extern bool legality_in_clauses(const TargetEntry *tle, List *clauses);
@@ -78,15 +80,17 @@ extern FuncExpr *legality_window_over(Query *query, List *outer, bool *by_window
 /* a query that puts rows of the topic into groups */
 extern void legality_check_groups(Query *query, CheckContext *cxt, List *outer);
 
-/* does the FROM item stand for groups, or rows of a join of topics? */
+/* does the FROM item stand for groups? */
 extern bool legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer);
-/* ... or for rows of window functions, DISTINCT ON or session() too? */
+/* ... or for rows of window functions, DISTINCT ON, session() or a join of topics too? */
 extern bool legality_rte_has_operator(RangeTblEntry *rte, Query *query, List *outer);
 /* is it a border of a window over event time?  NULL: of none */
 extern FuncExpr *legality_check_window(Node *expr, Query *query, CheckContext *cxt, List *outer, int location);
 
 /* is it the event time of the query's topic, unmodified? */
 extern bool legality_is_event_time(Node *node, Query *query, List *outer);
+/* ... and there in all rows, also of an outer join of topics? */
+extern bool legality_is_known_time(Node *node, Query *query, List *outer);
 
 /* ---- legality_over.c ---- */
 
@@ -95,8 +99,9 @@ extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, in
 /* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
 extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
 
-/* no groups below, and nothing of the queries around */
+/* no operator below, and nothing of the queries around */
 extern void legality_check_below(Query *query, CheckContext *cxt, List *outer, int location);
+extern void legality_check_correlated(Query *query, CheckContext *cxt, int location);
 /* ascending, by event time */
 extern void legality_check_order(SortGroupClause *order, Query *query, CheckContext *cxt, List *outer, int location);
 
@@ -126,6 +131,8 @@ typedef struct StreamJoin
 } StreamJoin;
 
 extern bool legality_joins_topics(Query *query, List *outer);
+/* the side of the query's outer join of topics without whose row the FROM item is null: 1 or 2; 0: it never is */
+extern int	legality_missing_side(Query *query, List *outer, int varno);
 /* NULL: there is none; throws where it cannot be computed */
 extern StreamJoin *legality_topic_join(Query *query, List *outer, CheckContext *cxt);
 extern void legality_check_join(Query *query, CheckContext *cxt, List *outer);

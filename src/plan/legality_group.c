@@ -28,7 +28,7 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 
 	check_stack_depth();
 	if (query->setOperations == NULL)
-		return tle != NULL && legality_is_event_time((Node *) tle->expr, query, outer);
+		return tle != NULL && legality_is_known_time((Node *) tle->expr, query, outer);
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);
@@ -67,6 +67,48 @@ legality_is_event_time(Node *node, Query *query, List *outer)
 		default:
 			return false;
 	}
+}
+
+/* Sides of the query's join of topics where one of which has no row the event time is null, as bits; -1: it is none. */
+static int
+missing_with(Node *node, Query *query, List *outer)
+{
+	Var		   *var = (Var *) node;
+
+	if (!legality_is_event_time(node, query, outer))
+		return -1;
+	while (rt_fetch(var->varno, query->rtable)->rtekind == RTE_JOIN)
+		var = list_nth(rt_fetch(var->varno, query->rtable)->joinaliasvars, var->varattno - 1);
+	return legality_missing_side(query, outer, var->varno);
+}
+
+/*
+ * Is it event time, and there in all rows?  Of an outer join of topics it is not, where the
+ * other side's row is alone; but coalesce() of both sides' is.
+ */
+bool
+legality_is_known_time(Node *node, Query *query, List *outer)
+{
+	int			missing = -1;
+	ListCell   *lc;
+
+	while (IsA(node, Var) && ((Var *) node)->varlevelsup == 0 && rt_fetch(((Var *) node)->varno, query->rtable)->rtekind == RTE_JOIN &&
+		   ((Var *) node)->varattno > 0)
+		node = list_nth(rt_fetch(((Var *) node)->varno, query->rtable)->joinaliasvars, ((Var *) node)->varattno - 1);
+	if (!IsA(node, CoalesceExpr))
+		return missing_with(node, query, outer) == 0;
+	foreach(lc, ((CoalesceExpr *) node)->args)
+	{
+		int			one = missing_with(lfirst(lc), query, outer);
+
+		if (one < 0)
+			return false;
+		/* null only if all are; no row of a join has neither side */
+		missing = missing < 0 ? one : missing | one;
+		if (one == 0)
+			return true;
+	}
+	return missing == 3;
 }
 
 static FuncExpr *
@@ -146,8 +188,7 @@ legality_rte_has_groups(RangeTblEntry *rte, Query *query, List *outer)
 	List	   *around;
 	Query	   *sub = legality_rte_reads_topic(rte, query, outer) ? legality_query_below(rte, query, outer, &around) : NULL;
 
-	return sub != NULL && (legality_is_grouped(sub) || legality_joins_topics(sub, around) || legality_is_top(sub, around) ||
-						   legality_is_over_groups(sub, around));
+	return sub != NULL && (legality_is_grouped(sub) || legality_is_top(sub, around) || legality_is_over_groups(sub, around));
 }
 
 bool
@@ -156,7 +197,8 @@ legality_answers(Query *query, List *outer)
 	if (legality_is_grouped(query) || legality_is_over_groups(query, outer) || legality_is_top(query, outer))
 		return false;
 	/* sessions are windows of the groups above */
-	return (query->hasWindowFuncs && legality_session(query) == NULL) || query->hasDistinctOn || legality_is_over_answers(query, outer);
+	return (query->hasWindowFuncs && legality_session(query) == NULL) || query->hasDistinctOn || join_is_prepared(query) ||
+		legality_is_over_answers(query, outer);
 }
 
 bool
@@ -165,6 +207,8 @@ legality_is_over_answers(Query *query, List *outer)
 	ListCell   *lc;
 
 	check_stack_depth();
+	if (legality_joins_topics(query, outer))
+		return true;
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);
@@ -190,7 +234,7 @@ legality_rte_has_operator(RangeTblEntry *rte, Query *query, List *outer)
 						   legality_groups_sessions(sub, around));
 }
 
-/* Is there a UNION ALL between the query and the window functions below it? */
+/* Is there a UNION ALL between the query and the window functions, or joins of topics, below it? */
 static bool
 answers_in_union(Query *query, List *outer)
 {
@@ -214,6 +258,16 @@ answers_in_union(Query *query, List *outer)
 			return true;
 	}
 	return false;
+}
+
+void
+legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location)
+{
+	if (answers_in_union(query, outer))
+		legality_refuse(cxt, location, "Write one statement for each branch.",
+						"%s over a UNION ALL of window functions, DISTINCT ON or joins of topics is not supported",
+						legality_is_grouped(query) ? "GROUP BY" : legality_session(query) != NULL ? "session()" : "row_number() or DISTINCT ON");
+	cxt->info->chained = true;
 }
 
 bool
@@ -413,8 +467,10 @@ legality_check_window(Node *expr, Query *query, CheckContext *cxt, List *outer, 
 		return NULL;
 	check_window_constants(call, cxt, location);
 	at = linitial(window_arguments(call));
-	if (!legality_is_event_time(at, home, home_outer))
+	if (!legality_is_known_time(at, home, home_outer))
 		legality_refuse(cxt, exprLocation(at) >= 0 ? exprLocation(at) : location,
+			   legality_is_over_answers(home, home_outer) ?
+			   "Give it the column of the foreign table that option event_time names, as it is; of an outer join of topics that of the side whose rows are all given out, or coalesce() of both." :
 			   "Give it the column of the foreign table that option event_time names, as it is.",
 			   "%s() over something else than the event time of the topic is not supported", get_func_name(call->funcid));
 	return call;
@@ -447,17 +503,12 @@ legality_check_groups(Query *query, CheckContext *cxt, List *outer)
 		if (legality_window_over(query, outer, &by_windows, &on_end) == NULL && !by_windows)
 			legality_refuse(cxt, location,
 				   "Group by window_start and window_end of the query below, or by tumble() over one of them; or write the groups into a table and aggregate there.",
-				   "aggregation over groups of a topic is only supported over their windows, and not over joins of topics");
+				   "aggregation over groups of a topic is only supported over their windows");
 		cxt->info->grouped = cxt->info->nested = true;
 		return;
 	}
 	if (legality_is_over_answers(query, outer))
-	{
-		if (answers_in_union(query, outer))
-			legality_refuse(cxt, location, "Write one statement for each branch.",
-							"GROUP BY over a UNION ALL of window functions or DISTINCT ON over a topic is not supported");
-		cxt->info->chained = true;
-	}
+		legality_check_chain(query, cxt, outer, location);
 	foreach(lc, query->groupClause)
 	{
 		FuncExpr   *call = legality_check_window(get_sortgroupclause_expr(lfirst(lc), query->targetList), query, cxt, outer, location);

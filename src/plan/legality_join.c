@@ -115,6 +115,19 @@ legality_joins_topics(Query *query, List *outer)
 	return find(query, outer).join != NULL;
 }
 
+int
+legality_missing_side(Query *query, List *outer, int varno)
+{
+	FindContext found = find(query, outer);
+	int			side;
+
+	for (side = 0; side < 2 && found.join != NULL; side++)
+		if (found.join->type == (side == 0 ? JOIN_RIGHT : JOIN_LEFT) || found.join->type == JOIN_FULL)
+			if (bms_is_member(varno, get_relids_in_jointree(found.join->item[side], true)))
+				return 1 << side;
+	return 0;
+}
+
 /* ---- the bounds ---- */
 
 /* The event time of a side, moved by a constant interval. */
@@ -575,10 +588,9 @@ legality_topic_join(Query *query, List *outer, CheckContext *cxt)
 void
 legality_check_join(Query *query, CheckContext *cxt, List *outer)
 {
-	StreamJoin *join = legality_topic_join(query, outer, cxt);
-
-	if (legality_is_grouped(query) || query->hasWindowFuncs || query->hasDistinctOn)
-		legality_refuse(cxt, join->location, "Write the joined rows into a topic or table, and group them there.",
-						"GROUP BY, window functions and DISTINCT ON over a join of topics are not supported");
-	cxt->info->grouped = cxt->info->over = true;
+	(void) legality_topic_join(query, outer, cxt);
+	cxt->info->grouped = true;
+	/* groups of the pairs are judged by legality_check_groups() */
+	if (!legality_is_grouped(query))
+		cxt->info->over = true;
 }

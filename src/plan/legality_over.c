@@ -71,7 +71,7 @@ legality_check_order(SortGroupClause *order, Query *query, CheckContext *cxt, Li
 
 	if (exprLocation(at) >= 0)
 		location = exprLocation(at);
-	if (!legality_is_event_time(at, query, outer))
+	if (!legality_is_known_time(at, query, outer))
 		legality_refuse(cxt, location, "Give it the column of the foreign table that option event_time names, as it is.",
 						"rows of a topic in another order than that of event time are not supported");
 	if (order->sortop != type->lt_opr)
@@ -155,7 +155,13 @@ legality_check_below(Query *query, CheckContext *cxt, List *outer, int location)
 {
 	if (legality_is_over_answers(query, outer))
 		legality_refuse(cxt, location, "Write the rows into a table or topic, and use it there.",
-						"window functions or DISTINCT ON over other window functions, or DISTINCT ON, of a topic are not supported");
+						"window functions or DISTINCT ON over other window functions, DISTINCT ON or a join of topics are not supported");
+	legality_check_correlated(query, cxt, location);
+}
+
+void
+legality_check_correlated(Query *query, CheckContext *cxt, int location)
+{
 	if (contain_vars_of_level((Node *) query, 1))
 		legality_refuse(cxt, location, "Join the topic with the table in FROM, below.",
 						"window functions or DISTINCT ON over a topic that depend on the query around them are not supported");

@@ -143,7 +143,9 @@ legality_check_session(Query *query, CheckContext *cxt, List *outer)
 	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
 		legality_refuse(cxt, location, "Write the groups into a table or topic, and use it there.",
 						"session() over groups of a topic is not supported");
-	legality_check_below(query, cxt, outer, location);
+	legality_check_correlated(query, cxt, location);
+	if (legality_is_over_answers(query, outer))
+		legality_check_chain(query, cxt, outer, location);
 	(void) count_functions((Node *) query->targetList, &functions);
 	if (functions > 1)
 		legality_refuse(cxt, location, "Make two pipelines of it, or two statements.",

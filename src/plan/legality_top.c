@@ -209,8 +209,7 @@ legality_check_top(Query *query, CheckContext *cxt, List *outer, int location)
 	ListCell   *lc;
 
 	if (legality_is_over_answers(query, outer))
-		legality_refuse(cxt, location, "Write the rows into a table or topic, and use it there.",
-						"the first rows of what window functions or DISTINCT ON of a topic answer are not supported");
+		legality_check_chain(query, cxt, outer, location);
 	if (contain_vars_of_level((Node *) query, 1))
 		legality_refuse(cxt, location, "Join the topic with the table in FROM, below.",
 						"row_number() or DISTINCT ON over a topic that depends on the query around it is not supported");

@@ -140,7 +140,8 @@ typedef struct KeyedNode
 	bool		over;			/* window functions */
 	int			upstream;		/* the operator whose rows the row query reads, -1: it reads topics */
 	int			consumer;		/* the operator that takes its rows, -1: they are given out */
-	TupleDesc	answer;			/* its rows, where one does */
+	TupleDesc	answer;			/* its rows, where one does, and those of a join */
+	int			time_side;		/* the rows are those of a join: the side whose event time the window is of, 2: of either */
 	JoinNode   *join;			/* NULL: it is none */
 	OperatorRows *rows;			/* of the present transaction */
 	PlannedStmt *query[PROGRAM_PLANS];	/* the row query, for batches of different sizes */

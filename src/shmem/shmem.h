@@ -162,6 +162,7 @@ typedef struct PipelineSlot
 	/* keyed: messages below these offsets are applied one at a time, by number of the partition in the position; 0: none */
 	int64		careful_until[SHMEM_CAREFUL_PARTITIONS];
 	bool		over_unfiltered;	/* a condition above window functions throws: it is left to the output plan */
+	bool		pass_carefully;	/* an aggregate over them, or over a join, throws: rows that are passed on can be put back */
 
 	/* pipelines with state */
 	OperatorStat op[SHMEM_MAX_OPERATORS];

@@ -76,6 +76,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 		slot->starved = false;
 		memset(slot->careful_until, 0, sizeof(slot->careful_until));
 		slot->over_unfiltered = false;
+		slot->pass_carefully = false;
 		memset(slot->op, 0, sizeof(slot->op));
 		slot->late_rows = slot->state_bytes = slot->segment_bytes = 0;
 		slot->stream_watermark = DT_NOBEGIN;

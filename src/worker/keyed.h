@@ -87,7 +87,10 @@ keyed_released_standing(const KeyedNode *node)
 {
 	return node->spec->waits && node->spec->over != NULL && node->consumer < 0;
 }
-
+/* before an operator is at work: takes what it answers; NULL: it goes into the task's log */
+extern const OperatorConsumer *keyed_task_consumer(int op);
+/* in PG_CATCH: is it rows that were passed on that have half changed the state? */
+extern bool keyed_task_applies_passed(void);
 /* while all stand, before the cut: its share of the sessions that go on or have ended */
 extern void keyed_task_pass_sessions(void);
 

@@ -33,9 +33,20 @@
 
 /* ---- the watermark ---- */
 
+/* us: rows that the operator below answers may lie so far behind those with which they come */
+static int64
+behind(int op)
+{
+	const KeyedNode *node = &my_launcher->program->keyed[op];
+	const OperatorSpec *below = node->upstream >= 0 ? my_launcher->program->keyed[node->upstream].spec : NULL;
+
+	return below != NULL && below->join != NULL ? join_behind(below, node->time_side) : 0;
+}
+
 /*
  * The watermark of what an operator reads: that of the topics, or, where it takes what
- * another one answers, held back by the rows that still wait there.
+ * another one answers, held back by the rows that still wait there, and by how far rows
+ * of a join lie behind their partners.
  */
 static TimestampTz
 watermark_of(int op, TimestampTz watermark)
@@ -59,14 +70,14 @@ watermark_of(int op, TimestampTz watermark)
 	/* rows may still come into a slice that the watermark has not passed to its end */
 	if (watermark != DT_NOEND)
 		bound = Min(bound, watermark - lateness - OVER_WAITING_SLICE);
-	return bound == DT_NOEND ? DT_NOEND : bound + lateness;
+	return bound == DT_NOEND ? DT_NOEND : bound - behind(op) + lateness;
 }
 
 /* So far the watermark of the topics must be ahead of what closes a window of the operator. */
 static TimestampTz
 chain_delay(int op)
 {
-	return my_launcher->program->keyed[op].upstream >= 0 ? OVER_WAITING_SLICE : 0;
+	return my_launcher->program->keyed[op].upstream >= 0 ? OVER_WAITING_SLICE + behind(op) : 0;
 }
 
 /* The last instant at which something is still to be given out; DT_NOBEGIN: nothing is. */
@@ -599,7 +610,7 @@ keep_chains_closed(Epoch *epoch)
 		if (consumer < 0 || TIMESTAMP_NOT_FINITE(epoch->closed_until[consumer]))
 			continue;
 		/* up to the end of a slice, as rows are judged by that */
-		until = epoch->closed_until[consumer] - 1;
+		until = epoch->closed_until[consumer] + behind(consumer) - 1;
 		until = until - until % OVER_WAITING_SLICE + (until >= 0 ? OVER_WAITING_SLICE : 0);
 		epoch->closed_until[op] = Max(epoch->closed_until[op], until);
 	}

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * keyed_release.c
- *	  A task before the stop, and while all stand: rows that waited are answered, and
- *	  what another operator takes of them is passed on.
+ *	  A task before the stop, and while all stand: rows that waited are answered.  And
+ *	  what one operator answers is passed on to another one that takes it.
  *
- * Answers of window functions that are grouped again (a chain) do not leave the
- * task: they are collected, and when there are enough of them the row query of
- * the consumer runs over them, in a transaction that only reads, and its rows are applied.
- * All of it is part of the epoch that ends: state of both operators, and what they
- * give out, are committed together.
+ * Answers of window functions, and rows of joins, that are grouped again (a chain) do not leave the
+ * task: they are collected, and when there are enough of them, or the task is to
+ * stop, the row query of the consumer runs over them, in a transaction that only
+ * reads, and its rows are applied.  All of it is part of the epoch that ends:
+ * state of both operators, and what they give out, are committed together.
  *
  * Key groups: a group of the first operator is given back before any of the
  * second is owned.
@@ -24,44 +24,62 @@
 
 /* Rows that an operator has answered for another one, before that one takes them. */
 #define PASS_BYTES		(1024 * 1024)
+/* Rows that are passed on together where an aggregate of the consumer may throw. */
+#define CAREFUL_ROWS	64
 
 #define my_keyed		(my_task->keyed)
 
 /* ---- what one operator answers, on its way into another ---- */
 
-/* A group whose answers are more than one of these is passed on in several. */
+/* Answers of a key group that are more than one of these are passed on in several. */
 typedef struct Passed
 {
 	StringInfoData bytes;		/* OverRecords */
 	int64		rows;
 } Passed;
 
-static List *passed = NIL;		/* of Passed; the last one is filled */
-static int	passed_from;		/* the operator that answers */
-static MemoryContext passed_cxt = NULL;
+/* What an operator has answered and its consumer has not taken. */
+typedef struct Passing
+{
+	MemoryContext cxt;			/* of what follows */
+	List	   *passed;			/* of Passed; the last one is filled */
+	Size		bytes;
+} Passing;
+
+static Passing passing[STATE_MAX_OPERATORS];
+static int	passed_from;		/* the operator that is asked for more */
+static bool applying_passed = false;	/* they change the state of the consumer */
 
 static void
 pass_on(const char *bytes, Size len)
 {
-	Passed	   *last = passed != NIL ? llast(passed) : NULL;
+	Passing    *from = &passing[((const OverRecord *) bytes)->op];
+	Passed	   *last = from->passed != NIL ? llast(from->passed) : NULL;
 
+	/* one key may have more than anybody could hold */
+	if (from->bytes + len > my_keyed->area->root->limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("rows that one key of operator %u gives another operator do not fit into state_memory", ((const OverRecord *) bytes)->op),
+				 errhint("Give it more: SELECT streamproc.alter_pipeline(name, state_memory => ...), then start it. Nothing is lost.")));
 	if (last == NULL || last->bytes.len > PASS_BYTES)
 	{
-		MemoryContext old = MemoryContextSwitchTo(passed_cxt);
+		MemoryContext old = MemoryContextSwitchTo(from->cxt);
 
 		last = palloc0(sizeof(Passed));
 		initStringInfo(&last->bytes);
-		passed = lappend(passed, last);
+		from->passed = lappend(from->passed, last);
 		MemoryContextSwitchTo(old);
 	}
 	appendBinaryStringInfo(&last->bytes, bytes, (int) len);
+	from->bytes += len;
 	last->rows++;
 }
 
 static bool
 passed_enough(void)
 {
-	return list_length(passed) > 1;
+	return passing[passed_from].bytes > PASS_BYTES;
 }
 
 /* The row query of the consumer; false: a row of these makes it fail, and nothing has happened. */
@@ -79,6 +97,8 @@ run_passed(int to, const char *bytes, Size len, int64 rows, ErrorData **edata)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("something that pipeline \"%s\" depends on has changed", my_task->pipeline->name)));
+		/* nothing that is passed on is late, see watermark_of() in keyed_fire.c */
+		rows_watermark(my_task->program->keyed[to].rows, WATERMARK_NONE);
 		program_run_passed(my_task->program, to, my_keyed->area, bytes, len, rows);
 		checkpoint_commit();
 	}
@@ -98,10 +118,11 @@ run_passed(int to, const char *bytes, Size len, int64 rows, ErrorData **edata)
 	return ran;
 }
 
-/* A row that the consumer's row query cannot take: it belongs to no single message. */
+/* A row of an operator that nobody can take: it belongs to no single message. */
 static void
-ship_passed_letter(int to, const char *record, const ErrorData *edata)
+ship_letter(const char *record, const ErrorData *edata)
 {
+	int			from = ((const OverRecord *) record)->op;
 	DeadLetter	letter = {0};
 
 	if (!my_task->row->dead_letters)
@@ -112,7 +133,7 @@ ship_passed_letter(int to, const char *record, const ErrorData *edata)
 		worker_reason_from_error(&reason, edata);
 		worker_fail_pipeline(&reason);
 	}
-	letter.statement = my_task->program->keyed[to].spec->statement;
+	letter.statement = my_task->program->keyed[from].spec->statement;
 	letter.partition = -1;
 	letter.offset = -1;
 	letter.timestamp_ms = -1;
@@ -121,7 +142,7 @@ ship_passed_letter(int to, const char *record, const ErrorData *edata)
 	letter.detail = edata->detail;
 	letter.attempts = 1;
 	keyed_task_for_functions.open();
-	letter.output_row = program_passed_json(my_task->program, passed_from, record);
+	letter.output_row = program_passed_json(my_task->program, from, record);
 	shipped_letter(&my_keyed->shipped, &letter);
 	keyed_task_for_functions.close(false);
 	barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);
@@ -129,33 +150,93 @@ ship_passed_letter(int to, const char *record, const ErrorData *edata)
 	my_keyed->mine->bad_rows++;
 }
 
+/* In over_refuse: a pair for which the condition of a join throws. */
+static void
+refuse_pair(const char *record, ErrorData *edata)
+{
+	if (!worker_error_of_row(edata))
+		ReThrowError(edata);
+	keyed_task_for_functions.close(true);
+	ship_letter(record, edata);
+	keyed_task_for_functions.open();
+}
+
+/* The rows of the row query into the state, all of them or none; NULL: all, else the error. */
+static ErrorData *
+apply_carefully(OperatorRows *rows)
+{
+	CarefulRow *list = palloc(sizeof(CarefulRow) * Max(rows->nrows, 1));
+	OperatorRow *row;
+	int			failed;
+	int			n = 0;
+	int			g;
+
+	for (g = 0; g < STATE_GROUPS; g++)
+		for (row = rows->first[g]; row != NULL; row = row->next)
+			list[n++] = (CarefulRow) {rows->spec, row, 0};
+	return operator_apply_carefully(list, n, my_keyed->area, &keyed_task_for_functions, CurrentMemoryContext, &failed);
+}
+
+/* NULL: they are in the state, else why one of them, and so none, can be */
+static ErrorData *
+apply_passed(int to)
+{
+	OperatorRows *rows = my_task->program->keyed[to].rows;
+	ErrorData  *edata = NULL;
+	OperatorRow *row;
+	int			g;
+
+	if (rows->nlate > 0)
+		elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
+	/* no message tells apart rows that are equal in their order */
+	for (g = 0; g < STATE_GROUPS && rows->spec->top != NULL; g++)
+		for (row = rows->first[g]; row != NULL; row = row->next)
+		{
+			row->part = -1;
+			row->offset = 0;
+		}
+	if (my_task->pipeline->pass_carefully)
+		edata = apply_carefully(rows);
+	else
+	{
+		applying_passed = true;
+		operator_apply(rows, my_keyed->area, &keyed_task_for_functions, NULL);
+		applying_passed = false;
+	}
+	if (edata != NULL && !worker_error_of_row(edata))
+		ReThrowError(edata);
+	if (edata == NULL)
+		my_keyed->mine->op_rows[to] += rows->nrows;
+	rows_reset(rows);
+	return edata;
+}
+
 /* So many rows into the consumer; where one of them makes it fail each half alone. */
 static void
 pass_rows(int to, const char *bytes, Size len, int64 rows)
 {
-	KeyedNode  *node = &my_task->program->keyed[to];
-	ErrorData  *edata;
+	ErrorData  *edata = NULL;
 	Size		half = 0;
 	int64		n;
 
 	check_stack_depth();
-	if (run_passed(to, bytes, len, rows, &edata))
+	CHECK_FOR_INTERRUPTS();
+	/* what is to be put back is remembered row by row */
+	if ((!my_task->pipeline->pass_carefully || rows <= CAREFUL_ROWS) && run_passed(to, bytes, len, rows, &edata))
 	{
-		if (node->rows->nlate > 0)
-			elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
-		operator_apply(node->rows, my_keyed->area, &keyed_task_for_functions);
-		my_keyed->mine->op_rows[to] += node->rows->nrows;
-		rows_reset(node->rows);
-		return;
+		edata = apply_passed(to);
+		if (edata == NULL)
+			return;
 	}
 	if (rows == 1)
 	{
-		ship_passed_letter(to, bytes, edata);
+		ship_letter(bytes, edata);
 		return;
 	}
 	for (n = 0; n < rows / 2; n++)
 		half += ((const OverRecord *) (bytes + half))->size;
-	FreeErrorData(edata);
+	if (edata != NULL)
+		FreeErrorData(edata);
 	pass_rows(to, bytes, half, rows / 2);
 	pass_rows(to, bytes + half, len - half, rows - rows / 2);
 }
@@ -164,20 +245,46 @@ static void
 pass_all(void)
 {
 	int			to = my_task->program->keyed[passed_from].consumer;
+	Passing    *from = &passing[passed_from];
 	ListCell   *lc;
 
+	if (from->passed == NIL)
+		return;
 	FAULT_POINT("over-pass");
-	foreach(lc, passed)
+	foreach(lc, from->passed)
 	{
 		Passed	   *some = lfirst(lc);
 
 		pass_rows(to, some->bytes.data, (Size) some->bytes.len, some->rows);
 	}
-	passed = NIL;
-	MemoryContextReset(passed_cxt);
+	from->passed = NIL;
+	from->bytes = 0;
+	MemoryContextReset(from->cxt);
 }
 
-static const OverConsumer consumer = {passed_enough, pass_all};
+bool
+keyed_task_applies_passed(void)
+{
+	return applying_passed;
+}
+
+const OperatorConsumer *
+keyed_task_consumer(int op)
+{
+	static const OperatorConsumer consumer = {passed_enough, pass_all};
+
+	over_refuse = refuse_pair;
+	if (my_task->program->keyed[op].consumer < 0)
+	{
+		over_emit = keyed_task_ship;
+		return NULL;
+	}
+	if (passing[op].cxt == NULL)
+		passing[op].cxt = AllocSetContextCreate(my_task->cxt, "streamproc rows passed on", ALLOCSET_DEFAULT_SIZES);
+	passed_from = op;
+	over_emit = pass_on;
+	return &consumer;
+}
 
 /* Where answers are passed on plans will run: they are made anew now, not when half of the work is done. */
 static void
@@ -207,15 +314,19 @@ keyed_task_release(bool standing)
 	Barrier    *barrier = my_keyed->barrier;
 	TimestampTz horizon[STATE_MAX_OPERATORS];
 	bool		any = false;
+	MemoryContext cxt;
+	MemoryContext old;
 	int			i;
 
 	for (i = 0; i < my_task->program->nkeyed; i++)
-		any |= my_task->program->keyed[i].spec->waits && keyed_released_standing(&my_task->program->keyed[i]) == standing;
+		any |= (my_task->program->keyed[i].spec->waits || my_task->program->keyed[i].consumer >= 0) && keyed_released_standing(&my_task->program->keyed[i]) == standing;
 	if (!any)
 		return;
 	if (!standing)
 		renew_plans();
 	keyed_task_settings();
+	cxt = AllocSetContextCreate(my_task->cxt, "streamproc release", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
 	LWLockAcquire(&barrier->lock, LW_SHARED);
 	memcpy(horizon, barrier->horizon, sizeof(horizon));
 	LWLockRelease(&barrier->lock);
@@ -224,20 +335,17 @@ keyed_task_release(bool standing)
 		for (i = 0; i < my_task->program->nkeyed; i++)
 		{
 			OperatorSpec *spec = my_task->program->keyed[i].spec;
-			int			to = my_task->program->keyed[i].consumer;
+			const OperatorConsumer *consumer;
 
-			if (!spec->waits || horizon[i] == DT_NOBEGIN || keyed_released_standing(&my_task->program->keyed[i]) != standing)
+			if (keyed_released_standing(&my_task->program->keyed[i]) != standing)
 				continue;
-			if (to >= 0)
-			{
-				if (passed_cxt == NULL)
-					passed_cxt = AllocSetContextCreate(my_task->cxt, "streamproc rows passed on", ALLOCSET_DEFAULT_SIZES);
-				passed_from = i;
-				rows_watermark(my_task->program->keyed[to].rows, WATERMARK_NONE);
-			}
-			over_emit = to >= 0 ? pass_on : keyed_task_ship;
-			over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &keyed_task_for_functions,
-						 to >= 0 ? &consumer : NULL, standing);
+			consumer = keyed_task_consumer(i);
+			if (spec->waits && horizon[i] != DT_NOBEGIN)
+				over_release(spec, my_keyed->area, horizon[i], my_task->slot->task, barrier->ntasks, &keyed_task_for_functions, consumer,
+							 standing);
+			/* of a join also what came with the batches of the epoch */
+			if (consumer != NULL)
+				consumer->work();
 		}
 		FAULT_POINT("over-released");
 	}
@@ -246,6 +354,8 @@ keyed_task_release(bool standing)
 		keyed_task_apply_failed(true);
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
 }
 
 /*

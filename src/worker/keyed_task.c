@@ -392,6 +392,15 @@ keyed_task_apply_failed(bool by_row)
 						my_task->slot->task, my_task->pipeline->name, unpack_sql_state(edata->sqlerrcode))));
 		proc_exit(1);
 	}
+	/* rows that were passed on belong to no message: the next run finds the one that is to blame */
+	if (worker_error_of_row(edata) && keyed_task_applies_passed())
+	{
+		my_task->pipeline->pass_carefully = true;
+		ereport(LOG,
+				(errmsg("task %d of pipeline \"%s\" gives up the epoch, an aggregate over window functions, DISTINCT ON or a join failed with SQLSTATE %s; their rows are applied with care from now on",
+						my_task->slot->task, my_task->pipeline->name, unpack_sql_state(edata->sqlerrcode))));
+		proc_exit(1);
+	}
 	/* rows that window functions answer hang on each other: none is left out */
 	if (by_row && worker_error_of_row(edata) && !my_keyed->careful && !my_task->program->has_over)
 		proc_exit_with_care(edata);
@@ -590,7 +599,6 @@ keyed_task_commit(CheckpointReason reason)
 				find_origins(my_task->program->keyed[i].rows);
 		if (my_keyed->careful)
 			apply_carefully();
-		over_emit = keyed_task_ship;
 		for (i = 0; i < my_task->program->nkeyed; i++)
 			if (my_task->program->keyed[i].spec->waits)
 			{
@@ -600,7 +608,7 @@ keyed_task_commit(CheckpointReason reason)
 				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;
 			}
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
-			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &keyed_task_for_functions);
+			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &keyed_task_for_functions, keyed_task_consumer(i));
 		ship_overtaken_rows();
 		if (my_keyed->shipped.len > 0)
 			barrier_log_append(my_keyed->area, &my_keyed->mine->log, my_keyed->shipped.data, my_keyed->shipped.len);

@@ -50,6 +50,7 @@ follow_row(PipelineRow *row)
 			slot->failures = 0;
 			slot->next_start_us = 0;
 			slot->over_unfiltered = false;
+			slot->pass_carefully = false;
 			pipeline_set_state_locked(slot, PIPELINE_STARTING, NULL);
 		}
 	}

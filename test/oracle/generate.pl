@@ -212,10 +212,31 @@ sub random_join
 	push @on, some(int(rand(2.5)), 'g.v1 > h.v1', 'g.k5', 'h.v1 > 0', 'g.id <> h.id', '(g.v3 < h.v3 OR h.k5)', 'g.v5 IS NOT NULL') if rand() < 0.6;
 	my $join = (some(1, 'JOIN', 'LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN'))[0];
 	my @where = rand() < 0.4 ? some(1 + int(rand(2)), 'g.k5', 'h.v1 > 0', 'g.id IS NULL OR h.id IS NULL', 'coalesce(g.v1, h.v1) > 0', 'g.v1 < h.v1', 'coalesce(h.k1, g.k1) <> \'a\'') : ();
+	my $from_on = "FROM gen g $join gen h ON " . join(' AND ', @on);
+	my $where = @where ? ' WHERE ' . join(' AND ', map { "($_)" } @where) : '';
+	return random_pairs($name, $join, $from_on, $where) if rand() < 0.5;
 	my $number = 0;
 	my @select = ('g.id AS a', 'h.id AS b', map { "$_ AS v" . $number++ } some(int(rand(5)), 'g.k3', 'h.k3', 'g.v5', 'h.v6', 'g.v7', 'coalesce(g.at, h.at)', 'g.v1 + h.v1', 'h.at - g.at', 'h.k6'));
-	return { name => $name, select => 'SELECT ' . join(', ', @select) . " FROM gen g $join gen h ON " . join(' AND ', @on) . (@where ? ' WHERE ' . join(' AND ', map { "($_)" } @where) : ''),
-		by_value => [], may_refuse => 0 };
+	return { name => $name, select => 'SELECT ' . join(', ', @select) . " $from_on$where", by_value => [], may_refuse => 0 };
+}
+
+# Groups of its rows, by windows over the time of a side that is always there, or without.
+sub random_pairs
+{
+	my ($name, $join, $from, $where) = @_;
+	my %time = (JOIN => [ 'g.at', 'h.at' ], 'LEFT JOIN' => ['g.at'], 'RIGHT JOIN' => ['h.at'], 'FULL JOIN' => [ 'coalesce(g.at, h.at)', 'coalesce(h.at, g.at)' ]);
+	my ($window) = some(1, @windows);
+	my ($at) = some(1, @{ $time{$join} });
+	$window =~ s/g\.at/$at/;
+	my $windowed = rand() < 0.8;
+	my @k = some(1 + int(rand(2)), 'g.k1', 'h.k2', 'coalesce(g.k5, h.k5)', 'g.id IS NULL', 'h.k7 > g.k7', 'left(h.v5, 1)', 'g.k2 % 2');
+	my @v = some(1 + int(rand(4)), 'count(*)', 'count(g.id)', 'count(h.id)', 'sum(g.v1)', 'sum(h.v3)', 'max(h.v5)', 'min(g.v7)', 'max(h.at - g.at)', 'count(DISTINCT h.k2)', 'sum(h.v1 - g.v1)',
+		'array_agg(h.id ORDER BY g.id, h.id)', 'bool_or(h.k5)', 'stddev(h.v1)', 'count(*) FILTER (WHERE g.v1 > h.v1)', 'largest(g.v1)');
+	my @group = (@k, $windowed ? ('w.window_start', 'w.window_end') : ());
+	my $number = 0;
+	my $select = 'SELECT ' . join(', ', (map { "$k[$_] AS key$_" } 0 .. $#k), $windowed ? ('w.window_start', 'w.window_end') : (), map { "$_ AS v" . $number++ } @v)
+	  . " $from" . ($windowed ? " CROSS JOIN LATERAL streamproc.$window w" : '') . "$where GROUP BY " . join(', ', @group) . ($windowed && rand() < 0.2 ? ' HAVING count(*) > 1' : '');
+	return { name => $name, select => $select, by_value => [], may_refuse => 0, $windowed ? () : (upsert => [ map { "key$_" } 0 .. $#k ]) };
 }
 
 sub generated_queries

@@ -311,12 +311,24 @@ section 'options' => sub {
 	send_rows('options', [ 'a', 0, 3, 'y', 1 ], [ 'a', 0, 4, 'y', 7 ]);
 	stop('options', drain => 1);
 	is(rows_of('options'), 'x 1 -, y 3 2', 'the same query with a condition goes on with what it has kept');
-	# a condition that throws is nobody's fault that could be known
-	make_topics('throws', 1);
-	create_pipeline($node, 'throws', 'INSERT INTO throws ' . select_of('throws', 'JOIN', '5 s', '10 s') . ' AND 10 / (a.v - b.v) > 0');
-	send_rows('throws', [ 'a', 0, 1, 'x', 1 ], [ 'b', 0, 2, 'x', 1 ]);
-	wait_query($node, q{SELECT state, sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'throws'}, 'failed|22012', 60);
-	pass('a condition of pairs that throws fails the pipeline');
+};
+
+# A condition that looks at both sides belongs to no single message.
+# catches: one pair that stops the pipeline, or that two rows are partners by which are none
+section 'throws' => sub {
+	make_topics('throws', 2);
+	value('CREATE TABLE throws_fail (LIKE throws)');
+	my $select = select_of('throws', 'LEFT JOIN', '5 s', '10 s') . ' AND 10 / (a.v - b.v) > 0';
+	create_pipeline($node, 'throws', "INSERT INTO throws $select", parallelism => 2);
+	create_pipeline($node, 'throws_fail', "INSERT INTO throws_fail $select", on_error => 'fail');
+	send_rows('throws', [ 'a', 0, 1, 'x', 1 ], [ 'b', 0, 2, 'x', 1 ], [ 'a', 1, 2, 'y', 5 ], [ 'b', 1, 1, 'y', 5 ], [ 'b', 1, 2, 'y', 7 ], [ 'b', 0, 3, 'y', 2 ], (map { [ 'a', $_ % 2, 3 + $_ / 100, 'z', $_ ] } 1 .. 100), [ 'b', 0, 3, 'z', 50 ]);
+	wait_caught_up($node, 'throws');
+	is(value(q{SELECT string_agg(kind || ' ' || sqlstate || ' ' || coalesce(topic, '-') || ' ' || ("row"->>'left.id' IS NOT NULL) || ' ' || ("row"->>'left.k') || ' ' || ("row"->>'right.v'), ', ' ORDER BY "row"->>'left.k') FROM streamproc.dead_letter WHERE pipeline = 'throws'}),
+		'output 22012 - true x 1, output 22012 - true y 5, output 22012 - true z 50', 'a pair for which the condition throws is a dead letter, with the columns of both sides');
+	stop('throws', drain => 1);
+	same_as_batch('throws', select_of('x', 'LEFT JOIN', '5 s', '10 s') . ' AND CASE WHEN a.v <> b.v THEN 10 / (a.v - b.v) > 0 END', 'the two are no partners of each other, and of others as they would be');
+	wait_query($node, q{SELECT state, sqlstate FROM streamproc.stat_pipeline WHERE pipeline = 'throws_fail'}, 'failed|22012', 60);
+	pass('on_error fail: the pipeline fails');
 };
 
 done_testing();

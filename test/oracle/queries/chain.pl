@@ -91,6 +91,23 @@ return (
 			FROM (SELECT t.at, rank() OVER (PARTITION BY t.card ORDER BY t.at) AS r FROM (SELECT id, card, at FROM tx WHERE id % 2 = 0 UNION ALL SELECT id, card, at FROM tx WHERE n > 0) t) q,
 				streamproc.tumble(q.at, '1 hour') w
 			GROUP BY w.window_start}),
+	chain('session_distinct', 'sessions of rows without duplicates, that end before all of them have come',
+		q{SELECT card, win, count(*) AS n, sum(n) AS s FROM (SELECT q.card, q.n, streamproc.session(q.at, '1 min') OVER (PARTITION BY q.card ORDER BY q.at) AS win
+				FROM (SELECT DISTINCT ON (t.u) t.u, t.card, t.n, t.at FROM tx t ORDER BY t.u, {o}) q) s GROUP BY card, win}),
+	chain('session_lag', 'sessions of answers that are cut, by a result of a window function',
+		q{SELECT prev, win, count(*) AS n, max(id) AS last FROM (SELECT q.id, q.prev, streamproc.session(q.at, '20 s', '1 min') OVER (PARTITION BY q.prev ORDER BY q.at) AS win
+				FROM (SELECT t.id, t.at, lag(t.city) OVER (PARTITION BY t.card ORDER BY {o}) AS prev FROM tx t) q) s GROUP BY prev, win}),
+	chain('top_distinct', 'the first rows of a window among rows without duplicates',
+		q{SELECT q.* FROM (SELECT d.city, w.window_start, d.id, row_number() OVER (PARTITION BY d.city, w.window_start ORDER BY d.n DESC NULLS LAST, d.id) AS rn
+				FROM (SELECT DISTINCT ON (t.u) t.u, t.city, t.n, t.id, t.at FROM tx t ORDER BY t.u, {o}) d, streamproc.tumble(d.at, '30 min') w) q WHERE q.rn <= 2}),
+	chain('top_running', 'the same of all, as they come',
+		q{SELECT q.* FROM (SELECT d.city, d.id, d.n, row_number() OVER (PARTITION BY d.city ORDER BY d.n DESC NULLS LAST, d.id) AS rn
+				FROM (SELECT DISTINCT ON (t.u) t.u, t.city, t.n, t.id, t.at FROM tx t ORDER BY t.u, {o}) d) q WHERE q.rn <= 5}, upsert => [ 'city', 'rn' ]),
+	chain('distinct_twice', 'DISTINCT ON over DISTINCT ON: the best of the first rows',
+		q{SELECT DISTINCT ON (d.card) d.card, d.id, d.u FROM (SELECT DISTINCT ON (t.u) t.u, t.card, t.n, t.id FROM tx t ORDER BY t.u, {o}) d ORDER BY d.card, d.n DESC, d.id}, upsert => ['card']),
+	chain('top_lag', 'rows with the longest way from the one before',
+		q{SELECT q.* FROM (SELECT s.card, w.window_end, s.id, s.d, row_number() OVER (PARTITION BY s.card, w.window_end ORDER BY s.d DESC, s.id) AS rn
+				FROM (SELECT t.card, t.id, t.at, abs(t.n::bigint - lag(t.n, 1, 0) OVER (PARTITION BY t.card ORDER BY {o})) AS d FROM tx t WHERE t.n IS NOT NULL) s, streamproc.hop(s.at, '5 min', '10 min') w) q WHERE q.rn <= 2}),
 	{	name => 'chain_two_statements',
 		catches => 'answers that go to the sink, and others that go on, in one pipeline',
 		text => q{INSERT INTO sink SELECT t.id, lag(t.id) OVER (PARTITION BY t.card ORDER BY t.at) FROM tx t;

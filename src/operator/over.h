@@ -133,6 +133,16 @@ extern StatePane *waiting_pane_for(WaitingPanes *found, StateArea *area, const O
 /* keeps a row until the watermark has passed it */
 extern void over_wait(OperatorRows *rows, StateArea *area, int group);
 
+/* ---- asof.c ---- */
+
+typedef struct AsofWork AsofWork;
+
+/* a key group is owned: what is needed to answer rows of its keys */
+extern AsofWork *asof_begin(OperatorSpec *spec, StateArea *area, int group);
+/* rows of one key that the watermark has passed, in the order of event time */
+extern void asof_answer(AsofWork *work, OperatorRow **rows, int n);
+extern void asof_end(AsofWork *work);
+
 /* ---- over_history.c ---- */
 
 extern void history_open(OverKey *key);

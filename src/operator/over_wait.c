@@ -160,7 +160,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	key.part = -2;				/* none has it */
 	initStringInfo(&bytes);
 	waiting_find(&panes, area, spec);
-	if (spec->over->first_only)
+	if (spec->over != NULL && spec->over->first_only)
 		eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, false);
 	if (eternal != NULL)
 	{
@@ -207,7 +207,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		appendBinaryStringInfo(&bytes, (const char *) &row->hash, sizeof(row->hash));
 		appendBinaryStringInfo(&bytes, (const char *) &row->key_meta, sizeof(row->key_meta));
 		appendBinaryStringInfo(&bytes, row->key, STATE_KEY_LEN(row->key_meta));
-		for (i = 0; i < spec->ncolumns; i++)
+		for (i = spec->first_kept; i < spec->ncolumns; i++)
 			if (i != spec->place_column)
 				state_datum_write(&bytes, row->values[i], (row->nulls & (UINT64CONST(1) << i)) != 0, spec->column_len[i], spec->column_byval[i]);
 		/* rows of one message that go to one key group come one after another; a retried one may have been here before */
@@ -287,7 +287,7 @@ read_waiting(const OperatorSpec *spec, const char *p, OperatorRow *row)
 	p += sizeof(row->key_meta);
 	row->key = p;
 	p += STATE_KEY_LEN(row->key_meta);
-	for (i = 0; i < spec->ncolumns; i++)
+	for (i = spec->first_kept; i < spec->ncolumns; i++)
 	{
 		bool		isnull;
 
@@ -347,7 +347,8 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	int			n;
 	WaitingRow *rows = collect(spec, area, panes, npanes, group, &n);
 	OperatorRow **list;
-	OverKey    *key;
+	OverKey    *key = NULL;
+	AsofWork   *versions = NULL;
 	int			i,
 				k;
 
@@ -356,16 +357,25 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	list = palloc_extended(sizeof(OperatorRow *) * n, MCXT_ALLOC_HUGE);
 	for (i = 0; i < n; i++)
 		list[i] = rows[i].row;
-	key = over_begin(spec, area, group, DT_NOBEGIN);
+	if (spec->asof != NULL)
+		versions = asof_begin(spec, area, group);
+	else
+		key = over_begin(spec, area, group, DT_NOBEGIN);
 	for (i = 0; i < n; i = k)
 	{
-		if (i + OVER_AHEAD < n)
+		if (key != NULL && i + OVER_AHEAD < n)
 			over_prefetch(key, list[i + OVER_AHEAD]);
 		for (k = i + 1; k < n && compare_keys(list[i], list[k]) == 0; k++)
 			;
-		over_answer(key, list + i, k - i);
+		if (versions != NULL)
+			asof_answer(versions, list + i, k - i);
+		else
+			over_answer(key, list + i, k - i);
 	}
-	over_end(key);
+	if (versions != NULL)
+		asof_end(versions);
+	else
+		over_end(key);
 }
 
 /* The group is ours; it is given back whatever happens. */

@@ -102,17 +102,17 @@ $events->section('left', sub {
 	send_rows('left_', [ 'o', 0, 30, 'x' ]);
 	is(settled('left_'), 'x 9 -, x 10 10/100, x 15 10/100, y 16 -', 'W is that of both topics: a version could still come');
 	send_rows('left_', [ 'r', 0, 25, 'x', 250 ]);
-	is(settled('left_'), 'x 9 -, x 10 10/100, x 15 10/100, y 16 -, x 20 20/200' =~ s/(y 16 -), (x 20 20\/200)/$2, $1/r, 'now it cannot');
-	send_rows('left_', [ 'r', 0, 12, 'x', 120 ], [ 'r', 0, 17, 'y', 170 ], [ 'o', 0, 18, 'x' ], [ 'r', 0, 40, 'z', 400 ]);
+	is(settled('left_'), 'x 9 -, x 10 10/100, x 15 10/100, x 20 20/200, y 16 -', 'now it cannot');
+	send_rows('left_', [ 'r', 0, 12, 'x', 120 ], [ 'r', 0, 17, 'y', 170 ], [ 'r', 0, 40, 'z', 400 ], [ 'o', 0, 18, 'x' ], [ 'o', 0, 31, 'z' ]);
 	is(settled('left_'), 'x 9 -, x 10 10/100, x 15 10/100, x 20 20/200, x 30 25/250, y 16 -', 'what comes late changes nothing, and is not answered');
 	is(late('left_'), 'left__o 18, left__r 12, left__r 17', '... and stands in late_row, of both topics, without a window');
 	send_rows('left_', [ 'o', 0, 36, 'y' ], [ 'r', 0, 37, 'y', 370 ]);
 	$events->stop('left_', drain => 1);
-	is(rows_of('left_'), 'x 9 -, x 10 10/100, x 15 10/100, x 20 20/200, x 30 25/250, y 16 -, y 36 -', 'drained, all have been answered');
+	is(rows_of('left_'), 'x 9 -, x 10 10/100, x 15 10/100, x 20 20/200, x 30 25/250, y 16 -, y 36 -, z 31 -', 'drained, all have been answered');
 	value(q{SELECT streamproc.start_pipeline('left_')});
 	send_rows('left_', [ 'o', 0, 38, 'z' ], [ 'o', 0, 50, 'z' ], [ 'o', 0, 50, 'y' ], [ 'r', 0, 39, 'z', 390 ]);
 	$events->stop('left_', drain => 1);
-	is(rows_of('left_'), 'x 9 -, x 10 10/100, x 15 10/100, x 20 20/200, x 30 25/250, y 16 -, y 36 -, y 50 37/370, z 50 40/400', 'the next run goes on with the versions that were kept');
+	is(rows_of('left_'), 'x 9 -, x 10 10/100, x 15 10/100, x 20 20/200, x 30 25/250, y 16 -, y 36 -, y 50 37/370, z 31 -, z 50 40/400', 'the next run goes on with the versions that were kept');
 	is(late('left_'), 'left__o 18, left__o 38, left__r 12, left__r 17, left__r 39', 'and what lies before the drain is late');
 	same_as_batch('left_', {}, 'as the batch query without what was late');
 });
@@ -121,7 +121,7 @@ $events->section('left', sub {
 $events->section('inner', sub {
 	my %how = (join => 'JOIN', before => 'r.at < o.at', and => 'r.v > 0', where => 'o.v < r.v');
 	make_pipeline('inner_', 2, {}, \%how, parallelism => 2);
-	send_rows('inner_', [ 'r', 0, 10, 'x', 10 ], [ 'r', 1, 12, 'x', -1 ], [ 'r', 0, 14, 'x', 3 ], [ 'r', 1, 10, 'y', 5 ],
+	send_rows('inner_', [ 'r', 1, 10, 'y', 5 ], [ 'r', 0, 10, 'x', 10 ], [ 'r', 1, 12, 'x', -1 ], [ 'r', 0, 14, 'x', 3 ],
 		[ 'o', 0, 10, 'x', 2 ], [ 'o', 1, 11, 'x', 2 ], [ 'o', 0, 13, 'x', 2 ], [ 'o', 1, 14, 'x', 2 ], [ 'o', 0, 15, 'x', 2 ], [ 'o', 1, 16, 'x', 4 ], [ 'o', 0, 16, 'z', 0 ], [ 'o', 1, 17, 'y', 1 ]);
 	$kafka->produce('inner__o', { partition => 0, value => '{"at": "2026-01-01T12:00:18Z", "k": null, "v": 1}' });
 	$kafka->produce('inner__r', { partition => 0, value => '{"at": "2026-01-01T12:00:17Z", "k": null, "v": 9}' });
@@ -132,7 +132,7 @@ $events->section('inner', sub {
 
 # catches: versions of one instant in another order than that which is asked for, or than partition and offset
 $events->section('ties', sub {
-	my @rows = map { my $s = $_; map { [ 'r', $_ % 3, $s, 'k' . ($s % 4), int(rand(50)) ] } 1 .. 1 + $s % 5 } map { $_ * 2 } 1 .. 60;
+	my @rows = map { my $s = $_; map { [ 'r', int(rand(3)), $s, 'k' . ($s % 4), int(rand(50)) ] } 1 .. 1 + $s % 5 } map { $_ * 2 } 1 .. 60;
 	my @orders = map { [ 'o', $_ % 3, $_ / 3, 'k' . int(rand(4)), $_ ] } 1 .. 400;
 	my %orders = (ties => undef, ties_offset => 'r.o DESC, r.p DESC', ties_value => 'r.v, r.p DESC, r.o DESC', ties_down => 'r.v % 7 DESC NULLS LAST, r.o, r.p');
 	for my $name (sort keys %orders)
@@ -248,7 +248,7 @@ $events->section('sparse', sub {
 # catches: rows, or versions that newer ones have replaced, that are kept for ever; a version that goes though it is the last
 $events->section('kept', sub {
 	make_pipeline('kept', 1, { idle_timeout => '1 s' }, {}, parallelism => 1);
-	send_rows('kept', map { [ ('o', 'r')[ $_ % 2 ], 0, $_ / 100, 'k' . ($_ % 2 ? $_ % 30 : $_ % 40), $_ ] } 1 .. 2000);
+	send_rows('kept', map { [ ('o', 'r')[ $_ % 2 ], 0, $_ / 100, 'k' . ($_ % 2 ? $_ % 30 : ($_ + 1) % 34), $_ ] } 1 .. 2000);
 	# the clock goes on where the topics are silent
 	wait_query($node, 'SELECT count(*) FROM kept', 1000, 60);
 	# odd numbers modulo 30 are 15
@@ -267,7 +267,6 @@ $events->section('ttl', sub {
 	send_rows('ttl', (map { [ 'r', 0, $_ / 100, "k$_", $_ ] } 1 .. 500), [ 'r', 0, 6, 'x', 1 ], [ 'o', 0, 6, 'k1' ], [ 'o', 0, 15.999999, 'x' ], [ 'o', 0, 16, 'x' ]);
 	send_rows('ttl', map { [ $_, 0, 17.5, 'now' ] } 'o', 'r');
 	is(settled('ttl'), 'k1 6 0.01/1, x 15.999999 6/1, x 16 -', 'a version is found until it is state_ttl old');
-	wait_query($node, kept('ttl') . ' AND keys < 100', '', 1) if 0;
 	# the hand comes around within an eighth of the ttl; a checkpoint moves it
 	send_rows('ttl', map { [ $_, 0, 19, 'now', 2 ] } 'o', 'r');
 	wait_caught_up($node, 'ttl');
@@ -303,8 +302,9 @@ $events->section('hot', sub {
 	make_pipeline('hot', 1, {}, {}, parallelism => 1);
 	send_rows('hot', map { ([ 'o', 0, $_ / 20, 'hot', $_ ], [ 'r', 0, $_ / 20 + 0.01, 'hot', $_ ]) } 1 .. 20000);
 	value(q{SELECT streamproc.wait_until_caught_up('hot', '60 s')});
-	is(value(q{SELECT count(*), count(*) FILTER (WHERE rate = v - 1) FROM hot}) =~ s/(\d+)\|(\d+)/$1 - $2/re, 1, 'each row has the version before it, but the first one');
-	is(value(q{SELECT keys <= 8 FROM streamproc.stat_operator WHERE pipeline = 'hot'}), 't', 'versions that were replaced are gone');
+	is(value(q{SELECT count(*), count(*) FILTER (WHERE rate = v - 1) FROM hot}), '19999|19998', 'each row has the version before it, but the first one; the last one waits');
+	wait_query($node, kept('hot'), 3, 60);
+	pass('versions that were replaced are gone');
 });
 
 # ---- options, texts ----
@@ -318,7 +318,6 @@ $events->section('options', sub {
 	like($events->error_of($alter->(before => 'r.at < o.at')), $does_not_fit, 'a strict bound does not fit the state');
 	like($events->error_of($alter->(join => 'JOIN')), $does_not_fit, 'nor does an inner join');
 	like($events->error_of($alter->(order => 'r.v')), $does_not_fit, 'nor does another order');
-	like($events->error_of(q{SELECT streamproc.alter_pipeline('options', ordering => 'arrival')}), qr/0A000: an as-of join needs the rows of both topics in the order of event time/, q{ordering => 'arrival' is refused});
 	value($alter->(where => 'r.v > 1'));
 	send_rows('options', [ 'o', 0, 4, 'x' ], [ 'o', 0, 5, 'y' ]);
 	$events->stop('options', drain => 1);
@@ -360,15 +359,13 @@ $events->section('texts', sub {
 		[ "SELECT r.v * o.v AS v FROM R r $like $last", qr/o\.v AS/, 'a column of the other side in the subquery of an as-of join is only supported in its WHERE', 'Compute it in the SELECT around the join' ],
 		[ "SELECT random() AS v FROM R r $like $last", qr/random/, 'a volatile function in the subquery of an as-of join is not supported', 'Call it in the SELECT around the join' ],
 		[ "SELECT DISTINCT r.v, r.at FROM R r $like $last", qr/r\.v, r/, 'GROUP BY, window functions, DISTINCT and set-returning functions in the subquery of an as-of join are not supported', 'The versions are rows of the topic' ],
-		[ "SELECT r.v FROM R r $like AND r.k::json = o.k::json $last", undef, 'operator does not exist', undef ],
-		[ "SELECT r.v FROM R r WHERE r.k::jsonb = o.k::jsonb AND r.at <= o.at $last", qr/r\.k::jsonb|=/, 'joining topics by values of type jsonb is not supported', 'Join by their texts' ]);
+		[ "SELECT r.v FROM R r WHERE r.k::jsonb = o.k::jsonb AND r.at <= o.at $last", qr/r\.k::jsonb/, 'joining topics by values of type jsonb is not supported', 'Join by their texts' ]);
 	for (@cases)
 	{
 		my ($versions, $at, $error, $hint) = @$_;
 		my $text = "INSERT INTO texts SELECT o.k, o.at, o.v, r.v, o.at FROM texts_o_in o LEFT JOIN LATERAL ($versions) r ON true" =~ s/ R r/ texts_r_in r/r;
 		my $got = $events->error_of("SELECT streamproc.create_pipeline('texts', \$q\$$text\$q\$)");
 		like($got, qr/ERROR:  \w+: \Q$error\E/, $error);
-		next unless $at;
 		like($got, qr/^HINT:  \Q$hint\E/m, '... with a hint');
 		my ($line, $caret) = $got =~ /^(LINE 1: .*)\n( *)\^/m;
 		like(substr($line // '', length($caret // '')), qr/^$at/, '... and its place');

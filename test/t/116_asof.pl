@@ -279,6 +279,17 @@ $events->section('ttl', sub {
 	$events->stop('ttl', drain => 1);
 });
 
+# catches: a version that is freed by W alone, although a row that still waits, behind W, has to find it
+$events->section('ttl waits', sub {
+	make_topics('waits', 1);
+	# all of it is there when the pipeline begins, so its first checkpoint looks at all keys
+	send_rows('waits', [ 'r', 0, 0.02, 'x', 1 ], [ 'r', 0, 10.05, 'z' ], [ 'o', 0, 10.01, 'x' ], [ 'o', 0, 10.05, 'z' ]);
+	create_pipeline($node, 'waits', insert('waits'), state_ttl => '10 s');
+	is(settled('waits'), '', 'the row waits: W is not behind the slice of it');
+	send_rows('waits', map { [ $_, 0, 11, 'z' ] } 'r', 'o');
+	is(settled('waits'), 'x 10.01 0.02/1, z 10.05 10.05/1', 'it has its version, which W had passed by state_ttl');
+});
+
 # catches: allowed_lateness that does not hold rows back
 $events->section('late', sub {
 	make_pipeline('late_', 1, {}, {}, allowed_lateness => '2 s');

@@ -390,7 +390,6 @@ $events->section('texts', sub {
 	my $versions = "LATERAL (SELECT r.v, r.at FROM texts_r_in r $like $last) r";
 	$around->("SELECT o.k, r.v FROM texts_o_in o LEFT JOIN $versions ON r.v > 0", 'a condition in ON of an as-of LEFT JOIN is not supported', 'Write ON true');
 	$around->("SELECT o.k, count(*) FROM texts_o_in o CROSS JOIN $versions GROUP BY o.k", 'GROUP BY, window functions and DISTINCT ON over a join of topics are not supported', 'Write the joined rows into a topic or table');
-	$around->("SELECT q.k, count(*) FROM (SELECT o.k, o.at FROM texts_o_in o CROSS JOIN $versions) q, streamproc.tumble(q.at, '1 min') w GROUP BY q.k, w.window_start", 'aggregation over groups of a topic is only supported over their windows, and not over joins of topics', 'Group by window_start');
 	$around->("SELECT o.k, r.v FROM texts_o_in o CROSS JOIN $versions CROSS JOIN " . $versions =~ s/\) r/) s/r, 'joining more than two topics in one SELECT is not supported', 'Write the rows of one join into a topic');
 	$around->("SELECT o.k, r.v FROM texts_o_in o, (SELECT 1 AS one) l CROSS JOIN $versions", 'an as-of join whose subquery does not stand right behind the topic is not supported', 'Write FROM a LEFT JOIN LATERAL');
 	$around->("SELECT o.k, r.v FROM (SELECT DISTINCT ON (x.k) x.* FROM texts_o_in x ORDER BY x.k, x.at) o CROSS JOIN $versions", 'a join of topics over groups, window functions, DISTINCT ON or another join of topics is not supported', 'Write the results below into a topic');

@@ -82,6 +82,11 @@ return (
 		batch => q{INSERT INTO sink SELECT t.id, v.id FROM tx t LEFT JOIN } . last_of('o.id', q{o.at > t.at - interval '10 min'}) . ' ON true'),
 	asof('ttl_own', 'a version that is forgotten at the instant of the row itself', 'SELECT a.id, b.id AS other FROM tx a JOIN LATERAL (SELECT x.id FROM tx x WHERE x.u = a.u AND x.at <= a.at ORDER BY x.at DESC, x.id DESC LIMIT 1) b ON true', options => { state_ttl => '1 us' },
 		batch => 'INSERT INTO sink SELECT a.id, b.id FROM tx a JOIN LATERAL (SELECT x.id FROM tx x WHERE x.u = a.u AND x.at = a.at ORDER BY x.id DESC LIMIT 1) b ON true'),
+	# where it is not refused it has to be right
+	asof('grouped_above', 'groups in a SELECT around it: windows that close before the rows that wait have come',
+		"SELECT q.card, w.window_start, count(*) AS n, sum(q.product) AS total FROM (SELECT t.card, t.at, t.n * v.n::bigint AS product FROM tx t LEFT JOIN $last ON true) q, streamproc.tumble(q.at, '1 min') w GROUP BY q.card, w.window_start", may_refuse => 1),
+	asof('grouped_versions', 'windows of the time of the versions, which is not event time',
+		"SELECT w.window_start, count(*) AS n FROM (SELECT t.card, v.at FROM tx t JOIN $last ON true) q, streamproc.tumble(q.at, '1 min') w GROUP BY w.window_start", may_refuse => 1),
 
 	asof_refused('no_order', 'any version', 'SELECT t.id, v.id FROM tx t CROSS JOIN LATERAL (SELECT o.id FROM other o WHERE o.card = t.card AND o.at <= t.at LIMIT 1) v'),
 	asof_refused('ascending', 'the first version', 'SELECT t.id, v.id FROM tx t CROSS JOIN LATERAL (SELECT o.id FROM other o WHERE o.card = t.card AND o.at <= t.at ORDER BY o.at LIMIT 1) v'),
@@ -99,7 +104,6 @@ return (
 	asof_refused('volatile', 'chance', 'SELECT t.id, v.id FROM tx t CROSS JOIN ' . last_of('o.id', 'random() < 0.5')),
 	asof_refused('left_on', 'a condition of an outer join', "SELECT t.id, v.id FROM tx t LEFT JOIN $last ON v.n > 0"),
 	asof_refused('grouped', 'groups above', "SELECT t.id, count(*) FROM tx t CROSS JOIN $last GROUP BY t.id"),
-	asof_refused('grouped_above', 'the same in a SELECT around it', "SELECT q.id, count(*) FROM (SELECT t.id, t.at FROM tx t CROSS JOIN $last) q, streamproc.tumble(q.at, '1 min') w GROUP BY q.id, w.window_start"),
 	asof_refused('groups_below', 'versions that are groups', 'SELECT t.id, v.n FROM tx t CROSS JOIN LATERAL (SELECT count(*) AS n FROM other o WHERE o.card = t.card AND o.at <= t.at GROUP BY o.at ORDER BY o.at DESC LIMIT 1) v'),
 	asof_refused('over_below', 'rows that window functions have answered', 'SELECT t.id, v.id FROM (SELECT *, lag(x.id) OVER (PARTITION BY x.card ORDER BY x.at) AS prev FROM tx x) t CROSS JOIN ' . last_of('o.id')),
 	asof_refused('three', 'two of them', "SELECT t.id, v.id FROM tx t CROSS JOIN $last CROSS JOIN LATERAL (SELECT x.id FROM odd x WHERE x.id = t.id AND x.at <= t.at ORDER BY x.at DESC LIMIT 1) w"),

@@ -366,7 +366,7 @@ $events->section('texts', sub {
 		[ "SELECT r.v FROM R r WHERE r.k = o.k $last", qr/r\.v/, 'an as-of join without a bound of event time is not supported', 'Write FROM a LEFT JOIN LATERAL' ],
 		[ "SELECT r.v FROM R r $like AND r.at > o.at - interval '1 h' $last", qr/r\.at > o/, 'a condition in the subquery of an as-of join that looks at both sides', 'Conditions on the versions alone may stand there' ],
 		[ "SELECT r.v FROM R r $like AND r.v < o.v $last", qr/r\.v < o/, 'a condition in the subquery of an as-of join that looks at both sides', 'Conditions on the versions alone may stand there' ],
-		[ "SELECT r.v FROM R r WHERE r.k = o.k AND r.at <= o.at - interval '1 h' $last", qr/o\.at - interval/, 'an as-of join at another time than the event time of the row is not supported', 'Compare with the column' ],
+		[ "SELECT r.v FROM R r WHERE r.k = o.k AND r.at <= o.at - interval '1 h' $last", qr/o\.at - /, 'an as-of join at another time than the event time of the row is not supported', 'Compare with the column' ],
 		[ "SELECT r.v * o.v AS v FROM R r $like $last", qr/o\.v AS/, 'a column of the other side in the subquery of an as-of join is only supported in its WHERE', 'Compute it in the SELECT around the join' ],
 		[ "SELECT random() AS v FROM R r $like $last", qr/random/, 'a volatile function in the subquery of an as-of join is not supported', 'Call it in the SELECT around the join' ],
 		[ "SELECT DISTINCT r.v, r.at FROM R r $like $last", qr/r\.v, r/, 'GROUP BY, window functions, DISTINCT and set-returning functions in the subquery of an as-of join are not supported', 'The versions are rows of the topic' ],

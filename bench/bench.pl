@@ -29,7 +29,7 @@ our %opt = (
 	locale => $ENV{BENCH_LOCALE} || 'C.UTF-8',
 	conf => $ENV{BENCH_CONF} || '',
 );
-our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed over session join dedup topics latency fraud upsert errors));
+our %part = map { $_ => 1 } (@ARGV ? @ARGV : qw(speed keyed over session join asof dedup topics latency fraud upsert errors));
 our $partitions = 4;
 my $cards = 100_000;
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
@@ -545,6 +545,7 @@ require "$tree/bench/keyed.pl";
 require "$tree/bench/topics.pl";
 require "$tree/bench/over.pl";
 require "$tree/bench/join.pl";
+require "$tree/bench/asof.pl";
 require "$tree/bench/dedup.pl";
 require "$tree/bench/session.pl";
 require "$tree/bench/fraud.pl";
@@ -561,6 +562,7 @@ my $ok = eval {
 	keyed() if $part{keyed};
 	over() if $part{over};
 	joins() if $part{join};
+	asof() if $part{asof};
 	dedup() if $part{dedup};
 	session() if $part{session};
 	soak() if $part{soak};

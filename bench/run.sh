@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The benchmark: "make bench".  One table of speed, latency and memory, from one run; README.md explains each figure.
 #
-#   bench/run.sh [PART ...]       parts: speed keyed over session join dedup topics latency fraud upsert errors, by default all of them; soak
+#   bench/run.sh [PART ...]       parts: speed keyed over session join asof dedup topics latency fraud upsert errors, by default all of them; soak
 #
 # On a copy of this tree, with a PostgreSQL installation, a PostgreSQL server and a real broker of its own; as root it
 # first installs what is missing and runs everything as the user postgres.  Environment (default):
@@ -19,6 +19,7 @@
 #   BENCH_SOAK_SECONDS (1200), BENCH_SOAK_RATE (100000)
 #   BENCH_OVER_EVENTS (5000000)    events of the part about window functions
 #   BENCH_JOIN_EVENTS (2500000)    events of each topic of the part about joins
+#   BENCH_ASOF_EVENTS (2500000)    events of the larger topic of the part about as-of joins
 #   BENCH_DEDUP_EVENTS (5000000)   events of the part about deduplication
 #   BENCH_SESSION_EVENTS (5000000)  events of the part about sessions
 #   BENCH_TOPICS (speed latency)   what of the part about results into topics
@@ -36,7 +37,7 @@ if [ "$(id -u)" = 0 ]; then "$sp_root/test/setup.sh" || exit 1; else "$sp_root/t
 sp_pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 for part in "$@"; do
 	case $part in
-		speed | keyed | over | session | join | dedup | topics | soak | latency | fraud | upsert | errors) ;;
+		speed | keyed | over | session | join | asof | dedup | topics | soak | latency | fraud | upsert | errors) ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
 		*) sp_die "unknown part $part (see --help)" ;;
 	esac

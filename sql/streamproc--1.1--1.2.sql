@@ -306,7 +306,7 @@ COMMENT ON FUNCTION streamproc.stat_operator_rows() IS 'rows of the view stat_op
 CREATE VIEW streamproc.stat_operator AS SELECT * FROM streamproc.stat_operator_rows();
 GRANT SELECT ON streamproc.stat_operator TO PUBLIC;
 COMMENT ON VIEW streamproc.stat_operator IS
-	'one row per operator with state of a pipeline: how its aggregates are kept, or which join it is and for how long it keeps rows, keys, panes and bytes in memory, rows, windows given out; skew: the largest key group against the mean';
+	'one row per operator with state of a pipeline: how its aggregates are kept, or which join it is and what it keeps for how long, keys, panes and bytes in memory, rows, windows given out; skew: the largest key group against the mean';
 
 -- More columns.  The views stay the same objects: others may stand on them.
 ALTER FUNCTION streamproc.stat_pipeline_rows() RENAME TO stat_pipeline_rows_1_1;

@@ -131,7 +131,10 @@ typedef struct OperatorSpec
 
 	struct OverSpec *over;		/* window functions instead of groups; NULL: none */
 	struct JoinSpec *join;		/* a join of topics instead of groups; NULL: none */
+	struct AsofSpec *asof;		/* an as-of join of topics instead of groups; NULL: none */
 	bool		waits;			/* rows wait for the watermark to pass them */
+	int			nrefs;			/* columns by reference that such rows have */
+	int		   *refs;
 	ExprState  *filter;			/* over, join: rows that it does not pass are not given out; NULL: all are */
 	TupleTableSlot *slot;		/* for the filter: an output row */
 	ExprContext *filter_context;
@@ -171,6 +174,7 @@ typedef struct OperatorPlan
 	int64		ttl;			/* us; 0: none */
 	struct OverPlan *over;		/* NULL: it groups */
 	struct JoinPlan *join;
+	struct AsofPlan *asof;
 	struct TopPlan *top;		/* NULL: it aggregates */
 } OperatorPlan;
 
@@ -178,7 +182,7 @@ typedef struct OperatorPlan
 static inline bool
 operator_gives_rows(const OperatorSpec *spec)
 {
-	return spec->over != NULL || spec->join != NULL;
+	return spec->over != NULL || spec->join != NULL || spec->asof != NULL;
 }
 
 extern OperatorSpec *operator_spec_make(const OperatorPlan *plan, MemoryContext cxt);
@@ -472,8 +476,6 @@ typedef struct OverSpec
 	bool		transitions;	/* running states of changing length are */
 	bool		made_anew;		/* some aggregate is, by functions */
 	int			row_most;		/* bytes of a row in the history; 0: unknown */
-	int			nrefs;			/* columns by reference */
-	int		   *refs;
 	struct OverKey *work;		/* this process at work, NULL: it was not yet */
 	bool		filter_immutable;	/* the condition is */
 	struct OperatorSpec *scratch;	/* contexts for aggregates made anew */
@@ -586,6 +588,27 @@ extern const char *join_row_read(const OperatorSpec *spec, const char *from, Dat
 extern void join_apply_group(OperatorRows *rows, StateArea *area, int group, const OperatorConsumer *consumer);
 /* rows of one key group for which no partner can come any more: they waited in these panes */
 extern void join_release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes, int group);
+
+/* ---- asof.c: as-of joins of two topics ---- */
+
+typedef struct AsofPlan
+{
+	bool		outer;			/* rows of the left side that find no version are given out */
+	bool		strict;			/* a version of the same instant is not found */
+	int			side_column;
+	int			ncolumns[2];	/* of the sides, behind each other in the output */
+	List	   *sort_columns;	/* IntList: which of several versions of one instant comes first */
+	List	   *sort_ops;		/* OidList */
+	List	   *nulls_first;	/* IntList */
+} AsofPlan;
+
+/* "columns": expressions of those of the row */
+extern void asof_spec_make(OperatorSpec *spec, const AsofPlan *plan, const List *columns);
+extern void asof_signature(const OperatorSpec *spec, StringInfo into);
+/* for the views: which join, and what it keeps */
+extern char *asof_describe(const OperatorSpec *spec);
+/* the rows of one key group, owned by the caller, that a batch brought */
+extern void asof_apply_group(OperatorRows *rows, StateArea *area, int group);
 
 /* ---- over_scan.c ---- */
 

@@ -194,6 +194,8 @@ over_order(uint32 hash, uint64 other)
 extern TimestampTz over_waiting_end(int64 pane);
 extern void waiting_find(WaitingPanes *found, StateArea *area, const OperatorSpec *spec);
 extern StatePane *waiting_pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace);
+/* of a spec whose columns and first_kept are known: what rows that wait look like */
+extern void waiting_spec_make(OperatorSpec *spec);
 /* keeps the rows of the group until the watermark has passed them */
 extern void over_wait(OperatorRows *rows, StateArea *area, int group);
 
@@ -230,6 +232,16 @@ typedef struct WaitingBlock
 	uint32		nrows;
 	char		rows[FLEXIBLE_ARRAY_MEMBER];
 } WaitingBlock;
+
+/* ---- asof.c ---- */
+
+typedef struct AsofWork AsofWork;
+
+/* a key group is owned: what is needed to answer rows of its keys */
+extern AsofWork *asof_begin(OperatorSpec *spec, StateArea *area, int group);
+/* rows of one key that the watermark has passed, in the order of event time */
+extern void asof_answer(AsofWork *work, const OverRow *rows, int n);
+extern void asof_end(AsofWork *work);
 
 /* ---- over_history.c ---- */
 

@@ -117,12 +117,11 @@ collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 static OverRow
 as_over_row(const OperatorSpec *spec, WaitingRow *row, uint32 chunk_hash)
 {
-	const OverSpec *over = spec->over;
 	int			i;
 
-	for (i = 0; i < over->nrefs && !row->bare; i++)
+	for (i = 0; i < spec->nrefs && !row->bare; i++)
 	{
-		Datum	   *value = &row->values[over->refs[i]];
+		Datum	   *value = &row->values[spec->refs[i]];
 
 		*value = PointerGetDatum((char *) row + *value);
 	}
@@ -134,7 +133,8 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 {
 	int64		n;
 	ReleasedRow *rows = collect(spec, area, panes, npanes, group, &n);
-	OverKey    *key = over_begin(spec, area, group, DT_NOBEGIN);
+	OverKey    *key = spec->over != NULL ? over_begin(spec, area, group, DT_NOBEGIN) : NULL;
+	AsofWork   *versions = spec->asof != NULL ? asof_begin(spec, area, group) : NULL;
 	OverRow    *run;
 	uint32	   *hashes = NULL;
 	int64		size = 64;
@@ -142,7 +142,7 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 	int64		k;
 
 	run = palloc(sizeof(OverRow) * size);
-	if (spec->over->span > 0)
+	if (key != NULL && spec->over->span > 0)
 	{
 		hashes = palloc_extended(sizeof(uint32) * n, MCXT_ALLOC_HUGE);
 		for (i = 0; i < n; i++)
@@ -159,9 +159,9 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 			if (k > 0 && (rows[i + k].order >> OVER_ORDER_BITS != rows[i].order >> OVER_ORDER_BITS ||
 						  compare_keys_of(spec, row, rows[i].row) != 0))
 				break;
-			if (i + k + 2 * OVER_AHEAD < n)
+			if (key != NULL && i + k + 2 * OVER_AHEAD < n)
 				over_prefetch(key, rows[i + k + 2 * OVER_AHEAD].row->hash, true);
-			if (i + k + OVER_AHEAD < n)
+			if (key != NULL && i + k + OVER_AHEAD < n)
 				over_prefetch(key, rows[i + k + OVER_AHEAD].row->hash, false);
 			if (hashes != NULL && i + k + OVER_AHEAD / 2 < n)
 				history_prefetch(key, rows[i + k + OVER_AHEAD / 2].row->hash, hashes[i + k + OVER_AHEAD / 2], rows[i + k + OVER_AHEAD / 2].row->at, false);
@@ -171,8 +171,13 @@ release_group(OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 				run = repalloc_huge(run, sizeof(OverRow) * (size *= 2));
 			run[k] = as_over_row(spec, row, hashes != NULL ? hashes[i + k] : 0);
 		}
-		over_answer(key, run, (int) k);
+		if (versions != NULL)
+			asof_answer(versions, run, (int) k);
+		else
+			over_answer(key, run, (int) k);
 	}
+	if (versions != NULL)
+		asof_end(versions);
 }
 
 /* The group is ours; it is given back whatever happens. */

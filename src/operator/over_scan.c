@@ -20,6 +20,11 @@ over_row_read(const OperatorSpec *spec, const char *from, Datum *values, bool *i
 
 		if (spec->output[i].kind == OUTPUT_COLUMN)
 			from = state_datum_read(from, &values[i], &isnull[i], spec->column_len[n], spec->column_byval[n], spec->column_align[n]);
+		else if (spec->output[i].kind == OUTPUT_NOTHING)
+		{
+			values[i] = (Datum) 0;
+			isnull[i] = true;
+		}
 		else
 		{
 			const OverFunction *function = &spec->over->functions[n];

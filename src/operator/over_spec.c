@@ -330,10 +330,6 @@ over_spec_make(OperatorSpec *spec, const OverPlan *plan)
 	over->row_most = OVER_BYTES_SIZE;
 	for (i = 0; i < over->nkept && over->row_most > 0; i++)
 		over->row_most = spec->column_len[over->kept[i]] > 0 ? over->row_most + 1 + spec->column_len[over->kept[i]] : 0;
-	over->refs = palloc(sizeof(int) * spec->ncolumns);
-	for (i = 0; i < spec->ncolumns; i++)
-		if (!spec->column_byval[i] && i != spec->place_column)
-			over->refs[over->nrefs++] = i;
 
 	over->history.unit = WINDOW_USEC;
 	over->history.step = Max(over->span / HISTORY_SLICES, HISTORY_LEAST);
@@ -347,6 +343,7 @@ over_spec_make(OperatorSpec *spec, const OverPlan *plan)
 	spec->nblobs = 1;
 	spec->blob[0] = OVER_BLOB;
 	spec->first_kept = 0;
+	waiting_spec_make(spec);
 	/* window functions are anybody's, and so are conditions on what they give */
 	spec->user_code = true;
 }

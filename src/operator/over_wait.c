@@ -148,6 +148,17 @@ over_horizon(StateArea *area, const OperatorSpec *spec, TimestampTz watermark)
 
 /* ---- keeping ---- */
 
+void
+waiting_spec_make(OperatorSpec *spec)
+{
+	int			i;
+
+	spec->refs = palloc(sizeof(int) * spec->ncolumns);
+	for (i = spec->first_kept; i < spec->ncolumns; i++)
+		if (!spec->column_byval[i] && i != spec->place_column)
+			spec->refs[spec->nrefs++] = i;
+}
+
 static inline Size
 ref_size(const OperatorSpec *spec, const OperatorRow *row, int column)
 {
@@ -157,23 +168,21 @@ ref_size(const OperatorSpec *spec, const OperatorRow *row, int column)
 static uint32
 waiting_size(const OperatorSpec *spec, const OperatorRow *row, bool bare)
 {
-	const OverSpec *over = spec->over;
 	Size		size = MAXALIGN(STATE_KEY_LEN(row->key_meta));
 	int			i;
 
 	if (bare)
 		return (uint32) (offsetof(WaitingRow, nulls) + size);
 	size += offsetof(WaitingRow, values) + sizeof(Datum) * spec->ncolumns;
-	for (i = 0; i < over->nrefs; i++)
-		if (!(row->nulls & (UINT64CONST(1) << over->refs[i])))
-			size += ref_size(spec, row, over->refs[i]);
+	for (i = 0; i < spec->nrefs; i++)
+		if (!(row->nulls & (UINT64CONST(1) << spec->refs[i])))
+			size += ref_size(spec, row, spec->refs[i]);
 	return (uint32) size;
 }
 
 static void
 write_waiting(const OperatorSpec *spec, const ComingRow *coming, WaitingRow *to)
 {
-	const OverSpec *over = spec->over;
 	const OperatorRow *row = coming->row;
 	char	   *behind;
 	Size		len = STATE_KEY_LEN(row->key_meta);
@@ -191,6 +200,7 @@ write_waiting(const OperatorSpec *spec, const ComingRow *coming, WaitingRow *to)
 	{
 		to->nulls = row->nulls;
 		memcpy(to->values, row->values, sizeof(Datum) * spec->ncolumns);
+		memset(to->values, 0, sizeof(Datum) * spec->first_kept);
 	}
 	behind = waiting_key(spec->ncolumns, to);
 	/* the bytes that fill it up are saved, too */
@@ -202,9 +212,9 @@ write_waiting(const OperatorSpec *spec, const ComingRow *coming, WaitingRow *to)
 		return;
 	if (spec->place_column >= 0)
 		to->values[spec->place_column] = (Datum) 0;
-	for (i = 0; i < over->nrefs; i++)
+	for (i = 0; i < spec->nrefs; i++)
 	{
-		int			column = over->refs[i];
+		int			column = spec->refs[i];
 		Size		size;
 
 		to->values[column] = (Datum) 0;
@@ -313,7 +323,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	coming = palloc_extended(sizeof(ComingRow) * size, MCXT_ALLOC_HUGE);
 	if (rows->waiting.panes == NULL)
 		waiting_find(&rows->waiting, area, spec);
-	if (spec->over->first_only)
+	if (spec->over != NULL && spec->over->first_only)
 		eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, false);
 	if (eternal != NULL)
 	{
@@ -348,7 +358,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		entry = eternal != NULL ? state_entry_find(&keys, row->hash, row->key, row->key_meta) : NULL;
 		if (entry != NULL && (spec->ttl == 0 || to->at < state_entry_expires(keys.op, entry, keys.data)))
 			continue;
-		to->bare = spec->over->first_only && !first_passes(spec, row);
+		to->bare = spec->over != NULL && spec->over->first_only && !first_passes(spec, row);
 		to->size = waiting_size(spec, row, to->bare);
 		/* rows of one message that go to one key group come one after another */
 		to->number = before != NULL && before->part == row->part && before->offset == row->offset ? (coming[n - 1].number + 1) & WAITING_NUMBERS : 0;

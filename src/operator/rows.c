@@ -738,7 +738,9 @@ apply_owned(OperatorRows *rows, StateArea *area, int group, const OperatorTransa
 			*open = true;
 		}
 		FAULT_POINT("operator-apply");
-		if (spec->over != NULL)
+		if (spec->asof != NULL)
+			asof_apply_group(rows, area, group);
+		else if (spec->over != NULL)
 			over_apply_group(rows, area, group);
 		else if (spec->join != NULL)
 			join_apply_group(rows, area, group, consumer);

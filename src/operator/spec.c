@@ -90,7 +90,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 			   *lo,
 			   *la,
 			   *lf;
-	const char *use = plan->over != NULL ? "PARTITION BY" : plan->join != NULL ? "JOIN ON" : "GROUP BY";
+	const char *use = plan->over != NULL ? "PARTITION BY" : plan->join != NULL || plan->asof != NULL ? "JOIN ON" : "GROUP BY";
 	int			i;
 
 	spec->cxt = cxt;
@@ -200,6 +200,8 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 		over_spec_make(spec, plan->over);
 	if (plan->join != NULL)
 		join_spec_make(spec, plan->join);
+	if (plan->asof != NULL)
+		asof_spec_make(spec, plan->asof, plan->columns);
 	if (plan->top != NULL)
 		top_spec_make(spec, plan->top, plan->columns, place_state(spec, sizeof(StateBlob), true));
 	MemoryContextSwitchTo(old);
@@ -269,6 +271,8 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 		over_signature(spec, into);
 	else if (spec->join != NULL)
 		join_signature(spec, into);
+	else if (spec->asof != NULL)
+		asof_signature(spec, into);
 	else if (spec->window != OPERATOR_NO_WINDOW)
 	{
 		appendStringInfo(into, " slices of %s " INT64_FORMAT, spec->scale.unit == WINDOW_USEC ? "us" :

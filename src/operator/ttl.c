@@ -20,7 +20,8 @@
  * out, they are forgotten all the same.
  *
  * DISTINCT ON remembers a key from the row that was given out on; others
- * do not prolong it.
+ * do not prolong it.  A version of an as-of join is forgotten by its own age:
+ * a row finds none that is ttl or more older than the row (asof.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +32,7 @@
 bool
 operator_keeps_keys(const OperatorSpec *spec)
 {
-	return spec->over != NULL || (spec->window == OPERATOR_NO_WINDOW && spec->nkeys > 0);
+	return spec->over != NULL || spec->asof != NULL || (spec->window == OPERATOR_NO_WINDOW && spec->nkeys > 0);
 }
 
 void
@@ -41,8 +42,9 @@ operator_state_init(const OperatorSpec *spec, StateArea *area)
 
 	state_operator_init(area, spec->number, spec->fixed_size, spec->blob, spec->nblobs);
 	expiry->ttl = spec->ttl;
-	expiry->in_blob = spec->over != NULL && !spec->over->first_only;
-	expiry->at = expiry->in_blob ? offsetof(OverHead, last_at) : spec->over != NULL ? OVER_FIRST_AT : spec->last_at;
+	expiry->in_blob = spec->asof != NULL || (spec->over != NULL && !spec->over->first_only);
+	/* the blob of a version begins with its event time */
+	expiry->at = spec->asof != NULL ? 0 : expiry->in_blob ? offsetof(OverHead, last_at) : spec->over != NULL ? OVER_FIRST_AT : spec->last_at;
 	/* nothing is known of a key but that it was there, and when */
 	if (spec->over != NULL && spec->over->first_only)
 		state_operator_bare_groups(area, spec->number, spec->ttl > 0 ? sizeof(TimestampTz) : 0);

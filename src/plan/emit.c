@@ -41,6 +41,17 @@ require_conflict(const Statement *statement, const char *why, bool always)
 }
 
 static bool
+has_asof(const Program *program, const Statement *statement)
+{
+	int			i;
+
+	for (i = 0; i < program->nkeyed; i++)
+		if (program->keyed[i].spec->statement == statement->number && program->keyed[i].spec->asof != NULL)
+			return true;
+	return false;
+}
+
+static bool
 has_join(const Program *program, const Statement *statement)
 {
 	int			i;
@@ -84,6 +95,12 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 	{
 		Statement  *statement = lfirst(lc);
 
+		if (program->arrival && has_asof(program, statement))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("an as-of join needs the rows of both topics in the order of event time: ordering => 'arrival' is not supported in statement %d", statement->number),
+					 errdetail("Which version a row finds would depend on how fast each topic is read."),
+					 errhint("Leave option \"ordering\" out.")));
 		if (statement->info->over)
 		{
 			if (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE)

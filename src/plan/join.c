@@ -257,7 +257,7 @@ describe_join(Query *sides[2], StreamJoin *join)
 		}
 		bare->targetList = tlist;
 		bare->jointree->quals = NULL;
-		appendStringInfo(&text, "%s%s", s == 0 ? "" : psprintf(" %s JOIN ", names[join->type]), keyed_select_list(bare));
+		appendStringInfo(&text, "%s%s", s == 0 ? "" : psprintf(" %s%s JOIN ", join->asof ? "AS-OF " : "", names[join->type]), keyed_select_list(bare));
 	}
 	return text.data;
 }
@@ -373,6 +373,7 @@ remember(KeyedNode *node, StreamJoin *join, List *columns, List *pairs)
 	/* the planner does not see them before they are part of a plan */
 	foreach(lc, pairs)
 		kept->condition = list_concat(kept->condition, make_ands_implicit((Expr *) eval_const_expressions(NULL, copyObject(lfirst(lc)))));
+	kept->asof = asof_plan(join);
 	node->join = kept;
 }
 
@@ -397,7 +398,7 @@ join_prepare(Query *query, List *outer, Program *program)
 
 	/* no column may be named by a join that goes */
 	*query = *query_tree_mutator(query, flatten_mutator, query, 0);
-	join = legality_topic_join(query, outer, &check);
+	join = legality_is_asof(query, outer) ? legality_asof_join(query, outer, &check) : legality_topic_join(query, outer, &check);
 	for (s = 0; s < 2; s++)
 		sides[s] = side_query(query, join, s);
 
@@ -544,6 +545,7 @@ join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 	List	   *out = NIL;
 	List	   *tlist = NIL;
 	List	   *private;
+	List	   *item;
 	JoinNode   *node;
 	CustomPath *path;
 	int			number;
@@ -604,9 +606,10 @@ join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output)
 	/* as keyed.c reads it: see KeyedItem there */
 	private = list_make5(makeInteger(number), NULL, list_make3_int(node->nkeys, node->nkeys, node->nkeys + 1), eqops, out);
 	private = list_concat(private, list_make5(NIL, NIL, NIL, NIL, NIL));
-	private = lappend(private, list_make3(list_make4_int(node->plan.outer[0], node->plan.outer[1], ncolumns[0], ncolumns[1]),
-										  list_make4_int(node->plan.low.shifted, node->plan.low.strict, node->plan.high.shifted, node->plan.high.strict),
-										  list_make2(interval_const(&node->plan.low.by), interval_const(&node->plan.high.by))));
+	item = list_make3(list_make4_int(node->plan.outer[0], node->plan.outer[1], ncolumns[0], ncolumns[1]),
+					  list_make4_int(node->plan.low.shifted, node->plan.low.strict, node->plan.high.shifted, node->plan.high.strict),
+					  list_make2(interval_const(&node->plan.low.by), interval_const(&node->plan.high.by)));
+	private = lappend(private, asof_write(node->asof, item));
 	private = lappend(private, NIL);
 
 	path = makeNode(CustomPath);

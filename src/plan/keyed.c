@@ -690,7 +690,11 @@ keyed_read_spec(CustomScan *scan, int statement, bool arrival, int64 ttl, Memory
 	if (list_nth(scan->custom_private, KEYED_OVER) != NIL)
 		plan.over = over_read(scan, list_nth(scan->custom_private, KEYED_OVER), plan.agg_args, plan.agg_filters, arrival);
 	if (list_nth(scan->custom_private, KEYED_JOIN) != NIL)
-		plan.join = join_read(list_nth(scan->custom_private, KEYED_JOIN), plan.place_column + 1);
+	{
+		plan.asof = asof_read(list_nth(scan->custom_private, KEYED_JOIN), scan, plan.output, plan.place_column + 1);
+		if (plan.asof == NULL)
+			plan.join = join_read(list_nth(scan->custom_private, KEYED_JOIN), plan.place_column + 1);
+	}
 	if (list_nth(scan->custom_private, KEYED_TOP) != NIL)
 		plan.top = top_read(list_nth(scan->custom_private, KEYED_TOP));
 	return operator_spec_make(&plan, cxt);
@@ -741,9 +745,9 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 		ExplainPropertyText("Kept", over_kept(spec), es);
 		return;
 	}
-	if (spec->join != NULL)
+	if (spec->join != NULL || spec->asof != NULL)
 	{
-		ExplainPropertyText("Join", join_describe(spec), es);
+		ExplainPropertyText("Join", spec->asof != NULL ? asof_describe(spec) : join_describe(spec), es);
 		return;
 	}
 	ExplainPropertyText("Windows", windows[spec->window], es);

@@ -94,6 +94,15 @@ extern int	join_side_of(Node *node, Query *query, Program *program);
 extern void join_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output);
 extern JoinPlan *join_read(List *private, int side_column);
 
+/* ---- asof.c: as-of joins of two topics, whose nodes are those of joins ---- */
+
+struct StreamJoin;
+/* NULL: it is none */
+extern AsofPlan *asof_plan(const struct StreamJoin *join);
+/* into what join_read() gets, and back; "output": KEYED_OUTPUT */
+extern List *asof_write(const AsofPlan *plan, List *private);
+extern AsofPlan *asof_read(List *private, const CustomScan *scan, const List *output, int side_column);
+
 /* ---- top.c: the first rows of each key ---- */
 
 extern void top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry *marker, int n);

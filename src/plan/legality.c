@@ -347,7 +347,8 @@ check_stream_rte(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *oute
 					   "TABLESAMPLE of a topic is not supported");
 			break;
 		case RTE_SUBQUERY:
-			check_query(rte->subquery, cxt, legality_around(query, outer), false);
+			check_query(legality_is_versions(rte, query, outer) ? legality_versions_alone(rte, query, cxt, outer) : rte->subquery, cxt,
+						legality_around(query, outer), false);
 			break;
 		case RTE_CTE:
 			break;				/* its query is checked with the WITH */
@@ -393,7 +394,7 @@ check_jointree(Node *node, Query *query, CheckContext *cxt, List *outer)
 
 		if (location < 0)
 			location = legality_query_location(query);
-		/* legality_join.c judges that */
+		/* legality_join.c and legality_asof.c judge that */
 		if (left && right)
 			return true;
 		if (join->jointype == JOIN_FULL && (left || right))
@@ -587,7 +588,9 @@ check_query(Query *query, CheckContext *cxt, List *outer, bool top)
 	}
 	else
 		(void) check_jointree((Node *) query->jointree, query, cxt, outer);
-	if (legality_joins_topics(query, outer))
+	if (legality_is_asof(query, outer))
+		legality_check_asof(query, cxt, outer);
+	else if (legality_joins_topics(query, outer))
 		legality_check_join(query, cxt, outer);
 }
 

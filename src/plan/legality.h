@@ -112,7 +112,7 @@ extern void legality_check_order(SortGroupClause *order, Query *query, CheckCont
 #define JOIN_SIDE_BOTH	2
 #define JOIN_SIDE_OTHER 3			/* of what is joined besides, too */
 
-/* A join of two topics in FROM; RIGHT JOIN has its sides changed. */
+/* A join of two topics in FROM, by an interval of time or as of it; RIGHT JOIN has its sides changed. */
 typedef struct StreamJoin
 {
 	JoinType	type;			/* JOIN_INNER, JOIN_LEFT, JOIN_FULL */
@@ -126,8 +126,12 @@ typedef struct StreamJoin
 	JoinBound	low;
 	JoinBound	high;
 	List	   *own[2];			/* conditions on rows of one side alone */
-	List	   *pairs;			/* on two rows */
+	List	   *pairs;			/* on two rows; as-of: ORDER BY behind the event time, columns of side 1 */
 	List	   *above;			/* what stays of WHERE */
+	bool		asof;			/* each row with the last version of the other side, see legality_asof.c */
+	bool		strict;			/* as-of: not with one of the same instant */
+	List	   *sort_ops;		/* as-of: OidList, of ORDER BY */
+	List	   *nulls_first;	/* IntList */
 } StreamJoin;
 
 extern bool legality_joins_topics(Query *query, List *outer);
@@ -136,6 +140,29 @@ extern int	legality_missing_side(Query *query, List *outer, int varno);
 /* NULL: there is none; throws where it cannot be computed */
 extern StreamJoin *legality_topic_join(Query *query, List *outer, CheckContext *cxt);
 extern void legality_check_join(Query *query, CheckContext *cxt, List *outer);
+/* the first join of two topics, not looked at yet; NULL: there is none */
+extern StreamJoin *legality_find_join(Query *query, List *outer, bool *several);
+extern void legality_join_rels(StreamJoin *join);
+/* no operator below a side, no LATERAL from one to the other */
+extern void legality_check_sides(StreamJoin *join, Query *query, List *outer, CheckContext *cxt);
+/* JOIN_SIDE_*, 0 or 1 */
+extern int	legality_join_side(const StreamJoin *join, Node *node);
+/* an equality of the sides becomes one of the keys; false: it is none */
+extern bool legality_take_key(StreamJoin *join, Node *node, CheckContext *cxt);
+/* conditions of the query, one by one, in terms of what is joined */
+extern List *legality_conjuncts(Query *query, Node *quals);
+
+/* ---- legality_asof.c ---- */
+
+/* is one of two topics in FROM a LATERAL subquery with LIMIT? */
+extern bool legality_is_asof(Query *query, List *outer);
+/* is the FROM item such a subquery? */
+extern bool legality_is_versions(RangeTblEntry *rte, Query *query, List *outer);
+/* such a subquery, itself checked, without the order that makes it one: for all other checks */
+extern Query *legality_versions_alone(RangeTblEntry *rte, Query *query, CheckContext *cxt, List *outer);
+/* throws where it cannot be computed; the subquery in the query is exchanged for one of the versions alone */
+extern StreamJoin *legality_asof_join(Query *query, List *outer, CheckContext *cxt);
+extern void legality_check_asof(Query *query, CheckContext *cxt, List *outer);
 
 /* ---- legality_top.c ---- */
 

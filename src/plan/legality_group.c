@@ -58,7 +58,8 @@ legality_is_event_time(Node *node, Query *query, List *outer)
 				return column_is_event_time(view_query(rte->relid), var->varattno, NIL);
 			return legality_is_topic(rte->relid) && stream_source_load(rte->relid)->event_time == var->varattno;
 		case RTE_SUBQUERY:
-			return column_is_event_time(rte->subquery, var->varattno, legality_around(query, outer));
+			/* a version is of another time than the row that it is found for */
+			return !legality_is_versions(rte, query, outer) && column_is_event_time(rte->subquery, var->varattno, legality_around(query, outer));
 		case RTE_JOIN:
 			return legality_is_event_time(list_nth(rte->joinaliasvars, var->varattno - 1), query, outer);
 		case RTE_CTE:

@@ -505,6 +505,18 @@ place_condition(JoinContext *jc, Node *node, bool on)
 
 /* ---- the sides ---- */
 
+void
+legality_join_rels(StreamJoin *join)
+{
+	int			side;
+
+	for (side = 0; side < 2; side++)
+	{
+		join->all_rels[side] = get_relids_in_jointree(join->item[side], true);
+		join->rels[side] = get_relids_in_jointree(join->item[side], false);
+	}
+}
+
 static void
 check_side(JoinContext *jc, int side)
 {
@@ -512,8 +524,6 @@ check_side(JoinContext *jc, int side)
 	StreamJoin *join = jc->join;
 	int			varno = -1;
 
-	join->all_rels[side] = get_relids_in_jointree(join->item[side], true);
-	join->rels[side] = get_relids_in_jointree(join->item[side], false);
 	while ((varno = bms_next_member(join->rels[side], varno)) >= 0)
 	{
 		RangeTblEntry *rte = rt_fetch(varno, query->rtable);
@@ -562,6 +572,7 @@ legality_topic_join(Query *query, List *outer, CheckContext *cxt)
 		join->item[0] = right;
 		join->type = JOIN_LEFT;
 	}
+	legality_join_rels(join);
 	check_side(&jc, 0);
 	check_side(&jc, 1);
 
@@ -593,4 +604,44 @@ legality_check_join(Query *query, CheckContext *cxt, List *outer)
 	/* groups of the pairs are judged by legality_check_groups() */
 	if (!legality_is_grouped(query))
 		cxt->info->over = true;
+}
+
+/* ---- of as-of joins, too ---- */
+
+StreamJoin *
+legality_find_join(Query *query, List *outer, bool *several)
+{
+	FindContext found = find(query, outer);
+
+	*several = found.several;
+	return found.join;
+}
+
+void
+legality_check_sides(StreamJoin *join, Query *query, List *outer, CheckContext *cxt)
+{
+	JoinContext jc = {cxt, query, outer, join};
+
+	check_side(&jc, 0);
+	check_side(&jc, 1);
+}
+
+int
+legality_join_side(const StreamJoin *join, Node *node)
+{
+	return side_of(join, node);
+}
+
+bool
+legality_take_key(StreamJoin *join, Node *node, CheckContext *cxt)
+{
+	JoinContext jc = {cxt, NULL, NIL, join};
+
+	return take_key(&jc, node);
+}
+
+List *
+legality_conjuncts(Query *query, Node *quals)
+{
+	return flatten_ands(query, quals, NIL);
 }

@@ -127,7 +127,8 @@ typedef struct JoinNode
 	JoinPlan	plan;			/* but what depends on columns */
 	int			nkeys;
 	List	   *sides;			/* IntList: of each column of the union behind keys, event time and place */
-	List	   *condition;		/* on pairs, in terms of the union's columns */
+	List	   *condition;		/* on pairs, in terms of the union's columns; of as-of joins columns to order by */
+	AsofPlan   *asof;			/* NULL: it is no as-of join */
 } JoinNode;
 
 /* A grouped aggregation: the plan of its input, and its rows. */

@@ -40,7 +40,7 @@ plan_check_ttl(Program *program)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"state_ttl\" needs a query that keeps something of each key for ever"),
-				 errdetail("Such are GROUP BY without a window, window functions, and DISTINCT ON."),
+				 errdetail("Such are GROUP BY without a window, window functions, DISTINCT ON, and as-of joins."),
 				 errhint("Leave it out: windows free their groups when they are closed.")));
 	foreach(lc, program->statements)
 	{

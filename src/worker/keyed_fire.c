@@ -282,7 +282,7 @@ keyed_no_row_before(const OperatorSpec *spec, TimestampTz watermark, TimestampTz
 	int			n;
 
 	/* in the order in which rows come it is the watermark itself that forgets */
-	if (spec->over == NULL || spec->over->arrival)
+	if (!spec->waits)
 		return watermark != DT_NOEND ? watermark : my_keyed->finite_watermark;
 	panes = state_panes(my_keyed->area, spec->number, &n);
 	bound = history_bound(spec, panes, n, watermark, horizon);

@@ -302,12 +302,14 @@ show_operators(void)
 		stat->in_use = true;
 		stat->statement = spec->statement;
 		stat->number = op;
-		strlcpy(stat->kind, spec->join != NULL ? "join" : spec->over != NULL ? "over" : spec->top != NULL ? "top" : spec->window == OPERATOR_SESSION ? "session" : "aggregate", sizeof(stat->kind));
+		strlcpy(stat->kind, spec->join != NULL ? "join" : spec->asof != NULL ? "asof" : spec->over != NULL ? "over" : spec->top != NULL ? "top" : spec->window == OPERATOR_SESSION ? "session" : "aggregate", sizeof(stat->kind));
 		initStringInfo(&kinds);
 		if (spec->over != NULL)
 			appendStringInfoString(&kinds, over_describe(spec));
 		if (spec->join != NULL)
 			appendStringInfoString(&kinds, join_describe(spec));
+		if (spec->asof != NULL)
+			appendStringInfoString(&kinds, asof_describe(spec));
 		if (spec->top != NULL)
 			appendStringInfo(&kinds, "first %d rows", spec->top->n);
 		for (i = 0; i < spec->naggs; i++)

@@ -602,7 +602,7 @@ keyed_task_commit(CheckpointReason reason)
 		for (i = 0; i < my_task->program->nkeyed; i++)
 			if (my_task->program->keyed[i].spec->waits)
 			{
-				if (my_task->program->keyed[i].spec->over != NULL)
+				if (my_task->program->keyed[i].spec->join == NULL)
 					find_origins(my_task->program->keyed[i].rows);
 				my_task->program->keyed[i].rows->horizon = &my_keyed->barrier->horizon[i];
 				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;

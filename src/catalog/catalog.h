@@ -18,11 +18,13 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup.h"
 #include "nodes/pg_list.h"
 #include "shmem/shmem.h"
 #include "storage/itemptr.h"
 #include "utils/rel.h"
+#include "utils/snapshot.h"
 #include "utils/uuid.h"
 
 #define CATALOG_SCHEMA			"streamproc"
@@ -94,6 +96,28 @@ extern Oid	catalog_relation(const char *name);
 extern Relation catalog_open(const char *name, int natts, LOCKMODE lockmode);
 /* with their index entries; each tuple is freed */
 extern void catalog_insert_many(Relation rel, HeapTuple *tuples, int n);
+/* bytes as they are, in the current memory context */
+extern Datum catalog_bytea(const char *bytes, Size len);
+
+/*
+ * A walk over the rows of a pipeline in the order of the primary key, whose first
+ * column is the first of the table: the pipeline's name.
+ */
+typedef struct CatalogScan
+{
+	Relation	rel;
+	Relation	index;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	NameData	name;
+	ScanKeyData keys[3];		/* [0]: the name; the others the caller's, set before */
+} CatalogScan;
+
+extern void catalog_scan_begin(CatalogScan *scan, const char *table, int natts, const char *pipeline, int nkeys, LOCKMODE lockmode);
+/* NULL: no more */
+extern HeapTuple catalog_scan_next(CatalogScan *scan);
+/* the lock stays to the end of the transaction */
+extern void catalog_scan_end(CatalogScan *scan);
 
 /* ---- pages of deleted rows (pages.c) ---- */
 

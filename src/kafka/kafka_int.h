@@ -113,6 +113,8 @@ extern void kafka_refusal_text(char *into, Size size, const char *host);
  * configuration is contradictory.
  */
 extern KafkaHandle *kafka_handle_open(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *rdconf);
+/* of which rd_kafka_poll() serves everything: no consumer; the pipe tells that there is something */
+extern KafkaHandle *kafka_handle_open_polled(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *rdconf);
 extern void kafka_handle_retain(KafkaHandle *handle);
 
 /*

@@ -143,10 +143,7 @@ kafka_producer_open(KafkaConf *conf, const char *topic, int timeout_ms)
 
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	producer->handle = kafka_handle_open(RD_KAFKA_PRODUCER, conf, rdconf);
-	producer->handle->main_queue = rd_kafka_queue_get_main(producer->handle->rk);
-	rd_kafka_queue_io_event_enable(producer->handle->main_queue, producer->handle->write_fd, "m", 1);
-	rd_kafka_set_log_queue(producer->handle->rk, NULL);
+	producer->handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
 
 	/* without this question the first message would wait for a second */
 	producer->topic = rd_kafka_topic_new(producer->handle->rk, topic, NULL);

@@ -492,17 +492,6 @@ publisher_release(void *arg)
 	publisher->handle = NULL;
 }
 
-static KafkaHandle *
-open_handle(rd_kafka_type_t type, KafkaConf *conf, rd_kafka_conf_t *rdconf)
-{
-	KafkaHandle *handle = kafka_handle_open(type, conf, rdconf);
-
-	handle->main_queue = rd_kafka_queue_get_main(handle->rk);
-	rd_kafka_queue_io_event_enable(handle->main_queue, handle->write_fd, "m", 1);
-	rd_kafka_set_log_queue(handle->rk, NULL);
-	return handle;
-}
-
 /*
  * A producer can be asked for the position of a group, too, but where the
  * coordinator has moved the library tells the consumer group of the handle, which a
@@ -525,7 +514,7 @@ open_reader(KafkaConf *conf, const char *group)
 		{NULL, NULL}
 	};
 
-	return open_handle(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
+	return kafka_handle_open_polled(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
 }
 
 KafkaPublisher *
@@ -572,7 +561,7 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	publisher->handle = open_handle(RD_KAFKA_PRODUCER, conf, rdconf);
+	publisher->handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
 	if (transactional_id != NULL)
 		publisher->reader = open_reader(conf, transactional_id);
 	return publisher;

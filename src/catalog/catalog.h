@@ -238,13 +238,16 @@ extern void catalog_position_update(const PositionRow *row, const int64 *was,
 /*
  * A message that could not be processed, as it came, and why; or a row of
  * results that the sink did not take (kind 'output'), which may come from
- * many messages: it is never run again.
+ * many messages: it is never run again.  Or a message that was to be sent and
+ * that its topic did not take (kind 'unsent'): topic, partition (-1: by the key),
+ * key, value and headers are those it was to have.
  */
 typedef struct DeadLetter
 {
 	int64		id;				/* given when it is stored */
 	int			statement;		/* 1-based, 0: none in particular */
-	const char *output_row;		/* JSON text; NULL: kind 'input' */
+	const char *output_row;		/* JSON text; NULL: kind 'input' or 'unsent' */
+	bool		unsent;
 	const char *topic;			/* kind 'output': NULL or empty where the row has no place */
 	int32		partition;
 	int64		offset;
@@ -352,13 +355,15 @@ typedef struct OutboxTotals
 extern void catalog_outbox_insert(const char *pipeline, const OutboxSegment *segments, int n);
 /*
  * List of OutboxSegment behind "after", in the current memory context: whole
- * transactions, until they have "most" bytes, or a piece of one that has 16
- * times as many.  Throws XX001 where one is missing.
+ * transactions, until they have "most" bytes, or a piece of one that has
+ * "whole_most".  Throws XX001 where one is missing.
  */
-extern List *catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most);
+extern List *catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most, Size whole_most);
 extern void catalog_outbox_look(const char *pipeline, OutboxTotals *totals);
 /* number of messages in segments after+1..until */
 extern int64 catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 until);
+/* other bytes of the same length, of a segment that was read in this transaction or before and is not deleted */
+extern void catalog_outbox_rewrite(const char *pipeline, const OutboxSegment *segment);
 /* deletes segments after+1..until; adds up what they were, and their pages */
 extern void catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes, CatalogPages *pages);
 /* the last segment that was ever written, sent or not; 0: none */

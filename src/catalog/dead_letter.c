@@ -13,7 +13,8 @@
  * gets a new id, behind that range.
  *
  * A row of results (kind 'output') is what many messages came to: nothing
- * would come of running it again, so whatever is for retrying passes over it.
+ * would come of running it again, so whatever is for retrying passes over it,
+ * and over messages that a topic did not take (kind 'unsent').
  *
  *-------------------------------------------------------------------------
  */
@@ -109,9 +110,14 @@ catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter)
 	values[COL_ID - 1] = Int64GetDatum(letter->id);
 	values[COL_STATEMENT - 1] = Int32GetDatum(letter->statement);
 	isnull[COL_STATEMENT - 1] = letter->statement == 0;
-	put_text(values, isnull, COL_KIND, output ? "output" : "input");
+	put_text(values, isnull, COL_KIND, letter->unsent ? "unsent" : output ? "output" : "input");
 	put_text(values, isnull, COL_TOPIC, letter->topic);
 	isnull[COL_PARTITION - 1] = isnull[COL_OFFSET - 1] = output && isnull[COL_TOPIC - 1];
+	if (letter->unsent)
+	{
+		isnull[COL_PARTITION - 1] = letter->partition < 0;
+		isnull[COL_OFFSET - 1] = true;
+	}
 	values[COL_PARTITION - 1] = Int32GetDatum(letter->partition);
 	values[COL_OFFSET - 1] = Int64GetDatum(letter->offset);
 	values[COL_TIMESTAMP - 1] = TimestampTzGetDatum(time_of_message(letter->timestamp_ms));

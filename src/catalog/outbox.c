@@ -122,7 +122,7 @@ scan_begin(CatalogScan *scan, const char *pipeline, int stream, int64 after, LOC
 }
 
 List *
-catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most)
+catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most, Size whole_most)
 {
 	CatalogScan	scan;
 	HeapTuple	tuple;
@@ -132,7 +132,7 @@ catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most)
 
 	scan_begin(&scan, pipeline, stream, after, AccessShareLock);
 	/* transactions that are large are not cut, but for those that are far too large */
-	while ((bytes < most || (!whole && bytes < most * 16)) && HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
+	while ((bytes < most || (!whole && bytes < whole_most)) && HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		OutboxSegment *segment = palloc(sizeof(OutboxSegment));
 
@@ -196,6 +196,30 @@ catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 unt
 	}
 	catalog_scan_end(&scan);
 	return messages;
+}
+
+void
+catalog_outbox_rewrite(const char *pipeline, const OutboxSegment *segment)
+{
+	CatalogScan scan;
+	HeapTuple	tuple;
+	Datum		values[OUTBOX_NATTS] = {0};
+	bool		isnull[OUTBOX_NATTS] = {0};
+	bool		replace[OUTBOX_NATTS] = {0};
+
+	scan_begin(&scan, pipeline, segment->stream, segment->number - 1, RowExclusiveLock);
+	tuple = catalog_scan_next(&scan);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("segment " INT64_FORMAT " of stream %d of the outbox of pipeline \"%s\" is missing",
+						segment->number, segment->stream, pipeline)));
+	replace[COL_DATA - 1] = true;
+	values[COL_DATA - 1] = catalog_bytea(segment->data, segment->len);
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(scan.rel), values, isnull, replace);
+	CatalogTupleUpdate(scan.rel, &tuple->t_self, tuple);
+	catalog_scan_end(&scan);
+	CommandCounterIncrement();
 }
 
 void

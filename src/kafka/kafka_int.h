@@ -65,6 +65,9 @@ typedef struct KafkaHandle
 	bool		delivery_dropped;	/* by the library: its transaction had failed before */
 	KafkaFailure delivery_failure;
 	char		delivery_error[256];
+	bool		alone;			/* each message goes in a batch of its own: what is refused is the message */
+	int			nrefusals;
+	KafkaRefusal refusals[KAFKA_REFUSALS];
 
 	/* called for each statistics event; NULL: none */
 	void		(*stats) (void *arg, const char *json, size_t len);

@@ -227,6 +227,32 @@ kafka_produce(KafkaHandle *handle, rd_kafka_topic_t *topic, void *opaque, int32 
 	return err;
 }
 
+/* bytes of a length as the protocol writes it, a zigzag varint */
+static Size
+length_size(Size length)
+{
+	Size		n = 1;
+
+	for (length *= 2; length >= 0x80; length >>= 7)
+		n++;
+	return n;
+}
+
+Size
+kafka_message_size(Size key_len, Size value_len, const KafkaHeader *headers, int nheaders)
+{
+	/* RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD: lengths, attributes, timestamp, offset, number of headers at their largest */
+	Size		size = 36 + key_len + value_len;
+
+	for (int i = 0; i < nheaders; i++)
+	{
+		Size		name_len = strlen(headers[i].name);
+
+		size += length_size(name_len) + name_len + length_size(headers[i].value_len) + headers[i].value_len;
+	}
+	return size;
+}
+
 void
 kafka_producer_send(KafkaProducer *producer, int32 partition,
 					const char *key, Size key_len,

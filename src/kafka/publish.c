@@ -463,10 +463,15 @@ publish_make(PublishCall *p, KafkaError *err)
 
 /* ---- open, close ---- */
 
+/*
+ * Of a handle that sends each message alone it is the message.  Of another one it
+ * is some message of the batch, or what the handle knows of options and
+ * partitions is old.
+ */
 static void
 note_refusal(KafkaHandle *handle, int64 number, rd_kafka_resp_err_t err)
 {
-	if (handle->nrefusals < KAFKA_REFUSALS)
+	if (handle->alone && handle->nrefusals < KAFKA_REFUSALS)
 		handle->refusals[handle->nrefusals++] = (KafkaRefusal) {number, rd_kafka_err2str(err)};
 }
 
@@ -477,7 +482,7 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return;
-	if (failure_of(message->err) == KAFKA_REFUSED && handle->alone)
+	if (failure_of(message->err) == KAFKA_REFUSED)
 		note_refusal(handle, (int64) (intptr_t) message->_private, message->err);
 	if (handle->undelivered++ > 0)
 		return;

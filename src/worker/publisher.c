@@ -384,6 +384,7 @@ keep_pace(int64 begun_us, int64 bytes)
 	my_publisher->not_before_us = now;
 	if (bytes < (int64) my_publisher->read_bytes / 2)
 		my_publisher->not_before_us += Min((now - begun_us) * PACE_PERCENT / 100, PACE_MOST_US);
+	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, my_publisher->not_before_us - begun_us);
 }
 
 /* Nobody wakes us: what is committed meanwhile is seen afterwards. */

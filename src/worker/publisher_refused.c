@@ -178,17 +178,20 @@ publisher_refused(List **streams, const char *topic, const KafkaError *err)
 	int			n = kafka_publisher_refused(my_publisher->kafka, &refused);
 	bool		alone = my_publisher->kafka_alone;
 	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	Found		found;
 
 	FAULT_POINT("publisher-refused");
 	/* else PostgreSQL's position, which is all there is then, would be that of some messages before */
 	if (my_publisher->row->at_least_once && my_publisher->published > my_publisher->deleted)
 		publisher_delete();
-	if (n > 0 && !my_publisher->row->dead_letters)
+	/* the topic of one that is known may be another one than that of the last one sent */
+	if (n > 0)
 	{
-		Found		found;
-
-		fail_at_message(topic, refused[0].reason,
-						find_message(streams, refused[0].number, &found) ? describe(&found, refused[0].number) : NULL);
+		if (!find_message(streams, refused[0].number, &found))
+			elog(ERROR, "message " INT64_FORMAT " was refused, and not sent", refused[0].number);
+		topic = found.message.topic;
+		if (!my_publisher->row->dead_letters)
+			fail_at_message(topic, refused[0].reason, describe(&found, refused[0].number));
 	}
 	if (n == 0 && alone)
 		fail_at_message(topic, err->message, "It stands in the outbox, and those after it wait for it.");

@@ -30,7 +30,7 @@
 #define MAX_TOPICS		255
 /* no message was acknowledged for so long: are the topics there? */
 #define LOOK_MS			1000
-/* what was under way when a message was refused is answered within */
+/* of a message that was refused it is known within */
 #define SETTLE_MS		1000
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
 #define TRANSACTION_TIMEOUT_MS	60000
@@ -776,12 +776,14 @@ kafka_publisher_refused(KafkaPublisher *publisher, const KafkaRefusal **refused)
 	KafkaHandle *handle = publisher->handle;
 	int64		until = monotonic_us() + SETTLE_MS * 1000;
 
-	/* messages that the library drops are reported first, the refused ones behind them */
-	while (rd_kafka_outq_len(handle->rk) > 0 && monotonic_us() < until)
+	/* messages that the library drops are reported first, the refused one behind them; what is under way then may take its time */
+	while (handle->alone && rd_kafka_outq_len(handle->rk) > 0 && monotonic_us() < until)
 	{
 		kafka_handle_drain(handle);
 		if (rd_kafka_poll(handle->rk, 0) > 0)
 			continue;
+		if (handle->nrefusals > 0)
+			break;
 		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 								 handle->read_fd, 20, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

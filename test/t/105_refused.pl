@@ -144,6 +144,10 @@ section 'too large for the topic' => sub {
 	send_rows('large', 200);
 	wait_caught_up($node, 'large');
 	exact('large', sub { $_[0] % 60 == 13 }, 'and later');
+	# no message is too large, only a batch of them
+	send_rows('large', 30);
+	wait_caught_up($node, 'large');
+	exact('large', sub { $_[0] % 60 == 13 }, 'a batch');
 	like(slurp_file($node->logfile), qr/publisher of pipeline "large": batches were too large for a topic, they have at most \d+ bytes now/, 'batches became smaller');
 };
 
@@ -164,7 +168,7 @@ section 'no such partition' => sub {
 
 section 'at least once' => sub {
 	make('twice', 'cleanup.policy' => 'compact');
-	create_pipeline($node, 'twice', q{INSERT INTO twice_out (k, id) SELECT CASE WHEN id % 50 <> 13 THEN p || '-' || id % 7 END, id FROM twice_in}, delivery => 'at_least_once');
+	create_pipeline($node, 'twice', q{INSERT INTO twice_out (k, id) SELECT CASE WHEN id % 50 <> 13 THEN p || '-' || id % 7 END, id FROM twice_in}, delivery => 'at_least_once', parallelism => 1);
 	for (1 .. 3)
 	{
 		send_rows('twice', 100);
@@ -202,7 +206,7 @@ section 'faults' => sub {
 		for my $action (qw(kill error))
 		{
 			# the second time: when each goes alone, or the third producer begins
-			for my $time (1, $point =~ /refused|init|commit$/ ? 2 : ())
+			for my $time (1, $point =~ /refused|withdraw-commit|before-init/ ? 2 : ())
 			{
 				$crash->set_fault("$point=$action\@$time");
 				send_rows('faults', 40);

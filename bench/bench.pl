@@ -312,21 +312,21 @@ sub fdatasync_us {
 # Load in the background.  1 ms of linger is part of what is measured: without it each message is a request of its own, and
 # the broker, which shares the machine with what is measured, is busy with them.
 sub latency_load {
-	my ($topic, $rate, $seconds) = @_;
+	my ($topic, $rate, $seconds, $linger) = @_;
 	my $pid = fork // fail("fork: $!");
 	if ($pid == 0) {
 		open STDOUT, '>', "$work/$topic.load";
 		exec "$tree/test/kafka/load", '--brokers', $address, '--topic', $topic, '--count', $rate * $seconds, '--rate', $rate,
-			'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now', '--linger', 1 or POSIX::_exit(1);
+			'--payload', 'tx', '--spread', 'even', '--bytes', 200, '--at-now', '--linger', $linger // 1 or POSIX::_exit(1);
 	}
 	return $pid;
 }
 
 # What producer, broker and librdkafka take of it: a consumer that does nothing else.
 sub arrival {
-	my ($topic, $rate, $seconds) = @_;
+	my ($topic, $rate, $seconds, $linger) = @_;
 	run("$tree/test/kafka/broker.sh", 'topic', $broker, $topic, $partitions);
-	my $pid = latency_load($topic, $rate, $seconds + 7);
+	my $pid = latency_load($topic, $rate, $seconds + 7, $linger);
 	my $line = run("$work/arrival", $address, $topic, $seconds);
 	waitpid $pid, 0;
 	fail("load at $rate events/s failed") if $? != 0;

@@ -57,8 +57,8 @@
 #define RENEW_US			(INT64CONST(3600) * 1000000)
 #define PAUSE_MOST_MS		5000
 /* between two transactions: of the time that the last one took; and at most */
-#define PACE_PERCENT		100
-#define PACE_MOST_US		(20 * 1000)
+#define PACE_PERCENT		150
+#define PACE_MOST_US		(30 * 1000)
 
 Publisher  *my_publisher;
 
@@ -372,9 +372,10 @@ show_sent(int64 messages, int64 bytes, TimestampTz oldest)
 /*
  * A transaction costs the broker much the same whatever is in it, and what is
  * committed while one is under way goes with the next.  So where they would
- * follow each other without end the next one waits for as long as the last one took: broker
- * and tasks get the time, and each message is there sooner.  A message that comes
- * after a silence does not wait, nor does anything where much waits.
+ * follow each other without end the next one waits for a time in proportion to
+ * what the last one took: broker and tasks get the processor, each transaction
+ * is faster, and messages are there sooner.  One that comes after a silence does
+ * not wait, nor does anything where much waits.
  */
 static void
 keep_pace(int64 begun_us, int64 bytes)

@@ -53,8 +53,8 @@
  */
 #define CAREFUL_MESSAGES	(256 * 1024)
 
-/* between two commits: of the time between two transactions of the publisher, at most */
-#define PUBLISH_SHARE		0
+/* between two commits of messages: percent of the time between two transactions of the publisher; and at most */
+#define PUBLISH_SHARE		30
 #define PUBLISH_MOST_US		(10 * 1000)
 
 Task	   *my_task;

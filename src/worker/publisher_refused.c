@@ -116,6 +116,21 @@ store_letter(const Found *found, const KafkaRefusal *refusal)
 	catalog_dead_letter_insert(my_publisher->row->name, &letter);
 }
 
+/* for the views; letters: so many messages are dead letters by it */
+static void
+show_refusal(const char *text, int letters)
+{
+	Reason		reason;
+
+	reason_set(&reason, "HV000", text, NULL, NULL);
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_publisher->pipeline->bad_rows += letters;
+	my_publisher->pipeline->last_error = reason;
+	my_publisher->pipeline->publish_retries++;
+	LWLockRelease(shmem->lock);
+	counter_add(&my_publisher->slot->retries, 1);
+}
+
 /* The messages leave the outbox, and are dead letters. */
 static void
 withdraw(List **streams, const KafkaRefusal *refused, int n)
@@ -123,7 +138,6 @@ withdraw(List **streams, const KafkaRefusal *refused, int n)
 	MemoryContext old = CurrentMemoryContext;
 	PublisherRow *pub;
 	pg_uuid_t	writer = my_publisher->writer;
-	Reason		reason;
 	char		text[SHMEM_MESSAGE_LEN] = "";
 	int			i;
 
@@ -157,11 +171,7 @@ withdraw(List **streams, const KafkaRefusal *refused, int n)
 	my_publisher->writer = writer;
 	FAULT_POINT("publisher-withdrawn");
 
-	reason_set(&reason, "HV000", text, NULL, NULL);
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	my_publisher->pipeline->bad_rows += n;
-	my_publisher->pipeline->last_error = reason;
-	LWLockRelease(shmem->lock);
+	show_refusal(text, n);
 	ereport(LOG,
 			(errmsg("publisher of pipeline \"%s\": %s", my_publisher->row->name, text),
 			 errdetail_plural("%d message is a dead letter now.", "%d messages are dead letters now.", n, n)));
@@ -179,6 +189,7 @@ publisher_refused(List **streams, const char *topic, const KafkaError *err)
 	bool		alone = my_publisher->kafka_alone;
 	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
 	Found		found;
+	char		text[SHMEM_MESSAGE_LEN];
 
 	FAULT_POINT("publisher-refused");
 	/* else PostgreSQL's position, which is all there is then, would be that of some messages before */
@@ -210,9 +221,10 @@ publisher_refused(List **streams, const char *topic, const KafkaError *err)
 		}
 		my_publisher->alone_until = until;
 		my_publisher->alone_found = false;
+		snprintf(text, sizeof(text), "topic \"%s\" refuses a batch of messages: %s", topic, err->message);
+		show_refusal(text, 0);
 		ereport(LOG,
-				(errmsg("publisher of pipeline \"%s\": topic \"%s\" refuses a batch of messages: %s",
-						my_publisher->row->name, topic, err->message),
+				(errmsg("publisher of pipeline \"%s\": %s", my_publisher->row->name, text),
 				 errdetail("Each is sent alone now, up to number " INT64_FORMAT ", to find the cause.", until)));
 	}
 	else
@@ -224,10 +236,6 @@ publisher_refused(List **streams, const char *topic, const KafkaError *err)
 							psprintf("%d messages were refused and none was taken in between (max_consecutive_errors); they are dead letters.",
 									 my_publisher->refused_run));
 	}
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	my_publisher->pipeline->publish_retries++;
-	LWLockRelease(shmem->lock);
-	counter_add(&my_publisher->slot->retries, 1);
 	kafka_publisher_abort(my_publisher->kafka, ABORT_TIMEOUT_MS);
 	publisher_close_kafka();
 	MemoryContextSwitchTo(old);

@@ -624,7 +624,9 @@ streamproc_publisher_main(Datum arg)
 	my_publisher = MemoryContextAllocZero(TopMemoryContext, sizeof(Publisher));
 	my_publisher->cxt = AllocSetContextCreate(TopMemoryContext, "streamproc publisher", ALLOCSET_DEFAULT_SIZES);
 	my_publisher->handle_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher handle", ALLOCSET_DEFAULT_SIZES);
-	my_publisher->send_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher messages", ALLOCSET_DEFAULT_SIZES);
+	/* what is read for a transaction stays within its first block, which a reset keeps: malloc() is busy enough with librdkafka */
+	my_publisher->send_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher messages",
+												   READ_BYTES, ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	my_publisher->freed.cxt = my_publisher->freeing.cxt = my_publisher->cxt;
 	my_publisher->slot = &shmem->workers[my_worker_slot];
 	my_publisher->pipeline = worker_pipeline();

@@ -324,9 +324,9 @@ sub latency_load {
 
 # What producer, broker and librdkafka take of it: a consumer that does nothing else.
 sub arrival {
-	my ($topic, $rate, $seconds) = @_;
+	my ($topic, $rate, $seconds, @options) = @_;
 	run("$tree/test/kafka/broker.sh", 'topic', $broker, $topic, $partitions);
-	my $pid = latency_load($topic, $rate, $seconds + 7);
+	my $pid = latency_load($topic, $rate, $seconds + 7, @options);
 	my $line = run("$work/arrival", $address, $topic, $seconds);
 	waitpid $pid, 0;
 	fail("load at $rate events/s failed") if $? != 0;

@@ -23,6 +23,7 @@
 #   BENCH_DEDUP_EVENTS (5000000)   events of the part about deduplication
 #   BENCH_SESSION_EVENTS (5000000)  events of the part about sessions
 #   BENCH_TOPICS (speed latency)   what of the part about results into topics
+#   BENCH_TOPICS_SECONDS (60), BENCH_TOPICS_LINGER (5)  length of its latency runs; linger of the generator, ms
 #   BENCH_UPSERT_EVENTS (100000)
 #   BENCH_ERROR_EVENTS (1000000)
 #   BENCH_LOCALE (C.UTF-8)         locale of the cluster: comparing text costs more or less

@@ -67,10 +67,11 @@ sub topics_speed {
 sub topics_latency {
 	my $rate = 20_000;
 	my $seconds = $ENV{BENCH_TOPICS_SECONDS} || 60;
-	arrival('warm_topics', 10000, $opt{broker}) if $opt{broker} > 0;
-	printf "\nInto a topic: from message timestamp to a read_committed consumer of the result, %d events/s for %d s\n", $rate, $seconds;
+	my $linger = $ENV{BENCH_TOPICS_LINGER} // 5;
+	arrival('warm_topics', $rate, $opt{broker}) if $opt{broker} > 0;
+	printf "\nInto a topic: from message timestamp to a read_committed consumer of the result, %d events/s for %d s, linger of the generator %d ms\n", $rate, $seconds, $linger;
 	printf "%-36s %9s %6s %-7s %9s %6s %-7s %9s\n", '', 'p50 ms', 'bar', '', 'p99 ms', 'bar', '', 'max ms';
-	my $alone = arrival('alone', $rate, 10);
+	my $alone = arrival('alone', $rate, 10, '--linger', $linger);
 	printf "%-36s %9.2f %14s %9.2f %14s %9.1f\n", 'broker alone, without a pipeline', $alone->{p50_ms}, '', $alone->{p99_ms}, '', $alone->{max_ms};
 	for my $delivery (qw(exactly_once at_least_once)) {
 		my $name = "late_$delivery";
@@ -81,7 +82,7 @@ sub topics_latency {
 			"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO $name (tx_id, card, amount, at, ts, k) SELECT tx_id, card, amount, at, ts, card FROM in_$name\$\$,
 				delivery => '$delivery')",
 			"SELECT streamproc.wait_until_caught_up('$name', '60 s')");
-		my $pid = latency_load("in_$name", $rate, $seconds + 7);
+		my $pid = latency_load("in_$name", $rate, $seconds + 7, '--linger', $linger);
 		my $line = run("$work/arrival", $address, $name, $seconds);
 		waitpid $pid, 0;
 		fail("load at $rate events/s failed") if $? != 0;

@@ -202,7 +202,7 @@ CREATE TABLE streamproc.publisher_position (
 COMMENT ON TABLE streamproc.publisher_position IS
 	'what PostgreSQL knows of what was sent to topics; the broker holds the same, and may be ahead';
 COMMENT ON COLUMN streamproc.publisher_position.pipeline IS 'the pipeline';
-COMMENT ON COLUMN streamproc.publisher_position.published IS 'messages that were sent since the pipeline was created';
+COMMENT ON COLUMN streamproc.publisher_position.published IS 'messages that were sent since the pipeline was created, and those that no topic took: the number of the last one';
 COMMENT ON COLUMN streamproc.publisher_position.segments IS 'by stream of the outbox: the last segment that was sent';
 COMMENT ON COLUMN streamproc.publisher_position.streams IS 'how many streams the tasks of the last run write';
 COMMENT ON COLUMN streamproc.publisher_position.writer IS 'the last publisher; the broker names it with the position';
@@ -274,9 +274,9 @@ ALTER TABLE streamproc.stored_dead_letter
 	ALTER COLUMN partition DROP NOT NULL,
 	ALTER COLUMN "offset" DROP NOT NULL;
 COMMENT ON TABLE streamproc.stored_dead_letter IS
-	'messages that pipelines could not process, as they came, and rows of results that they could not store; read streamproc.dead_letter';
+	'messages that pipelines could not process, as they came, rows of results that they could not store, and messages that they could not send; read streamproc.dead_letter';
 COMMENT ON COLUMN streamproc.stored_dead_letter.kind IS
-	'input: a message; output: a row of results, which may come from many messages: topic, partition and offset are NULL where it does';
+	'input: a message; output: a row of results, which may come from many messages: topic, partition and offset are NULL where it does; unsent: a message that its topic does not take, as it was to be sent';
 COMMENT ON COLUMN streamproc.stored_dead_letter."row" IS 'of kind output: the row of results';
 
 -- columns as they were; those of kind output never run again
@@ -287,9 +287,9 @@ SELECT d.pipeline, d.id, d.statement, d.kind, d.topic, d.partition, d."offset", 
 FROM streamproc.stored_dead_letter d JOIN streamproc.pipeline p ON p.name OPERATOR(pg_catalog.=) d.pipeline
 WHERE d.pipeline OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT streamproc.my_pipelines()));
 COMMENT ON VIEW streamproc.dead_letter IS
-	'messages that could not be processed, as they came (kind input), and rows of results that could not be stored (output), with position and reason; retry: one of them will run again; retry_dead_letters() asks for that, delete_dead_letters() ends their keeping';
+	'messages that could not be processed, as they came (kind input), rows of results that could not be stored (output), and messages that a topic did not take, as they were to be sent (unsent), with position and reason; retry: one of them will run again; retry_dead_letters() asks for that, delete_dead_letters() ends their keeping';
 COMMENT ON FUNCTION streamproc.retry_dead_letters(text) IS
-	'lets the pipeline run its dead letters of kind input through its present query, from COMMIT on or when it is started; those that fail again stay, with the new reason; returns their number. Those of kind output stay as they are: what they were made of is counted already';
+	'lets the pipeline run its dead letters of kind input through its present query, from COMMIT on or when it is started; those that fail again stay, with the new reason; returns their number. Those of kind output and unsent stay as they are: what they were made of is counted already';
 
 ----------------------------------------------------------------------------
 -- Views

@@ -225,6 +225,36 @@ put_latency(Row *row, int64 count, const int32 *latency_us)
 #define OUTBOX_COLUMNS 9
 
 static void
+put_nulls(Row *row, int n)
+{
+	while (n-- > 0)
+		put_null(row);
+}
+
+/* The same where nobody counts in shared memory: failed, stopped or restored before the server was started. */
+static void
+put_stored_outbox(Row *row, const char *pipeline, TimestampTz now)
+{
+	PublisherRow *pub = catalog_publisher_get(pipeline);
+	OutboxTotals totals;
+
+	if (pub == NULL)
+	{
+		put_nulls(row, OUTBOX_COLUMNS);
+		return;
+	}
+	catalog_outbox_look(pipeline, &totals);
+	put(row, Int64GetDatum(totals.messages));
+	put(row, Int64GetDatum(totals.bytes));
+	if (totals.oldest == DT_NOEND)
+		put_null(row);
+	else
+		put_interval_us(row, Max(now - totals.oldest, 0));
+	put(row, Int64GetDatum(pub->published));
+	put_nulls(row, OUTBOX_COLUMNS - 4);
+}
+
+static void
 put_outbox(Row *row, PipelineSlot *slot, TimestampTz now)
 {
 	int64		rows = (int64) (pg_atomic_read_u64(&slot->outbox_rows) - pg_atomic_read_u64(&slot->published_rows));
@@ -232,12 +262,6 @@ put_outbox(Row *row, PipelineSlot *slot, TimestampTz now)
 	bool		all = true;
 	int			i;
 
-	if (!slot->publishes)
-	{
-		for (i = 0; i < OUTBOX_COLUMNS; i++)
-			put_null(row);
-		return;
-	}
 	for (i = 0; i < SHMEM_MAX_TASKS; i++)
 		all &= pg_atomic_read_u64(&slot->outbox_sent[i]) >= pg_atomic_read_u64(&slot->outbox_written[i]);
 	/* the publisher may be ahead of a task that has just committed */
@@ -444,15 +468,17 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 			put(&row, Int64GetDatum(slot->late_rows));
 			put(&row, Int64GetDatum(slot->state_bytes));
 			put(&row, Int64GetDatum(slot->segment_bytes));
-			put_outbox(&row, slot, now);
+			if (slot->publishes)
+				put_outbox(&row, slot, now);
+			else
+				put_stored_outbox(&row, p->name, now);
 		}
 		else
 		{
 			Reason	   *error = &p->error;
 
 			rights_mask_reason(p->owner, error);
-			for (i = 0; i < 13; i++)
-				put_null(&row);
+			put_nulls(&row, 13);
 			put_text(&row, error->message);
 			put_text(&row, error->sqlstate);
 			put_text(&row, error->topic);
@@ -468,8 +494,8 @@ streamproc_stat_pipeline(PG_FUNCTION_ARGS)
 				put_null(&row);
 				put_null(&row);
 			}
-			for (i = 0; i < 4 + OUTBOX_COLUMNS; i++)
-				put_null(&row);
+			put_nulls(&row, 4);
+			put_stored_outbox(&row, p->name, now);
 		}
 		row_done(&row);
 	}

@@ -18,11 +18,13 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup.h"
 #include "nodes/pg_list.h"
 #include "shmem/shmem.h"
 #include "storage/itemptr.h"
 #include "utils/rel.h"
+#include "utils/snapshot.h"
 #include "utils/uuid.h"
 
 #define CATALOG_SCHEMA			"streamproc"
@@ -94,6 +96,28 @@ extern Oid	catalog_relation(const char *name);
 extern Relation catalog_open(const char *name, int natts, LOCKMODE lockmode);
 /* with their index entries; each tuple is freed */
 extern void catalog_insert_many(Relation rel, HeapTuple *tuples, int n);
+/* bytes as they are, in the current memory context */
+extern Datum catalog_bytea(const char *bytes, Size len);
+
+/*
+ * A walk over the rows of a pipeline in the order of the primary key, whose first
+ * column is the first of the table: the pipeline's name.
+ */
+typedef struct CatalogScan
+{
+	Relation	rel;
+	Relation	index;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	NameData	name;
+	ScanKeyData keys[3];		/* [0]: the name; the others the caller's, set before */
+} CatalogScan;
+
+extern void catalog_scan_begin(CatalogScan *scan, const char *table, int natts, const char *pipeline, int nkeys, LOCKMODE lockmode);
+/* NULL: no more */
+extern HeapTuple catalog_scan_next(CatalogScan *scan);
+/* the lock stays to the end of the transaction */
+extern void catalog_scan_end(CatalogScan *scan);
 
 /* ---- pages of deleted rows (pages.c) ---- */
 
@@ -214,13 +238,16 @@ extern void catalog_position_update(const PositionRow *row, const int64 *was,
 /*
  * A message that could not be processed, as it came, and why; or a row of
  * results that the sink did not take (kind 'output'), which may come from
- * many messages: it is never run again.
+ * many messages: it is never run again.  Or a message that was to be sent and
+ * that its topic did not take (kind 'unsent'): topic, partition (-1: by the key),
+ * key, value and headers are those it was to have.
  */
 typedef struct DeadLetter
 {
 	int64		id;				/* given when it is stored */
 	int			statement;		/* 1-based, 0: none in particular */
-	const char *output_row;		/* JSON text; NULL: kind 'input' */
+	const char *output_row;		/* JSON text; NULL: kind 'input' or 'unsent' */
+	bool		unsent;
 	const char *topic;			/* kind 'output': NULL or empty where the row has no place */
 	int32		partition;
 	int64		offset;
@@ -328,13 +355,15 @@ typedef struct OutboxTotals
 extern void catalog_outbox_insert(const char *pipeline, const OutboxSegment *segments, int n);
 /*
  * List of OutboxSegment behind "after", in the current memory context: whole
- * transactions, until they have "most" bytes, or a piece of one that has 16
- * times as many.  Throws XX001 where one is missing.
+ * transactions, until they have "most" bytes, or a piece of one that has
+ * "whole_most".  Throws XX001 where one is missing.
  */
-extern List *catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most);
+extern List *catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most, Size whole_most);
 extern void catalog_outbox_look(const char *pipeline, OutboxTotals *totals);
 /* number of messages in segments after+1..until */
 extern int64 catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 until);
+/* other bytes of the same length, of a segment that was read in this transaction or before and is not deleted */
+extern void catalog_outbox_rewrite(const char *pipeline, const OutboxSegment *segment);
 /* deletes segments after+1..until; adds up what they were, and their pages */
 extern void catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes, CatalogPages *pages);
 /* the last segment that was ever written, sent or not; 0: none */

@@ -13,13 +13,13 @@
  * gets a new id, behind that range.
  *
  * A row of results (kind 'output') is what many messages came to: nothing
- * would come of running it again, so whatever is for retrying passes over it.
+ * would come of running it again, so whatever is for retrying passes over it,
+ * and over messages that a topic did not take (kind 'unsent').
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
@@ -30,12 +30,10 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 enum LetterColumn
@@ -84,15 +82,9 @@ message_of_time(TimestampTz time)
 static void
 put_bytes(Datum *values, bool *isnull, int col, const char *bytes, Size len)
 {
-	bytea	   *datum;
-
 	isnull[col - 1] = bytes == NULL;
-	if (bytes == NULL)
-		return;
-	datum = palloc(VARHDRSZ + len);
-	SET_VARSIZE(datum, VARHDRSZ + len);
-	memcpy(VARDATA(datum), bytes, len);
-	values[col - 1] = PointerGetDatum(datum);
+	if (bytes != NULL)
+		values[col - 1] = catalog_bytea(bytes, len);
 }
 
 static void
@@ -118,9 +110,14 @@ catalog_dead_letter_insert(const char *pipeline, DeadLetter *letter)
 	values[COL_ID - 1] = Int64GetDatum(letter->id);
 	values[COL_STATEMENT - 1] = Int32GetDatum(letter->statement);
 	isnull[COL_STATEMENT - 1] = letter->statement == 0;
-	put_text(values, isnull, COL_KIND, output ? "output" : "input");
+	put_text(values, isnull, COL_KIND, letter->unsent ? "unsent" : output ? "output" : "input");
 	put_text(values, isnull, COL_TOPIC, letter->topic);
 	isnull[COL_PARTITION - 1] = isnull[COL_OFFSET - 1] = output && isnull[COL_TOPIC - 1];
+	if (letter->unsent)
+	{
+		isnull[COL_PARTITION - 1] = letter->partition < 0;
+		isnull[COL_OFFSET - 1] = true;
+	}
 	values[COL_PARTITION - 1] = Int32GetDatum(letter->partition);
 	values[COL_OFFSET - 1] = Int64GetDatum(letter->offset);
 	values[COL_TIMESTAMP - 1] = TimestampTzGetDatum(time_of_message(letter->timestamp_ms));
@@ -174,43 +171,21 @@ letter_from_tuple(Relation rel, HeapTuple tuple)
 }
 
 /* A walk over the letters of a pipeline with ids after "after" and up to "until", in their order. */
-typedef struct LetterScan
-{
-	Relation	rel;
-	Relation	index;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	NameData	name;
-	ScanKeyData keys[3];
-} LetterScan;
-
 static void
-scan_begin(LetterScan *scan, const char *pipeline, int64 after, int64 until, LOCKMODE lockmode)
+scan_begin(CatalogScan *scan, const char *pipeline, int64 after, int64 until, LOCKMODE lockmode)
 {
-	scan->rel = catalog_open("stored_dead_letter", LETTER_NATTS, lockmode);
-	scan->index = index_open(RelationGetPrimaryKeyIndex(scan->rel), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	namestrcpy(&scan->name, pipeline);
-	ScanKeyInit(&scan->keys[0], COL_PIPELINE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&scan->name));
 	ScanKeyInit(&scan->keys[1], COL_ID, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
 	ScanKeyInit(&scan->keys[2], COL_ID, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(until));
-	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, 3, scan->keys);
-}
-
-static HeapTuple
-scan_next(LetterScan *scan)
-{
-	CHECK_FOR_INTERRUPTS();
-	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
+	catalog_scan_begin(scan, "stored_dead_letter", LETTER_NATTS, pipeline, 3, lockmode);
 }
 
 /* the next one that can run again */
 static HeapTuple
-scan_next_input(LetterScan *scan)
+scan_next_input(CatalogScan *scan)
 {
 	HeapTuple	tuple;
 
-	while (HeapTupleIsValid(tuple = scan_next(scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(scan)))
 	{
 		bool		isnull;
 		Datum		kind = heap_getattr(tuple, COL_KIND, RelationGetDescr(scan->rel), &isnull);
@@ -221,19 +196,10 @@ scan_next_input(LetterScan *scan)
 	return tuple;
 }
 
-static void
-scan_end(LetterScan *scan)
-{
-	systable_endscan_ordered(scan->scan);
-	UnregisterSnapshot(scan->snapshot);
-	index_close(scan->index, AccessShareLock);
-	table_close(scan->rel, NoLock);
-}
-
 List *
 catalog_dead_letters(const char *pipeline, int64 after, int64 until, int max, Size max_bytes)
 {
-	LetterScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 	List	   *letters = NIL;
 	Size		bytes = 0;
@@ -246,36 +212,36 @@ catalog_dead_letters(const char *pipeline, int64 after, int64 until, int max, Si
 		bytes += letter->key_len + letter->value_len;
 		letters = lappend(letters, letter);
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	return letters;
 }
 
 void
 catalog_dead_letter_delete(const char *pipeline, int64 id)
 {
-	LetterScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 	TM_FailureData tmfd;
 
 	scan_begin(&scan, pipeline, id - 1, id, RowExclusiveLock);
-	tuple = scan_next(&scan);
+	tuple = catalog_scan_next(&scan);
 	if (!HeapTupleIsValid(tuple) ||
 		heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("dead letter " INT64_FORMAT " of pipeline \"%s\" was deleted by somebody else", id, pipeline)));
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 }
 
 int64
 catalog_dead_letters_delete(const char *pipeline, TimestampTz before)
 {
-	LetterScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 	int64		n = 0;
 
 	scan_begin(&scan, pipeline, 0, PG_INT64_MAX, RowExclusiveLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		bool		isnull;
 		TimestampTz at = DatumGetTimestampTz(heap_getattr(tuple, COL_AT, RelationGetDescr(scan.rel), &isnull));
@@ -287,7 +253,7 @@ catalog_dead_letters_delete(const char *pipeline, TimestampTz before)
 		if (heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) == TM_Ok)
 			n++;
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	CommandCounterIncrement();
 	return n;
 }
@@ -295,7 +261,7 @@ catalog_dead_letters_delete(const char *pipeline, TimestampTz before)
 int64
 catalog_dead_letters_count(const char *pipeline, int64 *last_id)
 {
-	LetterScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 	int64		n = 0;
 
@@ -308,6 +274,6 @@ catalog_dead_letters_count(const char *pipeline, int64 *last_id)
 		*last_id = DatumGetInt64(heap_getattr(tuple, COL_ID, RelationGetDescr(scan.rel), &isnull));
 		n++;
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	return n;
 }

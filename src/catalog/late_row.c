@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
@@ -22,11 +21,8 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 enum LateColumn
@@ -87,35 +83,24 @@ catalog_late_row_insert(const char *pipeline, const LateRow *row)
 int64
 catalog_late_rows_delete(const char *pipeline, TimestampTz before)
 {
-	Relation	rel = catalog_open("stored_late_row", LATE_NATTS, RowExclusiveLock);
-	Relation	index = index_open(RelationGetPrimaryKeyIndex(rel), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	NameData	name;
-	ScanKeyData key;
-	SysScanDesc scan;
+	CatalogScan scan;
 	HeapTuple	tuple;
 	int64		n = 0;
 
-	namestrcpy(&name, pipeline);
-	ScanKeyInit(&key, COL_PIPELINE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&name));
-	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	catalog_scan_begin(&scan, "stored_late_row", LATE_NATTS, pipeline, 1, RowExclusiveLock);
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		bool		isnull;
-		TimestampTz at = DatumGetTimestampTz(heap_getattr(tuple, COL_AT, RelationGetDescr(rel), &isnull));
+		TimestampTz at = DatumGetTimestampTz(heap_getattr(tuple, COL_AT, RelationGetDescr(scan.rel), &isnull));
 		TM_FailureData tmfd;
 
-		CHECK_FOR_INTERRUPTS();
 		if (at >= before)
 			continue;
 		/* somebody else who deletes them may have been faster */
-		if (heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) == TM_Ok)
+		if (heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) == TM_Ok)
 			n++;
 	}
-	systable_endscan_ordered(scan);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(rel, NoLock);
+	catalog_scan_end(&scan);
 	CommandCounterIncrement();
 	return n;
 }

@@ -65,10 +65,7 @@ segment_to_tuple(Relation rel, const char *pipeline, const OutboxSegment *segmen
 	Datum		values[OUTBOX_NATTS];
 	bool		isnull[OUTBOX_NATTS] = {0};
 	NameData	name;
-	bytea	   *data = palloc(VARHDRSZ + segment->len);
 
-	SET_VARSIZE(data, VARHDRSZ + segment->len);
-	memcpy(VARDATA(data), segment->data, segment->len);
 	namestrcpy(&name, pipeline);
 	values[COL_PIPELINE - 1] = NameGetDatum(&name);
 	values[COL_SEGMENT - 1] = Int64GetDatum(segment->number);
@@ -76,7 +73,7 @@ segment_to_tuple(Relation rel, const char *pipeline, const OutboxSegment *segmen
 	values[COL_MESSAGES - 1] = Int32GetDatum(segment->nmessages);
 	values[COL_WRITTEN - 1] = TimestampTzGetDatum(segment->written);
 	values[COL_ENDS_COMMIT - 1] = BoolGetDatum(segment->ends_commit);
-	values[COL_DATA - 1] = PointerGetDatum(data);
+	values[COL_DATA - 1] = catalog_bytea(segment->data, segment->len);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 
@@ -115,50 +112,19 @@ segment_from_tuple(OutboxSegment *segment, Relation rel, HeapTuple tuple, bool w
 		segment->data = VARDATA(DatumGetByteaPCopy(values[COL_DATA - 1]));
 }
 
-/* A walk over the segments of a stream behind one of them, or of all streams. */
-typedef struct OutboxScan
-{
-	Relation	rel;
-	Relation	index;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	NameData	name;
-	ScanKeyData keys[3];
-} OutboxScan;
-
+/* A walk over the segments of a stream behind one of them, or of all streams (-1). */
 static void
-scan_begin(OutboxScan *scan, const char *pipeline, int stream, int64 after, LOCKMODE lockmode)
+scan_begin(CatalogScan *scan, const char *pipeline, int stream, int64 after, LOCKMODE lockmode)
 {
-	scan->rel = catalog_open("outbox", OUTBOX_NATTS, lockmode);
-	scan->index = index_open(RelationGetPrimaryKeyIndex(scan->rel), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	namestrcpy(&scan->name, pipeline);
-	ScanKeyInit(&scan->keys[0], COL_PIPELINE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&scan->name));
 	ScanKeyInit(&scan->keys[1], COL_STREAM, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(stream));
 	ScanKeyInit(&scan->keys[2], COL_SEGMENT, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
-	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, stream < 0 ? 1 : 3, scan->keys);
-}
-
-static HeapTuple
-scan_next(OutboxScan *scan)
-{
-	CHECK_FOR_INTERRUPTS();
-	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
-}
-
-static void
-scan_end(OutboxScan *scan)
-{
-	systable_endscan_ordered(scan->scan);
-	UnregisterSnapshot(scan->snapshot);
-	index_close(scan->index, AccessShareLock);
-	table_close(scan->rel, NoLock);
+	catalog_scan_begin(scan, "outbox", OUTBOX_NATTS, pipeline, stream < 0 ? 1 : 3, lockmode);
 }
 
 List *
-catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most)
+catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most, Size whole_most)
 {
-	OutboxScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 	List	   *segments = NIL;
 	Size		bytes = 0;
@@ -166,7 +132,7 @@ catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most)
 
 	scan_begin(&scan, pipeline, stream, after, AccessShareLock);
 	/* transactions that are large are not cut, but for those that are far too large */
-	while ((bytes < most || (!whole && bytes < most * 16)) && HeapTupleIsValid(tuple = scan_next(&scan)))
+	while ((bytes < most || (!whole && bytes < whole_most)) && HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		OutboxSegment *segment = palloc(sizeof(OutboxSegment));
 
@@ -181,20 +147,20 @@ catalog_outbox_read(const char *pipeline, int stream, int64 after, Size most)
 		whole = segment->ends_commit;
 		segments = lappend(segments, segment);
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	return segments;
 }
 
 void
 catalog_outbox_look(const char *pipeline, OutboxTotals *totals)
 {
-	OutboxScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 
 	memset(totals, 0, sizeof(*totals));
 	totals->oldest = DT_NOEND;
 	scan_begin(&scan, pipeline, -1, 0, AccessShareLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		OutboxSegment segment;
 
@@ -208,18 +174,18 @@ catalog_outbox_look(const char *pipeline, OutboxTotals *totals)
 		totals->bytes += segment.len;
 		totals->oldest = Min(totals->oldest, segment.written);
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 }
 
 int64
 catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 until)
 {
-	OutboxScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 	int64		messages = 0;
 
 	scan_begin(&scan, pipeline, stream, after, AccessShareLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		OutboxSegment segment;
 
@@ -228,19 +194,43 @@ catalog_outbox_messages(const char *pipeline, int stream, int64 after, int64 unt
 			break;
 		messages += segment.nmessages;
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	return messages;
+}
+
+void
+catalog_outbox_rewrite(const char *pipeline, const OutboxSegment *segment)
+{
+	CatalogScan scan;
+	HeapTuple	tuple;
+	Datum		values[OUTBOX_NATTS] = {0};
+	bool		isnull[OUTBOX_NATTS] = {0};
+	bool		replace[OUTBOX_NATTS] = {0};
+
+	scan_begin(&scan, pipeline, segment->stream, segment->number - 1, RowExclusiveLock);
+	tuple = catalog_scan_next(&scan);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("segment " INT64_FORMAT " of stream %d of the outbox of pipeline \"%s\" is missing",
+						segment->number, segment->stream, pipeline)));
+	replace[COL_DATA - 1] = true;
+	values[COL_DATA - 1] = catalog_bytea(segment->data, segment->len);
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(scan.rel), values, isnull, replace);
+	CatalogTupleUpdate(scan.rel, &tuple->t_self, tuple);
+	catalog_scan_end(&scan);
+	CommandCounterIncrement();
 }
 
 void
 catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until, int64 *messages, int64 *bytes,
 					  CatalogPages *pages)
 {
-	OutboxScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 
 	scan_begin(&scan, pipeline, stream, after, RowExclusiveLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		OutboxSegment segment;
 		uint32		block = ItemPointerGetBlockNumber(&tuple->t_self);
@@ -257,7 +247,7 @@ catalog_outbox_delete(const char *pipeline, int stream, int64 after, int64 until
 		if (pages->n == 0 || pages->blocks[pages->n - 1] != block)
 			catalog_pages_add(pages, &block, 1);
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 }
 
 /* ---- the publisher's position ---- */
@@ -413,7 +403,7 @@ void
 catalog_outbox_drop(const char *pipeline)
 {
 	PublisherRow *row = catalog_publisher_lock(pipeline);
-	OutboxScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 
 	if (row != NULL)
@@ -424,14 +414,14 @@ catalog_outbox_drop(const char *pipeline)
 		table_close(rel, NoLock);
 	}
 	scan_begin(&scan, pipeline, -1, 0, RowExclusiveLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		TM_FailureData tmfd;
 
 		/* somebody who is sent away may have been faster */
 		(void) heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false);
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	CommandCounterIncrement();
 }
 
@@ -440,18 +430,18 @@ catalog_outbox_last(const char *pipeline, int stream)
 {
 	PublisherRow *row = catalog_publisher_get(pipeline);
 	int64		last = row != NULL && stream < row->nsegments ? row->segments[stream] : 0;
-	OutboxScan	scan;
+	CatalogScan	scan;
 	HeapTuple	tuple;
 
 	scan_begin(&scan, pipeline, stream, last, AccessShareLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		OutboxSegment segment;
 
 		segment_from_tuple(&segment, scan.rel, tuple, false);
 		last = segment.number;
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	/* what was deleted between the two looks, and so was not seen, stands in the row now */
 	row = catalog_publisher_get(pipeline);
 	if (row != NULL && stream < row->nsegments)

@@ -13,7 +13,6 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
@@ -21,12 +20,10 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 enum SegmentColumn
@@ -55,25 +52,17 @@ segment_to_tuple(Relation rel, const char *pipeline, const SegmentRow *segment)
 	bool		isnull[SEGMENT_NATTS] = {0};
 	NameData	name;
 	HeapTuple	tuple;
-	bytea	   *data;
 
-	if (segment->len > MaxAllocSize - VARHDRSZ)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a segment of state of pipeline \"%s\" has %zu bytes", pipeline, segment->len)));
-	data = palloc(VARHDRSZ + segment->len);
-	SET_VARSIZE(data, VARHDRSZ + segment->len);
-	memcpy(VARDATA(data), segment->data, segment->len);
 	namestrcpy(&name, pipeline);
 	values[COL_PIPELINE - 1] = NameGetDatum(&name);
 	values[COL_EPOCH - 1] = Int64GetDatum(segment->epoch);
 	values[COL_NUMBER - 1] = Int32GetDatum(segment->number);
 	values[COL_FIRST_EPOCH - 1] = Int64GetDatum(segment->first_epoch);
 	values[COL_HORIZON - 1] = TimestampTzGetDatum(segment->horizon);
-	values[COL_DATA - 1] = PointerGetDatum(data);
+	values[COL_DATA - 1] = catalog_bytea(segment->data, segment->len);
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, isnull);
 	/* it may be large */
-	pfree(data);
+	pfree(DatumGetPointer(values[COL_DATA - 1]));
 	return tuple;
 }
 
@@ -94,45 +83,13 @@ catalog_segments_insert(const char *pipeline, const SegmentRow *segments, int n)
 	MemoryContextDelete(cxt);
 }
 
-/* A walk over the segments of a pipeline in their order. */
-typedef struct SegmentScan
-{
-	Relation	rel;
-	Relation	index;
-	Snapshot	snapshot;
-	SysScanDesc scan;
-	NameData	name;
-	ScanKeyData keys[2];
-} SegmentScan;
-
-/* all, or those of one epoch */
+/* A walk over the segments of a pipeline in their order: all, or those of one epoch. */
 static void
-scan_begin(SegmentScan *scan, const char *pipeline, const int64 *epoch, LOCKMODE lockmode)
+scan_begin(CatalogScan *scan, const char *pipeline, const int64 *epoch, LOCKMODE lockmode)
 {
-	scan->rel = catalog_open("state_segment", SEGMENT_NATTS, lockmode);
-	scan->index = index_open(RelationGetPrimaryKeyIndex(scan->rel), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	namestrcpy(&scan->name, pipeline);
-	ScanKeyInit(&scan->keys[0], COL_PIPELINE, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&scan->name));
 	if (epoch != NULL)
 		ScanKeyInit(&scan->keys[1], COL_EPOCH, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(*epoch));
-	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, epoch != NULL ? 2 : 1, scan->keys);
-}
-
-static HeapTuple
-scan_next(SegmentScan *scan)
-{
-	CHECK_FOR_INTERRUPTS();
-	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
-}
-
-static void
-scan_end(SegmentScan *scan)
-{
-	systable_endscan_ordered(scan->scan);
-	UnregisterSnapshot(scan->snapshot);
-	index_close(scan->index, AccessShareLock);
-	table_close(scan->rel, NoLock);
+	catalog_scan_begin(scan, "state_segment", SEGMENT_NATTS, pipeline, epoch != NULL ? 2 : 1, lockmode);
 }
 
 static void
@@ -163,12 +120,12 @@ read_segments(const char *pipeline, const int64 *epoch, bool with_data,
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext cxt = AllocSetContextCreate(caller, "streamproc segment", ALLOCSET_DEFAULT_SIZES);
-	SegmentScan scan;
+	CatalogScan scan;
 	HeapTuple	tuple;
 	int			n = 0;
 
 	scan_begin(&scan, pipeline, epoch, AccessShareLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		SegmentRow	segment;
 
@@ -179,7 +136,7 @@ read_segments(const char *pipeline, const int64 *epoch, bool with_data,
 		MemoryContextReset(cxt);
 		n++;
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	MemoryContextDelete(cxt);
 	return n;
 }
@@ -194,12 +151,12 @@ catalog_segments_read(const char *pipeline, bool with_data,
 bool
 catalog_segments_exist(const char *pipeline)
 {
-	SegmentScan scan;
+	CatalogScan scan;
 	bool		result;
 
 	scan_begin(&scan, pipeline, NULL, AccessShareLock);
-	result = HeapTupleIsValid(scan_next(&scan));
-	scan_end(&scan);
+	result = HeapTupleIsValid(catalog_scan_next(&scan));
+	catalog_scan_end(&scan);
 	return result;
 }
 
@@ -225,13 +182,13 @@ catalog_epoch_read(const char *pipeline, int64 epoch, int nsegments,
 void
 catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, CatalogPages *pages)
 {
-	SegmentScan scan;
+	CatalogScan scan;
 	HeapTuple	tuple;
 	TM_FailureData tmfd;
 	int			n = 0;
 
 	scan_begin(&scan, pipeline, &epoch, RowExclusiveLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		uint32		block = ItemPointerGetBlockNumber(&tuple->t_self);
 
@@ -240,7 +197,7 @@ catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, CatalogPa
 		n++;
 		catalog_pages_add(pages, &block, 1);
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	if (n != nsegments)
 		missing_segments(pipeline, epoch, n, nsegments);
 }
@@ -248,12 +205,12 @@ catalog_epoch_delete(const char *pipeline, int64 epoch, int nsegments, CatalogPa
 int64
 catalog_segments_delete(const char *pipeline)
 {
-	SegmentScan scan;
+	CatalogScan scan;
 	HeapTuple	tuple;
 	int64		n = 0;
 
 	scan_begin(&scan, pipeline, NULL, RowExclusiveLock);
-	while (HeapTupleIsValid(tuple = scan_next(&scan)))
+	while (HeapTupleIsValid(tuple = catalog_scan_next(&scan)))
 	{
 		TM_FailureData tmfd;
 
@@ -261,7 +218,7 @@ catalog_segments_delete(const char *pipeline)
 		if (heap_delete(scan.rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &tmfd, false) == TM_Ok)
 			n++;
 	}
-	scan_end(&scan);
+	catalog_scan_end(&scan);
 	CommandCounterIncrement();
 	return n;
 }

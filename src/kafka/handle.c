@@ -228,6 +228,17 @@ kafka_handle_open(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *
 	return handle;
 }
 
+KafkaHandle *
+kafka_handle_open_polled(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *rdconf)
+{
+	KafkaHandle *handle = kafka_handle_open(type, conf, rdconf);
+
+	handle->main_queue = rd_kafka_queue_get_main(handle->rk);
+	rd_kafka_queue_io_event_enable(handle->main_queue, handle->write_fd, "m", 1);
+	rd_kafka_set_log_queue(handle->rk, NULL);
+	return handle;
+}
+
 void
 kafka_handle_retain(KafkaHandle *handle)
 {

@@ -239,19 +239,46 @@ extern void kafka_producer_send(KafkaProducer *producer, int32 partition,
 extern void kafka_producer_flush(KafkaProducer *producer);
 extern void kafka_producer_close(KafkaProducer *producer);
 
+/* as kafka_message_headers() would give them; NULL: none */
+extern char *kafka_headers_json(const KafkaHeader *headers, int n);
+/* message.max.bytes of a server whose options do not say otherwise */
+#define KAFKA_MESSAGE_BYTES	1000000
+/* what the library counts against it: at most so much is sent of a message, uncompressed */
+extern Size kafka_message_size(Size key_len, Size value_len, const KafkaHeader *headers, int nheaders);
+
 /* ---- publisher (publish.c): messages and the position reached, in one Kafka transaction ---- */
 
 typedef struct KafkaPublisher KafkaPublisher;
 
+/* A message that will be refused whenever it is sent. */
+typedef struct KafkaRefusal
+{
+	int64		number;			/* as it was given to kafka_publisher_send() */
+	const char *reason;			/* static */
+} KafkaRefusal;
+
+/* known of one handle at most */
+#define KAFKA_REFUSALS	64
+
 /*
  * transactional_id NULL: without transactions, an idempotent producer.  Belongs
- * to the current memory context.  After any failure of one of the following the
+ * to the current memory context.  "alone": each message in a batch of its own,
+ * which is slow, and tells which one is refused.  batch_bytes 0: as configured.
+ *
+ * After any failure of one of the following the
  * only thing left to do is to close it: nobody knows what has become of the
  * open transaction until the next one has asked for the position.  With
  * KAFKA_NO_TOPIC the message is the name of the topic.
  */
-extern KafkaPublisher *kafka_publisher_open(KafkaConf *conf, const char *transactional_id);
+extern KafkaPublisher *kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes);
 extern void kafka_publisher_close(KafkaPublisher *publisher);
+/*
+ * After KAFKA_REFUSED: the messages that are known to be the cause.  None: one
+ * of a batch was it, or the batch, which is larger than the topic allows.
+ */
+extern int	kafka_publisher_refused(KafkaPublisher *publisher, const KafkaRefusal **refused);
+/* Tells Kafka that the transaction is given up, where it can be told: the next producer of the id need not wait for it. */
+extern void kafka_publisher_abort(KafkaPublisher *publisher, int timeout_ms);
 /* Ends the transactions of all others of this id; before anything else where there are transactions. */
 extern bool kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err);
 /* makes a topic of one partition, unless it is there */
@@ -262,8 +289,8 @@ extern bool kafka_publisher_position(KafkaPublisher *publisher, const char *topi
 /* number of a topic for kafka_publisher_send(), -1: it cannot be used now */
 extern int	kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
 extern bool kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err);
-/* as kafka_producer_send() */
-extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int32 partition,
+/* as kafka_producer_send(); "number" is the caller's, for kafka_publisher_refused() */
+extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 								 const char *key, Size key_len, const char *value, Size value_len,
 								 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err);
 /* Waits until all is delivered; with transactions: commits it, and this position. */

@@ -65,6 +65,9 @@ typedef struct KafkaHandle
 	bool		delivery_dropped;	/* by the library: its transaction had failed before */
 	KafkaFailure delivery_failure;
 	char		delivery_error[256];
+	bool		alone;			/* each message goes in a batch of its own: what is refused is the message */
+	int			nrefusals;
+	KafkaRefusal refusals[KAFKA_REFUSALS];
 
 	/* called for each statistics event; NULL: none */
 	void		(*stats) (void *arg, const char *json, size_t len);
@@ -113,6 +116,8 @@ extern void kafka_refusal_text(char *into, Size size, const char *host);
  * configuration is contradictory.
  */
 extern KafkaHandle *kafka_handle_open(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *rdconf);
+/* of which rd_kafka_poll() serves everything: no consumer; the pipe tells that there is something */
+extern KafkaHandle *kafka_handle_open_polled(rd_kafka_type_t type, const KafkaConf *conf, rd_kafka_conf_t *rdconf);
 extern void kafka_handle_retain(KafkaHandle *handle);
 
 /*

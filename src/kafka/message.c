@@ -56,6 +56,19 @@ append_bytes(StringInfo out, const char *bytes, Size len)
 	}
 }
 
+static void
+append_header(StringInfo out, bool first, const char *name, const char *value, Size len)
+{
+	if (!first)
+		appendStringInfoString(out, ", ");
+	append_bytes(out, name, strlen(name));
+	appendStringInfoString(out, ": ");
+	if (value == NULL)
+		appendStringInfoString(out, "null");
+	else
+		append_bytes(out, value, len);
+}
+
 bool
 kafka_message_headers(const KafkaMessage *message, StringInfo out)
 {
@@ -76,16 +89,22 @@ kafka_message_headers(const KafkaMessage *message, StringInfo out)
 
 	appendStringInfoChar(out, '{');
 	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(out, ", ");
-		append_bytes(out, name, strlen(name));
-		appendStringInfoString(out, ": ");
-		if (value == NULL)
-			appendStringInfoString(out, "null");
-		else
-			append_bytes(out, value, size);
-	}
+		append_header(out, i == 0, name, value, size);
 	appendStringInfoChar(out, '}');
 	return true;
+}
+
+char *
+kafka_headers_json(const KafkaHeader *headers, int n)
+{
+	StringInfoData out;
+
+	if (n == 0)
+		return NULL;
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	for (int i = 0; i < n; i++)
+		append_header(&out, i == 0, headers[i].name, headers[i].value, headers[i].value_len);
+	appendStringInfoChar(&out, '}');
+	return out.data;
 }

@@ -357,10 +357,7 @@ kafka_client_open(KafkaConf *conf)
 	callback->arg = client;
 	MemoryContextRegisterResetCallback(cxt, callback);
 
-	client->handle = kafka_handle_open(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
-	client->handle->main_queue = rd_kafka_queue_get_main(client->handle->rk);
-	rd_kafka_queue_io_event_enable(client->handle->main_queue, client->handle->write_fd, "m", 1);
-	rd_kafka_set_log_queue(client->handle->rk, NULL);
+	client->handle = kafka_handle_open_polled(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
 	return client;
 }
 

@@ -143,10 +143,7 @@ kafka_producer_open(KafkaConf *conf, const char *topic, int timeout_ms)
 
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	producer->handle = kafka_handle_open(RD_KAFKA_PRODUCER, conf, rdconf);
-	producer->handle->main_queue = rd_kafka_queue_get_main(producer->handle->rk);
-	rd_kafka_queue_io_event_enable(producer->handle->main_queue, producer->handle->write_fd, "m", 1);
-	rd_kafka_set_log_queue(producer->handle->rk, NULL);
+	producer->handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
 
 	/* without this question the first message would wait for a second */
 	producer->topic = rd_kafka_topic_new(producer->handle->rk, topic, NULL);
@@ -228,6 +225,32 @@ kafka_produce(KafkaHandle *handle, rd_kafka_topic_t *topic, void *opaque, int32 
 	if (list != NULL)
 		rd_kafka_headers_destroy(list);
 	return err;
+}
+
+/* bytes of a length as the protocol writes it, a zigzag varint */
+static Size
+length_size(Size length)
+{
+	Size		n = 1;
+
+	for (length *= 2; length >= 0x80; length >>= 7)
+		n++;
+	return n;
+}
+
+Size
+kafka_message_size(Size key_len, Size value_len, const KafkaHeader *headers, int nheaders)
+{
+	/* RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD: lengths, attributes, timestamp, offset, number of headers at their largest */
+	Size		size = 36 + key_len + value_len;
+
+	for (int i = 0; i < nheaders; i++)
+	{
+		Size		name_len = strlen(headers[i].name);
+
+		size += length_size(name_len) + name_len + length_size(headers[i].value_len) + headers[i].value_len;
+	}
+	return size;
 }
 
 void

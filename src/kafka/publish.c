@@ -30,6 +30,8 @@
 #define MAX_TOPICS		255
 /* no message was acknowledged for so long: are the topics there? */
 #define LOOK_MS			1000
+/* of a message that was refused it is known within */
+#define SETTLE_MS		1000
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
 #define TRANSACTION_TIMEOUT_MS	60000
 
@@ -52,7 +54,8 @@ typedef enum PublishKind
 	PUBLISH_INIT,
 	PUBLISH_COMMIT,				/* wait for deliveries; with transactions: position, commit */
 	PUBLISH_POSITION,
-	PUBLISH_CREATE_TOPIC
+	PUBLISH_CREATE_TOPIC,
+	PUBLISH_ABORT
 } PublishKind;
 
 typedef struct PublishCall
@@ -97,6 +100,12 @@ failure_of(rd_kafka_resp_err_t err)
 		case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
 		case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
 			return KAFKA_FORBIDDEN;
+			/* the message, or its batch: it would be refused again */
+		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+			return KAFKA_REFUSED;
 		default:
 			return KAFKA_FAILED;
 	}
@@ -388,6 +397,16 @@ run_create_topic(PublishCall *p)
 	rd_kafka_NewTopic_destroy(topic);
 }
 
+/* What comes of it does not matter: who takes over ends the transaction, too. */
+static void
+run_abort(PublishCall *p)
+{
+	rd_kafka_error_t *error = rd_kafka_abort_transaction(p->call.handle->rk, kafka_call_remaining_ms(&p->call));
+
+	if (error != NULL)
+		rd_kafka_error_destroy(error);
+}
+
 static void
 publish_run(KafkaCall *call)
 {
@@ -406,6 +425,9 @@ publish_run(KafkaCall *call)
 			break;
 		case PUBLISH_CREATE_TOPIC:
 			run_create_topic(p);
+			break;
+		case PUBLISH_ABORT:
+			run_abort(p);
 			break;
 	}
 }
@@ -441,23 +463,32 @@ publish_make(PublishCall *p, KafkaError *err)
 
 /* ---- open, close ---- */
 
+/*
+ * Of a handle that sends each message alone it is the message.  Of another one it
+ * is some message of the batch, or what the handle knows of options and
+ * partitions is old.
+ */
+static void
+note_refusal(KafkaHandle *handle, int64 number, rd_kafka_resp_err_t err)
+{
+	if (handle->alone && handle->nrefusals < KAFKA_REFUSALS)
+		handle->refusals[handle->nrefusals++] = (KafkaRefusal) {number, rd_kafka_err2str(err)};
+}
+
 static void
 delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 {
 	KafkaHandle *handle = opaque;
 
-	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR || handle->undelivered++ > 0)
+	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	if (failure_of(message->err) == KAFKA_REFUSED)
+		note_refusal(handle, (int64) (intptr_t) message->_private, message->err);
+	if (handle->undelivered++ > 0)
 		return;
 	snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_err2str(message->err));
 	switch (message->err)
 	{
-			/* it will be refused again */
-		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
-			handle->delivery_failure = KAFKA_REFUSED;
-			break;
 		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
 		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
 			handle->delivery_failure = KAFKA_NO_TOPIC;
@@ -492,17 +523,6 @@ publisher_release(void *arg)
 	publisher->handle = NULL;
 }
 
-static KafkaHandle *
-open_handle(rd_kafka_type_t type, KafkaConf *conf, rd_kafka_conf_t *rdconf)
-{
-	KafkaHandle *handle = kafka_handle_open(type, conf, rdconf);
-
-	handle->main_queue = rd_kafka_queue_get_main(handle->rk);
-	rd_kafka_queue_io_event_enable(handle->main_queue, handle->write_fd, "m", 1);
-	rd_kafka_set_log_queue(handle->rk, NULL);
-	return handle;
-}
-
 /*
  * A producer can be asked for the position of a group, too, but where the
  * coordinator has moved the library tells the consumer group of the handle, which a
@@ -525,11 +545,11 @@ open_reader(KafkaConf *conf, const char *group)
 		{NULL, NULL}
 	};
 
-	return open_handle(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
+	return kafka_handle_open_polled(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
 }
 
 KafkaPublisher *
-kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
+kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes)
 {
 	static const KafkaSetting defaults[] = {
 		{"queue.buffering.max.ms", "1"},
@@ -549,6 +569,7 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 		{"message.timeout.ms", "30000"},
 	};
 	int			n = 7;
+	char		bytes[32];
 	MemoryContext cxt;
 	MemoryContextCallback *callback;
 	KafkaPublisher *publisher;
@@ -558,6 +579,13 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 	{
 		fixed[n++] = (KafkaSetting) {"transactional.id", transactional_id};
 		fixed[n++] = (KafkaSetting) {"transaction.timeout.ms", CppAsString2(TRANSACTION_TIMEOUT_MS)};
+	}
+	if (alone)
+		fixed[n++] = (KafkaSetting) {"batch.num.messages", "1"};
+	if (batch_bytes > 0)
+	{
+		snprintf(bytes, sizeof(bytes), "%d", batch_bytes);
+		fixed[n++] = (KafkaSetting) {"batch.size", bytes};
 	}
 	fixed[n] = (KafkaSetting) {NULL, NULL};
 
@@ -572,7 +600,8 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id)
 
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	publisher->handle = open_handle(RD_KAFKA_PRODUCER, conf, rdconf);
+	publisher->handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
+	publisher->handle->alone = alone;
 	if (transactional_id != NULL)
 		publisher->reader = open_reader(conf, transactional_id);
 	return publisher;
@@ -679,7 +708,7 @@ kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_
 }
 
 bool
-kafka_publisher_send(KafkaPublisher *publisher, int topic, int32 partition,
+kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 					 const char *key, Size key_len, const char *value, Size value_len,
 					 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err)
 {
@@ -687,7 +716,7 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int32 partition,
 
 	for (;;)
 	{
-		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->topics[topic], NULL, partition, key, key_len,
+		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->topics[topic], (void *) (intptr_t) number, partition, key, key_len,
 												 value, value_len, timestamp_ms, headers, nheaders);
 
 		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -697,7 +726,10 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int32 partition,
 			if (handle->undelivered > 0)
 				err->failure = handle->delivery_failure;
 			else if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+			{
 				err->failure = KAFKA_REFUSED;
+				note_refusal(handle, number, code);
+			}
 			else
 				err->failure = failure_of(code);
 			snprintf(err->message, sizeof(err->message), "%s",
@@ -734,4 +766,38 @@ kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char 
 	result = publish_make(p, err);
 	kafka_handle_log(publisher->handle);
 	return result;
+}
+
+/* ---- after a refusal ---- */
+
+int
+kafka_publisher_refused(KafkaPublisher *publisher, const KafkaRefusal **refused)
+{
+	KafkaHandle *handle = publisher->handle;
+	int64		until = monotonic_us() + SETTLE_MS * 1000;
+
+	/* messages that the library drops are reported first, the refused one behind them; what is under way then may take its time */
+	while (handle->alone && rd_kafka_outq_len(handle->rk) > 0 && monotonic_us() < until)
+	{
+		kafka_handle_drain(handle);
+		if (rd_kafka_poll(handle->rk, 0) > 0)
+			continue;
+		if (handle->nrefusals > 0)
+			break;
+		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+								 handle->read_fd, 20, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	*refused = handle->refusals;
+	return handle->nrefusals;
+}
+
+void
+kafka_publisher_abort(KafkaPublisher *publisher, int timeout_ms)
+{
+	KafkaError	err;
+
+	if (publisher->transactional)
+		(void) publish_make(publish_call(publisher, publisher->handle, PUBLISH_ABORT, NULL, NULL, NULL, timeout_ms), &err);
 }

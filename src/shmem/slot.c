@@ -93,6 +93,7 @@ pipeline_slot_claim_locked(Oid database, const char *name)
 			pg_atomic_write_u64(&slot->outbox_sent[s], 0);
 		}
 		pg_atomic_write_u64(&slot->outbox_rows, 0);
+		pg_atomic_write_u64(&slot->publish_period_us, 0);
 		pg_atomic_write_u64(&slot->outbox_bytes, 0);
 		pg_atomic_write_u64(&slot->published_rows, 0);
 		pg_atomic_write_u64(&slot->published_bytes, 0);

@@ -40,6 +40,7 @@
 #define HAS_KEY			0x04
 #define HAS_VALUE		0x08
 #define HAS_HEADERS		0x10
+#define WITHDRAWN		0x20
 
 struct StreamOutbox
 {
@@ -426,8 +427,9 @@ stream_outbox_next(StreamOutboxReader *reader, StreamMessage *message)
 	if ((Size) (reader->end - reader->at) < len)
 		damaged();
 	end = reader->at + len;
-	(void) take(reader, &flags, 1);
+	reader->flags = take(reader, &flags, 1);
 	(void) take(reader, &topic, 1);
+	message->withdrawn = (flags & WITHDRAWN) != 0;
 	if (topic >= reader->ntopics)
 		damaged();
 	message->topic = reader->topics[topic];
@@ -463,4 +465,10 @@ stream_outbox_next(StreamOutboxReader *reader, StreamMessage *message)
 	if (reader->at != end)
 		damaged();
 	return true;
+}
+
+void
+stream_outbox_withdraw(StreamOutboxReader *reader)
+{
+	*unconstify(char *, reader->flags) |= WITHDRAWN;
 }

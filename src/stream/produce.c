@@ -47,6 +47,8 @@ typedef struct Produce
 	CodecEncoder *encoder;		/* NULL: no payload column */
 	KafkaProducer *producer;	/* NULL until the first row */
 	StringInfoData value;
+	Size		message_bytes;	/* at most */
+	Size		number_bytes;	/* of the header that the publisher adds */
 
 	/* attnum - 1, -1: there is none */
 	int			key;
@@ -97,6 +99,7 @@ produce_begin(EState *estate, ResultRelInfo *rinfo)
 	MemoryContext cxt = AllocSetContextCreate(estate->es_query_cxt, "streamproc produce", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	Produce    *produce = palloc0(sizeof(Produce));
+	static const KafkaHeader number = {STREAM_HEADER, NULL, STREAM_HEADER_BYTES};
 	ResultRelInfo *range = rinfo;
 	StreamSource *source;
 	CodecColumn *columns;
@@ -120,6 +123,8 @@ produce_begin(EState *estate, ResultRelInfo *rinfo)
 
 	source = stream_source_load(RelationGetRelid(rinfo->ri_RelationDesc));
 	produce->source = source;
+	produce->message_bytes = stream_server_message_bytes(source->serverid);
+	produce->number_bytes = kafka_message_size(0, 0, &number, 1) - kafka_message_size(0, 0, NULL, 0);
 	produce->cxt = cxt;
 	produce->row_cxt = AllocSetContextCreate(cxt, "streamproc produce row", ALLOCSET_DEFAULT_SIZES);
 	produce->key = produce->headers = produce->timestamp = produce->partition = produce->raw = -1;
@@ -418,6 +423,25 @@ produce_open(Produce *produce)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * A message that the library would not take never gets into the outbox: here
+ * the error is that of a row, of which it is known where it came from.
+ */
+static void
+check_size(const Produce *produce, const StreamMessage *message)
+{
+	Size		size = produce->number_bytes +
+		kafka_message_size(message->key_len, message->value_len, message->headers, message->nheaders);
+
+	if (size > produce->message_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a message for topic \"%s\" has %zu bytes, where %zu are allowed",
+						message->topic, size, produce->message_bytes),
+				 errdetail("The limit is the option message_max_bytes of server \"%s\".", stream_server_name(produce->source->serverid)),
+				 errhint("Raise it, and max.message.bytes of the topic where that is smaller.")));
+}
+
 TupleTableSlot *
 stream_exec_insert(EState *estate, ResultRelInfo *rinfo, TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
@@ -449,7 +473,10 @@ stream_exec_insert(EState *estate, ResultRelInfo *rinfo, TupleTableSlot *slot, T
 		message.value_len = produce->value.len;
 	}
 	if (stream_outbox != NULL)
+	{
+		check_size(produce, &message);
 		stream_outbox_put(stream_outbox, &message);
+	}
 	else
 		kafka_producer_send(produce->producer, message.partition, message.key, message.key_len,
 							message.value, message.value_len, message.timestamp_ms, headers, message.nheaders);

@@ -436,6 +436,22 @@ stream_server_conf(Oid serverid, Oid userid)
 	return conf;
 }
 
+Size
+stream_server_message_bytes(Oid serverid)
+{
+	ListCell   *lc;
+
+	foreach(lc, GetForeignServer(serverid)->options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		/* checked when it was set */
+		if (strcmp(def->defname, "message_max_bytes") == 0)
+			return (Size) strtoul(defGetString(def), NULL, 10);
+	}
+	return KAFKA_MESSAGE_BYTES;
+}
+
 char *
 stream_connection_hint(Oid serverid, Oid userid)
 {

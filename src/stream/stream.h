@@ -74,6 +74,8 @@ extern bool stream_is_source(Oid relid);	/* foreign table of our wrapper? cheap 
 /* server and user mapping options to properties; userid's mapping, or PUBLIC's, or none */
 extern KafkaConf *stream_server_conf(Oid serverid, Oid userid);
 extern char *stream_server_name(Oid serverid);
+/* what a message that is sent may have at most, as kafka_message_size() counts */
+extern Size stream_server_message_bytes(Oid serverid);
 /* checks options against columns as stream_source_load() does; nothing for tables of others */
 extern void stream_check_foreign_table(Oid relid);
 /*
@@ -149,6 +151,10 @@ extern bool stream_scan_is_feed(struct ForeignScan *scan, Oid *relid, Bitmapset 
 
 /* ---- messages that wait for a commit (outbox.c) ---- */
 
+/* Each message that a pipeline sends has this header: id of the pipeline / number of the message. */
+#define STREAM_HEADER			"streamproc"
+#define STREAM_HEADER_BYTES		(36 + 1 + 19)
+
 /* What an INSERT into a topic sends. */
 typedef struct StreamMessage
 {
@@ -161,6 +167,7 @@ typedef struct StreamMessage
 	int64		timestamp_ms;	/* 0: when it is sent */
 	const KafkaHeader *headers;
 	int			nheaders;
+	bool		withdrawn;		/* it has its number, and is not sent */
 } StreamMessage;
 
 typedef struct StreamOutbox StreamOutbox;
@@ -201,6 +208,7 @@ typedef struct StreamOutboxReader
 {
 	const char *at;
 	const char *end;
+	const char *flags;			/* of the message that was read last */
 	int			ntopics;
 	char	   *topics[255];
 } StreamOutboxReader;
@@ -208,5 +216,7 @@ typedef struct StreamOutboxReader
 /* throw where the bytes are no segment */
 extern void stream_outbox_read(StreamOutboxReader *reader, const char *data, Size len);
 extern bool stream_outbox_next(StreamOutboxReader *reader, StreamMessage *message);
+/* marks the message that was read last, in the bytes, which were the caller's all along */
+extern void stream_outbox_withdraw(StreamOutboxReader *reader);
 
 #endif							/* STREAMPROC_STREAM_H */

@@ -87,7 +87,9 @@ objects_changed(void)
 		MemoryContextDelete(cxt);
 		return true;
 	}
-	changed = !kafka_conf_equal(stream_server_conf(my_launcher->server, GetUserId()), my_launcher->conf);
+	changed = !kafka_conf_equal(stream_server_conf(my_launcher->server, GetUserId()), my_launcher->conf) ||
+		(my_launcher->sink_conf != NULL &&
+		 !kafka_conf_equal(stream_server_conf(my_launcher->sink_server, GetUserId()), my_launcher->sink_conf));
 	foreach(lc, my_launcher->sources)
 	{
 		const char *name;
@@ -233,6 +235,7 @@ load(void)
 		}
 	}
 	my_launcher->conf = stream_server_conf(my_launcher->server, GetUserId());
+	my_launcher->sink_conf = OidIsValid(my_launcher->sink_server) ? stream_server_conf(my_launcher->sink_server, GetUserId()) : NULL;
 	MemoryContextSwitchTo(old);
 	if (program->is_keyed)
 	{

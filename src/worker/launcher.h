@@ -54,6 +54,7 @@ typedef struct Launcher
 	struct KeyedLauncher *keyed;	/* of a keyed pipeline, else NULL */
 	Program    *program;		/* of a keyed pipeline: it runs the statements */
 	Oid			sink_server;	/* of topics that are written; InvalidOid: there are none */
+	KafkaConf  *sink_conf;		/* NULL where there are none */
 	TaskHandle	publisher;
 	Outbox		outbox;			/* of a keyed pipeline */
 } Launcher;

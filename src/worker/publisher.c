@@ -56,6 +56,9 @@
 /* stored positions expire in Kafka after 7 days without a commit */
 #define RENEW_US			(INT64CONST(3600) * 1000000)
 #define PAUSE_MOST_MS		5000
+/* between two transactions: of the time that the last one took; and at most */
+#define PACE_PERCENT		150
+#define PACE_MOST_US		(30 * 1000)
 
 Publisher  *my_publisher;
 
@@ -75,6 +78,14 @@ show_waiting(const char *sqlstate, const char *message, const char *hint)
 	my_publisher->pipeline->last_error = reason;
 	LWLockRelease(shmem->lock);
 	worker_set_waiting(&reason);
+}
+
+void
+publisher_close_kafka(void)
+{
+	if (my_publisher->kafka != NULL)
+		kafka_publisher_close(my_publisher->kafka);
+	my_publisher->kafka = NULL;
 }
 
 /* The handle is of no use any more: another one is opened after a pause. */
@@ -121,9 +132,7 @@ give_up_handle(const KafkaError *err)
 			show_waiting("08000", message, "The publisher goes on by itself.");
 			break;
 	}
-	if (my_publisher->kafka != NULL)
-		kafka_publisher_close(my_publisher->kafka);
-	my_publisher->kafka = NULL;
+	publisher_close_kafka();
 }
 
 static void
@@ -133,21 +142,6 @@ pause_after_failure(void)
 
 	while (monotonic_us() < until && !worker_stop_requested())
 		worker_wait(Max((until - monotonic_us()) / 1000, 1));
-}
-
-/* A message that Kafka will never take. */
-static void
-fail_at_message(const char *topic, const KafkaError *err)
-{
-	Reason		reason;
-	char		message[SHMEM_MESSAGE_LEN];
-
-	snprintf(message, sizeof(message), "a message cannot be sent to topic \"%s\": %s", topic, err->message);
-	reason_set(&reason, "HV000", message, "It stands in the outbox, and those after it wait for it.", NULL);
-	snprintf(reason.hint, sizeof(reason.hint),
-			 "Let the topic take it (max.message.bytes, partitions), or send smaller batches (batch_size of the server), and start the pipeline; reconcile_publisher(%s, 'discard') sends none of what waits.",
-			 quote_literal_cstr(my_publisher->row->name));
-	worker_fail_pipeline(&reason);
 }
 
 /* ---- durability ---- */
@@ -232,7 +226,9 @@ connect_kafka(void)
 	MemoryContextSwitchTo(my_publisher->handle_cxt);
 	PG_TRY();
 	{
-		my_publisher->kafka = kafka_publisher_open(conf, exactly_once ? my_publisher->group : NULL);
+		my_publisher->kafka_alone = publisher_is_alone();
+		my_publisher->kafka = kafka_publisher_open(conf, exactly_once ? my_publisher->group : NULL,
+												   my_publisher->kafka_alone, my_publisher->batch_bytes);
 	}
 	PG_CATCH();
 	{
@@ -287,6 +283,8 @@ static int
 read_outbox(List **streams)
 {
 	MemoryContext old;
+	/* one that sends each message alone is slow, and may have to begin again often */
+	Size		bytes = Max(my_publisher->read_bytes / Max(my_publisher->nstreams, 1), READ_LEAST);
 	int			n = 0;
 	int			s;
 
@@ -297,7 +295,7 @@ read_outbox(List **streams)
 	for (s = 0; s < my_publisher->nstreams; s++)
 	{
 		streams[s] = catalog_outbox_read(my_publisher->row->name, s, my_publisher->sent[s],
-										 Max(my_publisher->read_bytes / Max(my_publisher->nstreams, 1), READ_LEAST));
+										 my_publisher->kafka_alone ? READ_LEAST : bytes, bytes * 16);
 		n += list_length(streams[s]);
 	}
 	MemoryContextSwitchTo(old);
@@ -306,8 +304,9 @@ read_outbox(List **streams)
 	return n;
 }
 
+/* number: of the last message; taken: how many were not withdrawn */
 static bool
-send_segment(const OutboxSegment *segment, int64 *number, const char **topic, KafkaError *err)
+send_segment(const OutboxSegment *segment, int64 *number, int64 *taken, const char **topic, KafkaError *err)
 {
 	StreamOutboxReader reader;
 	StreamMessage message;
@@ -319,8 +318,12 @@ send_segment(const OutboxSegment *segment, int64 *number, const char **topic, Ka
 	{
 		KafkaHeader one;
 		KafkaHeader *headers = &one;
-		char		value[64];
+		char		value[STREAM_HEADER_BYTES + 1];
 
+		++*number;
+		if (message.withdrawn)
+			continue;
+		++*taken;
 		/* topics of a segment are few, and the same string each time */
 		*topic = message.topic;
 		if (message.topic != known_topic)
@@ -330,7 +333,6 @@ send_segment(const OutboxSegment *segment, int64 *number, const char **topic, Ka
 				return false;
 			known_topic = message.topic;
 		}
-		++*number;
 		if (message.nheaders > 0)
 		{
 			headers = palloc(sizeof(KafkaHeader) * (message.nheaders + 1));
@@ -339,10 +341,10 @@ send_segment(const OutboxSegment *segment, int64 *number, const char **topic, Ka
 		memcpy(value, my_publisher->group + strlen("streamproc-"), 36);
 		value[36] = '/';
 		pg_lltoa(*number, value + 37);
-		headers[0].name = PUBLISHER_HEADER;
+		headers[0].name = STREAM_HEADER;
 		headers[0].value = value;
 		headers[0].value_len = strlen(value);
-		if (!kafka_publisher_send(my_publisher->kafka, known, message.partition, message.key, message.key_len,
+		if (!kafka_publisher_send(my_publisher->kafka, known, *number, message.partition, message.key, message.key_len,
 								  message.value, message.value_len, message.timestamp_ms, headers, message.nheaders + 1, err))
 			return false;
 	}
@@ -367,14 +369,45 @@ show_sent(int64 messages, int64 bytes, TimestampTz oldest)
 	my_publisher->undeleted_bytes += bytes;
 }
 
+/*
+ * A transaction costs the broker much the same whatever is in it, and what is
+ * committed while one is under way goes with the next.  So where they would
+ * follow each other without end the next one waits for a time in proportion to
+ * what the last one took: broker and tasks get the processor, each transaction
+ * is faster, and messages are there sooner.  One that comes after a silence does
+ * not wait, nor does anything where much waits.
+ */
+static void
+keep_pace(int64 begun_us, int64 bytes)
+{
+	int64		now = monotonic_us();
+
+	my_publisher->not_before_us = now;
+	if (bytes < (int64) my_publisher->read_bytes / 2)
+		my_publisher->not_before_us += Min((now - begun_us) * PACE_PERCENT / 100, PACE_MOST_US);
+	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, my_publisher->not_before_us - begun_us);
+}
+
+/* Nobody wakes us: what is committed meanwhile is seen afterwards. */
+static void
+wait_for_pace(void)
+{
+	int64		left = my_publisher->not_before_us - monotonic_us();
+
+	if (left > 0)
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (left + 500) / 1000, PG_WAIT_EXTENSION);
+}
+
 /* One Kafka transaction; false: nothing to send, or it could not be sent. */
 static bool
 send_some(void)
 {
+	int64		begun_us = monotonic_us();
 	List	   *streams[SHMEM_MAX_TASKS];
 	int64		sent[SHMEM_MAX_TASKS];
 	int64		number = my_publisher->published;
 	int64		messages;
+	int64		taken = 0;
 	int64		bytes = 0;
 	TimestampTz oldest = DT_NOEND;
 	const char *topic = "";
@@ -407,7 +440,7 @@ send_some(void)
 
 			if (!good)
 				break;
-			good = send_segment(segment, &number, &topic, &err);
+			good = send_segment(segment, &number, &taken, &topic, &err);
 			sent[s] = segment->number;
 			bytes += segment->len;
 		}
@@ -423,7 +456,10 @@ send_some(void)
 	if (!good)
 	{
 		if (err.failure == KAFKA_REFUSED)
-			fail_at_message(topic, &err);
+		{
+			publisher_refused(streams, topic, &err);
+			return false;
+		}
 		/* perhaps it was too much for the time that Kafka gives */
 		my_publisher->read_bytes = Max(my_publisher->read_bytes / 2, READ_LEAST);
 		give_up_handle(&err);
@@ -434,8 +470,11 @@ send_some(void)
 	memcpy(my_publisher->sent, sent, sizeof(int64) * my_publisher->nstreams);
 	my_publisher->last_commit_us = monotonic_us();
 	my_publisher->failures = 0;
+	if (taken > 0)
+		my_publisher->refused_run = 0;
 	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
 	show_sent(messages, bytes, oldest);
+	keep_pace(begun_us, bytes);
 	return true;
 }
 
@@ -519,9 +558,16 @@ publisher_loop(void)
 			if (worker_stop_requested() || !connect_kafka())
 				continue;
 		}
+		else if (my_publisher->kafka_alone && !publisher_is_alone() && !stop)
+		{
+			publisher_end_alone();
+			continue;
+		}
 		if (send_some())
 		{
 			delete_some(false);
+			if (!stop)
+				wait_for_pace();
 			continue;
 		}
 		if (my_publisher->kafka == NULL)
@@ -578,7 +624,9 @@ streamproc_publisher_main(Datum arg)
 	my_publisher = MemoryContextAllocZero(TopMemoryContext, sizeof(Publisher));
 	my_publisher->cxt = AllocSetContextCreate(TopMemoryContext, "streamproc publisher", ALLOCSET_DEFAULT_SIZES);
 	my_publisher->handle_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher handle", ALLOCSET_DEFAULT_SIZES);
-	my_publisher->send_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher messages", ALLOCSET_DEFAULT_SIZES);
+	/* what is read for a transaction stays within its first block, which a reset keeps: malloc() is busy enough with librdkafka */
+	my_publisher->send_cxt = AllocSetContextCreate(my_publisher->cxt, "streamproc publisher messages",
+												   READ_BYTES, ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	my_publisher->freed.cxt = my_publisher->freeing.cxt = my_publisher->cxt;
 	my_publisher->slot = &shmem->workers[my_worker_slot];
 	my_publisher->pipeline = worker_pipeline();

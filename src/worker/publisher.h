@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * publisher.h
- *	  A publisher: between publisher.c and publisher_position.c.
+ *	  A publisher: between publisher.c, publisher_position.c and
+ *	  publisher_refused.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,12 +12,11 @@
 #include "postgres.h"
 
 #include "kafka/kafka.h"
+#include "stream/stream.h"
 #include "worker/worker.h"
 
 /* where Kafka keeps the position: partition 0 of it, in a group of the pipeline's own */
 #define PUBLISHER_TOPIC		"streamproc.positions"
-/* of each message: id of the pipeline / number of the message */
-#define PUBLISHER_HEADER	"streamproc"
 
 typedef struct Publisher
 {
@@ -43,12 +43,22 @@ typedef struct Publisher
 
 	bool		decided;		/* somebody's decision is in force, and stands in publisher_position until Kafka has it */
 	Size		read_bytes;		/* of the outbox, for the next transaction */
+	bool		kafka_alone;	/* the handle sends each message alone */
+	int64		alone_until;	/* number of the last message that is to be sent so */
+	bool		alone_found;	/* of these one was refused */
+	int			batch_bytes;	/* of a topic that takes no larger ones; 0: as configured */
+	int			refused_run;	/* messages that were refused since one was taken */
 	int			failures;		/* in a row */
 	int64		last_commit_us; /* in Kafka */
+	int64		not_before_us;	/* the next transaction; see keep_pace() */
 	int64		last_delete_us;
 } Publisher;
 
 extern Publisher *my_publisher;
+
+/* ---- publisher.c ---- */
+
+extern void publisher_close_kafka(void);
 
 /* ---- publisher_position.c ---- */
 
@@ -60,9 +70,19 @@ extern char *publisher_metadata_of(const int64 *segments);
  * go on, and signs.  Fails the pipeline where a person has to decide.
  */
 extern void publisher_compare(bool exactly_once, int64 offset, const char *metadata);
+/* The row of ours, locked; ends the process where another one works for the pipeline, or nobody. */
+extern PublisherRow *publisher_lock(void);
+extern void publisher_new_writer(pg_uuid_t *writer);
 /* deletes what Kafka has */
 extern void publisher_delete(void);
 /* the tasks write as many streams as they are now */
 extern void publisher_set_streams(void);
+
+/* ---- publisher_refused.c ---- */
+
+/* is each message to be sent alone now? */
+extern bool publisher_is_alone(void);
+extern void publisher_refused(List **streams, const char *topic, const KafkaError *err);
+extern void publisher_end_alone(void);
 
 #endif							/* STREAMPROC_PUBLISHER_H */

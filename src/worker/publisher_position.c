@@ -223,6 +223,29 @@ show_outbox(const OutboxTotals *totals)
 }
 
 void
+publisher_new_writer(pg_uuid_t *writer)
+{
+	if (!pg_strong_random(writer->data, UUID_LEN))
+		elog(ERROR, "could not generate random values");
+	writer->data[6] = (writer->data[6] & 0x0f) | 0x40;
+	writer->data[8] = (writer->data[8] & 0x3f) | 0x80;
+}
+
+PublisherRow *
+publisher_lock(void)
+{
+	PublisherRow *pub = catalog_publisher_lock(my_publisher->row->name);
+
+	/* dropped; or somebody else works for the pipeline */
+	if (pub == NULL || !same_uuid(&pub->writer, &my_publisher->writer))
+	{
+		checkpoint_abort();
+		proc_exit(1);
+	}
+	return pub;
+}
+
+void
 publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 {
 	static const pg_uuid_t not_counted = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
@@ -302,10 +325,7 @@ publisher_compare(bool exactly_once, int64 offset, const char *metadata)
 	}
 	else if (same_uuid(&my_publisher->writer, &no_writer))
 	{
-		if (!pg_strong_random(my_publisher->writer.data, UUID_LEN))
-			elog(ERROR, "could not generate random values");
-		my_publisher->writer.data[6] = (my_publisher->writer.data[6] & 0x0f) | 0x40;
-		my_publisher->writer.data[8] = (my_publisher->writer.data[8] & 0x3f) | 0x80;
+		publisher_new_writer(&my_publisher->writer);
 		/* the last one that Kafka has: ours may not get there */
 		pub->previous_writer = pub->writer;
 		if (offset >= 0)
@@ -349,13 +369,7 @@ publisher_delete(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* if it is lost, Kafka still knows */
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	pub = catalog_publisher_lock(my_publisher->row->name);
-	/* dropped; or somebody else works for the pipeline */
-	if (pub == NULL || !same_uuid(&pub->writer, &my_publisher->writer))
-	{
-		checkpoint_abort();
-		proc_exit(1);
-	}
+	pub = publisher_lock();
 	/* what was deleted before is room for what comes next, once nobody sees it any more */
 	reused = catalog_pages_reuse("outbox", &my_publisher->freed, PAGES_MOST);
 	my_publisher->freed.n -= reused;

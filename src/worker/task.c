@@ -53,6 +53,10 @@
  */
 #define CAREFUL_MESSAGES	(256 * 1024)
 
+/* between two commits of messages: percent of the time between two transactions of the publisher; and at most */
+#define PUBLISH_SHARE		30
+#define PUBLISH_MOST_US		(10 * 1000)
+
 Task	   *my_task;
 
 /* ---- set-up ---- */
@@ -420,13 +424,20 @@ wait_for_publisher(void)
 	worker_set_state(WORKER_RUNNING, NULL);
 }
 
-/* After a commit: not again before min_commit_interval is over. */
+/*
+ * After a commit: not again before min_commit_interval is over, nor, where the
+ * publisher has its hands full, much more often than it comes by.
+ */
 static void
 space_commits(void)
 {
+	int64		interval = (int64) streamproc_min_commit_interval * 1000;
+
+	if (my_task->program->outbox != NULL && my_task->keyed == NULL)
+		interval = Max(interval, Min((int64) pg_atomic_read_u64(&my_task->pipeline->publish_period_us) * PUBLISH_SHARE / 100, PUBLISH_MOST_US));
 	for (;;)
 	{
-		int64		left = my_task->last_commit_us + (int64) streamproc_min_commit_interval * 1000 - monotonic_us();
+		int64		left = my_task->last_commit_us + interval - monotonic_us();
 
 		if (left <= 0 || worker_stop_requested())
 			return;

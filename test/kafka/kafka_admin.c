@@ -37,16 +37,41 @@ check_topic_results(const rd_kafka_topic_result_t **results, const size_t *n)
 				rd_kafka_err2str(rd_kafka_topic_result_error(results[i])));
 }
 
-static rd_kafka_event_t *
-result_of(rd_kafka_queue_t *queue)
+/* One request to the cluster: begin, ask on "queue", take the answer, end. */
+typedef struct Admin
 {
-	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ADMIN_TIMEOUT_MS);
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;
+	rd_kafka_event_t *event;
+} Admin;
 
-	if (event == NULL)
+static void
+admin_begin(Admin *admin, const char *brokers)
+{
+	admin->rk = open_handle(RD_KAFKA_PRODUCER, base_conf(brokers, NULL));
+	admin->queue = rd_kafka_queue_new(admin->rk);
+}
+
+static rd_kafka_event_t *
+admin_answer(Admin *admin)
+{
+	admin->event = rd_kafka_queue_poll(admin->queue, ADMIN_TIMEOUT_MS);
+	if (admin->event == NULL)
 		die("no answer within %d ms", ADMIN_TIMEOUT_MS);
-	if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		die("%s", rd_kafka_event_error_string(event));
-	return event;
+	if (rd_kafka_event_error(admin->event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		die("%s", rd_kafka_event_error_string(admin->event));
+	return admin->event;
+}
+
+/* topic: NULL, or it is waited for until it has so many partitions (-1: is gone) */
+static void
+admin_end(Admin *admin, const char *topic, int partitions)
+{
+	rd_kafka_event_destroy(admin->event);
+	if (topic != NULL)
+		wait_partitions(admin->rk, topic, partitions);
+	rd_kafka_queue_destroy(admin->queue);
+	rd_kafka_destroy(admin->rk);
 }
 
 int
@@ -84,10 +109,8 @@ cmd_wait(const char *brokers, int argc, char **argv)
 int
 cmd_create(const char *brokers, int argc, char **argv)
 {
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;
+	Admin		admin;
 	rd_kafka_NewTopic_t *topic;
-	rd_kafka_event_t *event;
 	Settings	config = {0};
 	size_t		n;
 	char		err[512];
@@ -104,78 +127,58 @@ cmd_create(const char *brokers, int argc, char **argv)
 	for (int i = 0; i < config.n; i++)
 		if (rd_kafka_NewTopic_set_config(topic, config.name[i], config.value[i]) != RD_KAFKA_RESP_ERR_NO_ERROR)
 			die("bad topic setting %s", config.name[i]);
-	rk = open_handle(RD_KAFKA_PRODUCER, base_conf(brokers, NULL));
-	queue = rd_kafka_queue_new(rk);
-	rd_kafka_CreateTopics(rk, &topic, 1, NULL, queue);
-	event = result_of(queue);
-	check_topic_results(rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n), &n);
-	rd_kafka_event_destroy(event);
-	wait_partitions(rk, argv[0], partitions);
+	admin_begin(&admin, brokers);
+	rd_kafka_CreateTopics(admin.rk, &topic, 1, NULL, admin.queue);
+	check_topic_results(rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(admin_answer(&admin)), &n), &n);
+	admin_end(&admin, argv[0], partitions);
 	rd_kafka_NewTopic_destroy(topic);
-	rd_kafka_queue_destroy(queue);
-	rd_kafka_destroy(rk);
 	return 0;
 }
 
 int
 cmd_delete(const char *brokers, int argc, char **argv)
 {
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;
+	Admin		admin;
 	rd_kafka_DeleteTopic_t *topic;
-	rd_kafka_event_t *event;
 	size_t		n;
 
 	if (argc != 1)
 		return 2;
-	rk = open_handle(RD_KAFKA_PRODUCER, base_conf(brokers, NULL));
-	queue = rd_kafka_queue_new(rk);
+	admin_begin(&admin, brokers);
 	topic = rd_kafka_DeleteTopic_new(argv[0]);
-	rd_kafka_DeleteTopics(rk, &topic, 1, NULL, queue);
-	event = result_of(queue);
-	check_topic_results(rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &n), &n);
-	rd_kafka_event_destroy(event);
-	wait_partitions(rk, argv[0], -1);
+	rd_kafka_DeleteTopics(admin.rk, &topic, 1, NULL, admin.queue);
+	check_topic_results(rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(admin_answer(&admin)), &n), &n);
+	admin_end(&admin, argv[0], -1);
 	rd_kafka_DeleteTopic_destroy(topic);
-	rd_kafka_queue_destroy(queue);
-	rd_kafka_destroy(rk);
 	return 0;
 }
 
 int
 cmd_delete_group(const char *brokers, int argc, char **argv)
 {
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;
+	Admin		admin;
 	rd_kafka_DeleteGroup_t *group;
-	rd_kafka_event_t *event;
 	const rd_kafka_group_result_t **results;
 	size_t		n;
 
 	if (argc != 1)
 		return 2;
-	rk = open_handle(RD_KAFKA_PRODUCER, base_conf(brokers, NULL));
-	queue = rd_kafka_queue_new(rk);
+	admin_begin(&admin, brokers);
 	group = rd_kafka_DeleteGroup_new(argv[0]);
-	rd_kafka_DeleteGroups(rk, &group, 1, NULL, queue);
-	event = result_of(queue);
-	results = rd_kafka_DeleteGroups_result_groups(rd_kafka_event_DeleteGroups_result(event), &n);
+	rd_kafka_DeleteGroups(admin.rk, &group, 1, NULL, admin.queue);
+	results = rd_kafka_DeleteGroups_result_groups(rd_kafka_event_DeleteGroups_result(admin_answer(&admin)), &n);
 	if (n != 1 || rd_kafka_group_result_error(results[0]) != NULL)
 		die("%s", n == 1 ? rd_kafka_error_string(rd_kafka_group_result_error(results[0])) : "no result");
-	rd_kafka_event_destroy(event);
+	admin_end(&admin, NULL, 0);
 	rd_kafka_DeleteGroup_destroy(group);
-	rd_kafka_queue_destroy(queue);
-	rd_kafka_destroy(rk);
 	return 0;
 }
 
 int
 cmd_add_partitions(const char *brokers, int argc, char **argv)
 {
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;
+	Admin		admin;
 	rd_kafka_NewPartitions_t *parts;
-	rd_kafka_event_t *event;
 	size_t		n;
 	char		err[512];
 	int			total;
@@ -186,28 +189,21 @@ cmd_add_partitions(const char *brokers, int argc, char **argv)
 	parts = rd_kafka_NewPartitions_new(argv[0], total, err, sizeof(err));
 	if (parts == NULL)
 		die("%s", err);
-	rk = open_handle(RD_KAFKA_PRODUCER, base_conf(brokers, NULL));
-	queue = rd_kafka_queue_new(rk);
-	rd_kafka_CreatePartitions(rk, &parts, 1, NULL, queue);
-	event = result_of(queue);
-	check_topic_results(rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(event), &n), &n);
-	rd_kafka_event_destroy(event);
-	wait_partitions(rk, argv[0], total);
+	admin_begin(&admin, brokers);
+	rd_kafka_CreatePartitions(admin.rk, &parts, 1, NULL, admin.queue);
+	check_topic_results(rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(admin_answer(&admin)), &n), &n);
+	admin_end(&admin, argv[0], total);
 	rd_kafka_NewPartitions_destroy(parts);
-	rd_kafka_queue_destroy(queue);
-	rd_kafka_destroy(rk);
 	return 0;
 }
 
 int
 cmd_delete_records(const char *brokers, int argc, char **argv)
 {
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;
+	Admin		admin;
 	rd_kafka_DeleteRecords_t *records;
 	rd_kafka_topic_partition_list_t *list;
 	const rd_kafka_topic_partition_list_t *got;
-	rd_kafka_event_t *event;
 
 	if (argc != 3)
 		return 2;
@@ -215,21 +211,17 @@ cmd_delete_records(const char *brokers, int argc, char **argv)
 	rd_kafka_topic_partition_list_add(list, argv[0], (int32_t) number(argv[1], "the partition"))->offset =
 		number(argv[2], "the offset");
 	records = rd_kafka_DeleteRecords_new(list);
-	rk = open_handle(RD_KAFKA_PRODUCER, base_conf(brokers, NULL));
-	queue = rd_kafka_queue_new(rk);
-	rd_kafka_DeleteRecords(rk, &records, 1, NULL, queue);
-	event = result_of(queue);
-	got = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event));
+	admin_begin(&admin, brokers);
+	rd_kafka_DeleteRecords(admin.rk, &records, 1, NULL, admin.queue);
+	got = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(admin_answer(&admin)));
 	for (int i = 0; i < got->cnt; i++)
 	{
 		if (got->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
 			die("%s: %s", argv[0], rd_kafka_err2str(got->elems[i].err));
 		printf("%lld\n", (long long) got->elems[i].offset);
 	}
-	rd_kafka_event_destroy(event);
+	admin_end(&admin, NULL, 0);
 	rd_kafka_DeleteRecords_destroy(records);
 	rd_kafka_topic_partition_list_destroy(list);
-	rd_kafka_queue_destroy(queue);
-	rd_kafka_destroy(rk);
 	return 0;
 }

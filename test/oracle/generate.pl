@@ -1,7 +1,7 @@
 # Random queries from a small grammar over the topic gen: keys, aggregates, filters, windows, HAVING, joins, a second level,
 # operators below groups; window functions and first rows, sessions, top-N; and the topic joined with itself.
 # Seeded; all results are the same whatever the order of the rows.  Where rows of one instant compete, the pipeline takes them
-# by partition and offset; {o} is nothing there, and the order of both in the batch.
+# by partition and offset; {o} (of the last one: {d}) is nothing there, and the order of both in the batch.
 use strict;
 use warnings;
 
@@ -239,6 +239,23 @@ sub random_pairs
 	return { name => $name, select => $select, by_value => [], may_refuse => 0, $windowed ? () : (upsert => [ map { "key$_" } 0 .. $#k ]) };
 }
 
+# Each row of the topic with the last one of its key before it.
+sub random_asof
+{
+	my ($name) = @_;
+	my @on = map { my $key = $_; join(' = ', map { (my $side = $key) =~ s/\?/$_/g; $side } rand() < 0.5 ? ('g', 'h') : ('h', 'g')) }
+		some(1 + int(rand(2)), map({ "?.k$_" } 1 .. 7), 'lower(?.k1)', '?.k2 % 2', 'coalesce(?.k1, ?.v5)', '?.k3 + 1');
+	push @on, (some(1, 'h.at <= g.at', 'h.at < g.at', 'g.at >= h.at'))[0];
+	push @on, map { s/\bg\./h./gr } grep { !/SELECT/ } some(1, @conditions) if rand() < 0.4;
+	my ($order) = some(1, '', '', ', h.v1 DESC NULLS LAST, h.id', ', h.id DESC', ', h.v3, h.id');
+	my $number = 0;
+	my @right = map { "$_ AS r" . $number++ } 'h.id', some(int(rand(4)), 'h.v1', 'h.v3', 'h.v5', 'h.at', 'h.k6', 'h.v7');
+	my $lateral = '(SELECT ' . join(', ', @right) . ' FROM gen h WHERE ' . join(' AND ', @on) . " ORDER BY h.at DESC${order}{d} LIMIT 1) r";
+	my $join = (some(1, "LEFT JOIN LATERAL $lateral ON true", "LEFT JOIN LATERAL $lateral ON true", "JOIN LATERAL $lateral ON true", "CROSS JOIN LATERAL $lateral"))[0];
+	my $where = rand() < 0.4 ? ' WHERE ' . (some(1, 'g.k5', 'r.r0 > 100', 'r.r0 IS NULL OR g.v1 > 0', 'g.v1 IS NOT NULL', 'r.r0 % 2 = g.id % 2'))[0] : '';
+	return { name => $name, by_value => [], select => 'SELECT ' . join(', ', 'g.id', some(int(rand(3)), 'g.v1', 'g.k3', 'g.at', 'g.v5'), map { "r.r$_" } 0 .. $number - 1) . " FROM gen g $join$where" };
+}
+
 sub generated_queries
 {
 	my ($seed, $n) = @_;
@@ -247,11 +264,11 @@ sub generated_queries
 	for my $name (map { "g$_" } 1 .. $n)
 	{
 		my $which = rand();
-		my $q = $which < 0.12 ? random_join($name) : $which < 0.27 ? random_over($name) : $which < 0.37 ? random_session($name) : $which < 0.47 ? random_top($name) : random_query($name);
-		if ($q->{select} =~ /\{o\}/)
+		my $q = $which < 0.10 ? random_join($name) : $which < 0.15 ? random_asof($name) : $which < 0.29 ? random_over($name) : $which < 0.38 ? random_session($name) : $which < 0.47 ? random_top($name) : random_query($name);
+		if ($q->{select} =~ /\{[od]\}/)
 		{
-			($q->{batch} = "INSERT INTO $name $q->{select}") =~ s/\{o\}/, g.part, g.off/g;
-			$q->{select} =~ s/\{o\}//g;
+			$q->{batch} = "INSERT INTO $name $q->{select}" =~ s/\{o\}/, g.part, g.off/gr =~ s/\{d\}/, h.part DESC, h.off DESC/gr;
+			$q->{select} =~ s/\{[od]\}//g;
 		}
 		push @queries, $q;
 	}

@@ -636,7 +636,12 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	epoch.early_us = monotonic_us() - begun;
 	begun = monotonic_us();
 	FAULT_POINT("keyed-before-stop");
-	keyed_set_horizons(keyed_present_watermark(), false);
+	/*
+	 * Once in an epoch: tasks that have been asked to stop by an attempt that was given up (the
+	 * pipeline was changed meanwhile) have answered what waited until there, and nothing beyond.
+	 */
+	if (barrier->phase < BARRIER_STOP)
+		keyed_set_horizons(keyed_present_watermark(), false);
 	keyed_set_phase(BARRIER_STOP);
 	if (!keyed_wait_for_tasks(BARRIER_STOP, epoch.number, until_us))
 	{

@@ -210,6 +210,21 @@ $events->section('grow ttl', sub {
 	same_as_batch('grow_ttl', { and => q{r.at > o.at - interval '8 s'} }, 'the batch query over versions that are younger than state_ttl');
 });
 
+# catches: rows that wait and are closed without an answer, where the pipeline is changed while its tasks arrive at a barrier
+$events->section('changed', sub {
+	make_pipeline('changed', 2, { watermark_delay => '3 s' }, {}, parallelism => 2);
+	my $more = random_rows('changed', 2, 0.05);
+	for my $round (1 .. 15)
+	{
+		$more->(300, 40);
+		# in the middle of it
+		value("SELECT streamproc.alter_pipeline('changed', parallelism => " . (2 + $round % 2) . ')');
+	}
+	$events->stop('changed', drain => 1);
+	is(late('changed'), '', 'nothing is late');
+	same_as_batch('changed', {}, 'the batch query');
+});
+
 # catches: a fault between giving rows out and the commit of what was given out
 $events->section('faults', sub {
 	make_pipeline('faults', 2, {}, {}, parallelism => 2);

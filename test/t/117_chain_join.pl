@@ -207,13 +207,13 @@ section 'kills' => sub {
 
 # ---- many pairs ----
 
-# A million pairs of one key, 100 MB of them, in 1 MB of state.
+# A million pairs of one key, 100 MB of them, in 4 MB of state.
 # catches: a key group that is kept until all of its rows have found their partners
 section 'hot' => sub {
 	make_topics('hot', 1);
 	value('CREATE TABLE hot (k text PRIMARY KEY, n bigint, s numeric)');
 	my $select = q{SELECT a.k, count(*), sum(a.v * b.v) FROM hot_a_in a JOIN hot_b_in b ON a.k = b.k AND b.at BETWEEN a.at - interval '1 h' AND a.at + interval '1 h' GROUP BY a.k};
-	create_pipeline($node, 'hot', "INSERT INTO hot $select ON CONFLICT (k) DO UPDATE SET n = EXCLUDED.n, s = EXCLUDED.s", parallelism => 2, state_memory => '1 MB');
+	create_pipeline($node, 'hot', "INSERT INTO hot $select ON CONFLICT (k) DO UPDATE SET n = EXCLUDED.n, s = EXCLUDED.s", parallelism => 2, state_memory => '4 MB');
 	send_rows('hot', map { my $i = $_; map { [ $_, 0, $i / 10, 'hot', $i ] } 'a', 'b' } 1 .. 1000);
 	wait_caught_up($node, 'hot', 120);
 	is(value('SELECT n FROM hot'), 1_000_000, 'pairs of one key go on as they come');

@@ -24,6 +24,8 @@
 
 /* Rows that an operator has answered for another one, before that one takes them. */
 #define PASS_BYTES		(1024 * 1024)
+/* So much of it may come before anybody can be asked to take it, also where state_memory is less. */
+#define PASS_ALWAYS		(8 * PASS_BYTES)
 /* Rows that are passed on together where an aggregate of the consumer may throw. */
 #define CAREFUL_ROWS	64
 
@@ -57,7 +59,7 @@ pass_on(const char *bytes, Size len)
 	Passed	   *last = from->passed != NIL ? llast(from->passed) : NULL;
 
 	/* one key may have more than anybody could hold */
-	if (from->bytes + len > my_keyed->area->root->limit)
+	if (from->bytes + len > Max(my_keyed->area->root->limit, PASS_ALWAYS))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("rows that one key of operator %u gives another operator do not fit into state_memory", ((const OverRecord *) bytes)->op),

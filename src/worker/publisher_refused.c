@@ -10,8 +10,9 @@
  *
  * What is found becomes a dead letter, in the transaction that marks it in its
  * segment as withdrawn: so a message waits to be sent, or was sent, or is a
- * dead letter.  It keeps its number: those of the others do not depend on when
- * it was found, and where one is missing there is a dead letter.  The same
+ * dead letter.  It takes a number as if it were sent: of what one task wrote
+ * numbers do not depend on when it was found, and where one is missing there is
+ * a dead letter.  The same
  * transaction gives the publisher another id.  A server that was set back to
  * before it does not know that id, which Kafka has from the next transaction on:
  * it would go on without the letter.
@@ -87,11 +88,12 @@ find_message(List **streams, int64 wanted, Found *found)
 	return false;
 }
 
+/* Not its number: until it was passed for good the next attempt may find more in the streams before its own. */
 static char *
-describe(const Found *found, int64 number)
+describe(const Found *found)
 {
-	return psprintf("It is message " INT64_FORMAT " of the pipeline, written by task %d at %s.",
-					number, found->segment->stream, timestamptz_to_str(found->segment->written));
+	return psprintf("It was written by task %d at %s, in segment " INT64_FORMAT " of its outbox.",
+					found->segment->stream, timestamptz_to_str(found->segment->written), found->segment->number);
 }
 
 static void
@@ -112,7 +114,7 @@ store_letter(const Found *found, const KafkaRefusal *refusal)
 	letter.attempts = 1;
 	letter.sqlstate = ERRCODE_FDW_ERROR;
 	letter.message = psprintf("the message cannot be sent to topic \"%s\": %s", message->topic, refusal->reason);
-	letter.detail = describe(found, refusal->number);
+	letter.detail = describe(found);
 	catalog_dead_letter_insert(my_publisher->row->name, &letter);
 }
 
@@ -202,7 +204,7 @@ publisher_refused(List **streams, const char *topic, const KafkaError *err)
 			elog(ERROR, "message " INT64_FORMAT " was refused, and not sent", refused[0].number);
 		topic = found.message.topic;
 		if (!my_publisher->row->dead_letters)
-			fail_at_message(topic, refused[0].reason, describe(&found, refused[0].number));
+			fail_at_message(topic, refused[0].reason, describe(&found));
 	}
 	if (n == 0 && alone)
 		fail_at_message(topic, err->message, "It stands in the outbox, and those after it wait for it.");

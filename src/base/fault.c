@@ -12,6 +12,7 @@
  *
  *	error	ereport(ERROR) with SQLSTATE XX000... class as a bug would have
  *	retry	ereport(ERROR) with SQLSTATE 40001, as a passing trouble would have
+ *	memory	ereport(ERROR) as palloc() does when there is no more memory
  *	fatal	ereport(FATAL)
  *	kill	SIGKILL to itself
  *	wait	waits until the setting changes
@@ -41,6 +42,7 @@ typedef enum FaultAction
 {
 	FAULT_ERROR,
 	FAULT_RETRY,
+	FAULT_MEMORY,
 	FAULT_FATAL,
 	FAULT_KILL,
 	FAULT_WAIT
@@ -59,7 +61,7 @@ typedef struct FaultPoint
 static FaultPoint points[FAULT_MAX_POINTS];
 static int	npoints = -1;		/* -1: the setting has not been read yet */
 
-static const char *const action_names[] = {"error", "retry", "fatal", "kill", "wait"};
+static const char *const action_names[] = {"error", "retry", "memory", "fatal", "kill", "wait"};
 
 /* Reads one "name=action[@n[-m]][:p]". */
 static bool
@@ -209,6 +211,12 @@ fault_point_hit(const char *name)
 				ereport(ERROR,
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						 errmsg("fault point \"%s\"", name)));
+				break;
+			case FAULT_MEMORY:
+				ereport(ERROR,
+						(errcode(ERRCODE_OUT_OF_MEMORY),
+						 errmsg("out of memory"),
+						 errdetail("Fault point \"%s\".", name)));
 				break;
 			case FAULT_FATAL:
 				ereport(FATAL,

@@ -117,7 +117,7 @@ guc_define(void)
 							256 * 1024, 64, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable("streamproc.fault_points",
 							   "Places where a test makes a process fail: point=action[@n[-m]][:p], separated by commas.",
-							   "Actions are error, retry, fatal, kill and wait; @n-m acts from the n-th to the m-th hit, :p with probability p percent.",
+							   "Actions are error, retry, memory, fatal, kill and wait; @n-m acts from the n-th to the m-th hit, :p with probability p percent.",
 							   &streamproc_fault_points,
 							   "", PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_SUPERUSER_ONLY,
 							   fault_points_check, fault_points_assign, NULL);

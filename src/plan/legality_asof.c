@@ -412,10 +412,9 @@ legality_asof_join(Query *query, List *outer, CheckContext *cxt)
 void
 legality_check_asof(Query *query, CheckContext *cxt, List *outer)
 {
-	StreamJoin *join = legality_asof_join(copyObject(query), outer, cxt);
-
-	if (legality_is_grouped(query) || query->hasWindowFuncs || query->hasDistinctOn)
-		legality_refuse(cxt, join->location, "Write the joined rows into a topic or table, and group them there.",
-						"GROUP BY, window functions and DISTINCT ON over a join of topics are not supported");
-	cxt->info->grouped = cxt->info->over = true;
+	(void) legality_asof_join(copyObject(query), outer, cxt);
+	cxt->info->grouped = true;
+	/* groups of the rows are judged by legality_check_groups() */
+	if (!legality_is_grouped(query))
+		cxt->info->over = true;
 }

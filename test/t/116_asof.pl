@@ -404,7 +404,7 @@ $events->section('texts', sub {
 	};
 	my $versions = "LATERAL (SELECT r.v, r.at FROM texts_r_in r $like $last) r";
 	$around->("SELECT o.k, r.v FROM texts_o_in o LEFT JOIN $versions ON r.v > 0", 'a condition in ON of an as-of LEFT JOIN is not supported', 'Write ON true');
-	$around->("SELECT o.k, count(*) FROM texts_o_in o CROSS JOIN $versions GROUP BY o.k", 'GROUP BY, window functions and DISTINCT ON over a join of topics are not supported', 'Write the joined rows into a topic or table');
+	$around->("SELECT w.window_start::text, count(*) FROM texts_o_in o CROSS JOIN $versions CROSS JOIN streamproc.tumble(r.at, '1 min') w GROUP BY w.window_start", 'tumble() over something else than the event time of the topic is not supported', 'Give it the column of the foreign table');
 	$around->("SELECT o.k, r.v FROM texts_o_in o CROSS JOIN $versions CROSS JOIN " . $versions =~ s/\) r/) s/r, 'joining more than two topics in one SELECT is not supported', 'Write the rows of one join into a topic');
 	$around->("SELECT o.k, r.v FROM texts_o_in o, (SELECT 1 AS one) l CROSS JOIN $versions", 'an as-of join whose subquery does not stand right behind the topic is not supported', 'Write FROM a LEFT JOIN LATERAL');
 	$around->("SELECT o.k, r.v FROM (SELECT DISTINCT ON (x.k) x.* FROM texts_o_in x ORDER BY x.k, x.at) o CROSS JOIN $versions", 'a join of topics over groups, window functions, DISTINCT ON or another join of topics is not supported', 'Write the results below into a topic');

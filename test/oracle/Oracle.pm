@@ -96,7 +96,7 @@ sub _setup
 	my $address = $self->{kafka}->address;
 	my $data = oracle_data($self->{seed});
 	my $s = $self->session;
-	$s->must("CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address');
+	$s->must("CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address', fetch_wait_max_ms '50');
 		CREATE SERVER slow FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address', message_max_bytes '12000',
 			fetch_message_max_bytes '6000', fetch_max_bytes '12000', fetch_wait_max_ms '20');
 		CREATE SCHEMA stream; CREATE SCHEMA slow; CREATE SCHEMA batch;");

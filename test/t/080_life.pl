@@ -40,7 +40,7 @@ sub exact
 sub log_since { my ($from) = @_; return slurp_file($node->logfile, $from) }
 sub count_in { my ($text, $pattern) = @_; my @all = $text =~ /$pattern/g; return scalar @all }
 my $objects = <<"SQL";
-CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address');
+CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address', fetch_wait_max_ms '50');
 GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;
 CREATE FOREIGN TABLE tx (id int, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'tx');
 GRANT SELECT ON tx TO PUBLIC;

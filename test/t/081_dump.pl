@@ -38,7 +38,7 @@ sub exact
 	is(q1($db, "SELECT count(*), count(DISTINCT (p, o)), count(DISTINCT id) FROM ${name}_sink", $n), "$sent|$sent|$sent", $what);
 }
 my $objects = <<"SQL";
-CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address');
+CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address', fetch_wait_max_ms '50');
 GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;
 CREATE FOREIGN TABLE tx (id int, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'tx');
 GRANT SELECT ON tx TO PUBLIC;

@@ -9,6 +9,8 @@
 #   ORACLE_KILL       1: a kill in each round, 0: in none; ORACLE_AT_ONCE pipelines in a round (8)
 #   ORACLE_REPEAT     each query as many times, one at a time: for what goes wrong now and then
 #   ORACLE_SLOW       1: all rounds read slowly, 0: only those with a kill; by default half of them do
+#   ORACLE_TOGETHER   so many of the listed queries that fit together are statements of one pipeline (3; 1 with ORACLE_ALL,
+#                     ORACLE_ONLY and ORACLE_REPEAT)
 #   ORACLE_GENERATED  number of random queries (200), ORACLE_BUNDLE of them in a pipeline (12)
 #   ORACLE_CHECK=1    no pipelines: do the queries give the same whatever the order of the rows?
 use strict;
@@ -78,6 +80,32 @@ sub shuffle
 	my @list = @_;
 	for my $i (reverse 1 .. $#list) { my $j = int(rand($i + 1)); @list[ $i, $j ] = @list[ $j, $i ] }
 	return @list;
+}
+
+# Queries as pipelines of several statements: to start a pipeline for each of hundreds is most of what they cost.  Those that
+# set up something of their own, or may be refused, stay alone.
+sub together
+{
+	my ($size, @list) = @_;
+	return @list if $size < 2;
+	my (@alone, %kinds, @pipelines, $number);
+	for my $q (@list)
+	{
+		if (!$q->{select} || grep { $q->{$_} } qw(setup fill options must_refuse may_refuse)) { push @alone, $q; next }
+		my ($family) = $q->{name} =~ /^(over|asof|topics|top)_/;
+		push @{ $kinds{ ($q->{upsert} ? 'upsert ' : '') . ($family // '') } }, $q;
+	}
+	for my $kind (sort keys %kinds)
+	{
+		while (my @some = splice(@{ $kinds{$kind} }, 0, $size))
+		{
+			if (@some == 1) { push @alone, @some; next }
+			my @parts = map { { %$_ } } @some;
+			for (@parts) { $_->{batch} =~ s/^INSERT INTO sink /INSERT INTO $_->{name} / if $_->{batch} }
+			push @pipelines, { name => 'listed_' . ++$number, parts => \@parts, catches => join('; ', map { "$_->{name}: $_->{catches}" } @some) };
+		}
+	}
+	return (@alone, @pipelines);
 }
 
 # ---- a round: some pipelines at once ----
@@ -293,10 +321,14 @@ if ($all)
 		rounds($_, $parallelism, shuffle(@queries)) for 0, 1;
 	}
 }
+elsif ($ENV{ORACLE_REPEAT})
+{
+	local $at_once = 1;
+	rounds(undef, undef, map { shuffle(@queries) } 1 .. $ENV{ORACLE_REPEAT});
+}
 else
 {
-	local $at_once = $ENV{ORACLE_REPEAT} ? 1 : $at_once;
-	rounds(undef, undef, map { shuffle(@queries) } 1 .. $ENV{ORACLE_REPEAT} // 1);
+	rounds(undef, undef, shuffle(together($ENV{ORACLE_TOGETHER} // (defined $only ? 1 : 3), shuffle(@queries))));
 }
 my $listed = time - $begun;
 

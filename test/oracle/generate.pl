@@ -283,8 +283,18 @@ sub bundles
 	push @{ $kinds{ $_->{kind} // ($_->{upsert} ? 'running' : 'windows') } }, $_ for @queries;
 	for my $kind (map { $kinds{$_} } sort keys %kinds)
 	{
-		while (my @some = splice(@$kind, 0, $size))
+		while (@$kind)
 		{
+			# a pipeline has 16 operators, and a statement more than one where there is something below its groups
+			my ($n, $operators) = (0, 0);
+			while ($n < @$kind && $n < $size)
+			{
+				my $text = $kind->[$n]{select};
+				$operators += (() = $text =~ /GROUP BY/g) + ($text =~ /OVER \(|DISTINCT ON/ ? 1 : 0) + ($text =~ /JOIN gen h|LATERAL \(SELECT/ ? 1 : 0);
+				last if $n > 0 && $operators > 16;
+				$n++;
+			}
+			my @some = splice(@$kind, 0, $n);
 			push @bundles, { name => 'generated_' . ++$number, parts => \@some, catches => 'whatever nobody thought of' };
 		}
 	}

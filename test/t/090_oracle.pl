@@ -92,7 +92,7 @@ sub together
 	for my $q (@list)
 	{
 		if (!$q->{select} || grep { $q->{$_} } qw(setup fill options must_refuse may_refuse)) { push @alone, $q; next }
-		my ($family) = $q->{name} =~ /^(over|asof|topics|top)_/;
+		my ($family) = $q->{name} =~ /^(over|asof|topics|top|rows)_/;
 		push @{ $kinds{ ($q->{upsert} ? 'upsert ' : '') . ($family // '') } }, $q;
 	}
 	for my $kind (sort keys %kinds)
@@ -100,7 +100,8 @@ sub together
 		while (my @some = splice(@{ $kinds{$kind} }, 0, $size))
 		{
 			if (@some == 1) { push @alone, @some; next }
-			my @parts = map { { %$_ } } @some;
+			# names of tables, which "having" is not
+			my @parts = map { { %$_, name => "q_$_->{name}" } } @some;
 			for (@parts) { $_->{batch} =~ s/^INSERT INTO sink /INSERT INTO $_->{name} / if $_->{batch} }
 			push @pipelines, { name => 'listed_' . ++$number, parts => \@parts, catches => join('; ', map { "$_->{name}: $_->{catches}" } @some) };
 		}

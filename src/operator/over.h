@@ -199,6 +199,9 @@ extern void waiting_spec_make(OperatorSpec *spec);
 /* keeps the rows of the group until the watermark has passed them */
 extern void over_wait(OperatorRows *rows, StateArea *area, int group);
 
+/* part of the signature: another one where WaitingRow, OverHead, OverTail or chunks of the history change */
+#define OVER_LAYOUT			2
+
 /*
  * A row that waits, in the blob of an entry that has some of one pane (WaitingBlock).
  * Behind the columns stands the key, then those by reference, all MAXALIGNed.  Of a bare

@@ -381,7 +381,7 @@ over_signature(const OperatorSpec *spec, StringInfo into)
 	const OverSpec *over = spec->over;
 	int			i;
 
-	appendStringInfo(into, " over, %s%s, " INT64_FORMAT " last, " INT64_FORMAT " first", over->arrival ? "arrival" : "event", over->first_only ? ", first only" : "", over->ring, over->first);
+	appendStringInfo(into, " over, layout %d, %s%s, " INT64_FORMAT " last, " INT64_FORMAT " first", OVER_LAYOUT, over->arrival ? "arrival" : "event", over->first_only ? ", first only" : "", over->ring, over->first);
 	for (i = 0; i < over->nframes; i++)
 	{
 		appendStringInfo(into, "; frame %d ", i);

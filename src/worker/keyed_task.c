@@ -383,8 +383,8 @@ keyed_task_apply_failed(bool by_row)
 			proc_exit(1);
 		}
 	}
-	/* the same conditions stand in the output plan, where the row becomes a dead letter */
-	if (worker_error_of_row(edata) && over_filtering && !my_task->pipeline->over_unfiltered)
+	/* the same conditions stand in the output plan, where the row becomes a dead letter; several tasks may find that out at once */
+	if (worker_error_of_row(edata) && over_filtering)
 	{
 		my_task->pipeline->over_unfiltered = true;
 		ereport(LOG,

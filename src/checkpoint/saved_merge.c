@@ -20,6 +20,17 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+/* What a record's key is unique in. */
+typedef struct MergedPlace
+{
+	int64		pane;
+	uint16		op;
+	uint16		group;
+	uint32		meta;			/* of the key, without its length */
+} MergedPlace;
+
+StaticAssertDecl(sizeof(MergedPlace) == 16, "no bytes that fill it up are hashed");
+
 /* Keys are told apart by 128 bits of their hash. */
 typedef struct MergedRecord
 {
@@ -43,12 +54,14 @@ merge_record(const StateRun *run, const StateRecord *record, void *arg)
 {
 	MergeContext *merge = arg;
 	const StateShape *shape = &merge->saved->shapes[run->op];
+	/* with the key group: blocks of rows that wait are numbered in each (over_wait.c) */
+	MergedPlace place = {run->pane, run->op, run->group, record->key_meta & ~STATE_KEY_MAX};
 	XXH128_hash_t key;
 	MergedRecord *merged;
 	bool		found;
 
 	key = XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + ((record->key_meta & STATE_KEY_MEMBER) ? shape->fixed_size : shape->group_size), STATE_KEY_LEN(record->key_meta),
-								XXH3_64bits_withSeed(&run->pane, sizeof(run->pane), ((uint64) run->op << 32) | (record->key_meta & ~STATE_KEY_MAX)));
+								XXH3_64bits(&place, sizeof(place)));
 	merged = hash_search(merge->records, &key, HASH_ENTER, &found);
 	if (found)
 		pfree(merged->record);

@@ -202,6 +202,25 @@ section 'grow' => sub {
 	same_as_batch('grow', '20 s', 'after kills, stops and other numbers of tasks the answers are those of the batch query');
 };
 
+# catches: rows that wait and are lost where the segments of many epochs become one: their blocks have the same numbers in each key group
+section 'merged' => sub {
+	make_pipeline('merged', 1, { watermark_delay => '1 h' }, '20 s', parallelism => 2);
+	my $merged = q{SELECT count(*) FROM streamproc.state_segment WHERE pipeline = 'merged' AND epoch > first_epoch};
+	for (1 .. 200)
+	{
+		my $round = $_;
+		send_rows('merged', map { [ 0, $round + $_ / 100, "k$_", $round ] } 1 .. 40);
+		wait_caught_up($node, 'merged');
+		last if value($merged) > 0;
+	}
+	is(rows_of('merged'), '', 'all rows wait');
+	cmp_ok(value($merged), '>', 0, 'segments of many epochs have become one');
+	stop('merged');
+	start('merged');
+	stop('merged', drain => 1);
+	same_as_batch('merged', '20 s', 'what waited in them is answered behind a restart');
+};
+
 # catches: a frame that would begin in history which was freed before a restart
 section 'freed history' => sub {
 	make_pipeline('back', 1, {}, '20 s');

@@ -84,6 +84,10 @@ test:
 crash:
 	test/run.sh --long build crash
 
+# Faults by chance for a while, under a steady load; SEED repeats a run.
+chaos:
+	MINUTES=$(or $(MINUTES),10) SEED=$(SEED) test/run.sh build chaos
+
 # The oracle suite, each query with 1, 2 and 4 tasks, with and without a kill; ORACLE_SEED, ORACLE_ONLY, ORACLE_GENERATED.
 oracle:
 	ORACLE_ALL=1 test/run.sh --long --only 090_oracle build tap
@@ -115,6 +119,7 @@ help:
 	@echo 'make demo         everything from nothing: install, build, stream, watch; make demo-stop'
 	@echo 'make test         all tests, on a copy of this tree, with a real broker; test/run.sh --help'
 	@echo 'make crash        the long crash test'
+	@echo 'make chaos        faults of all kinds by chance; MINUTES=10 SEED=n'
 	@echo 'make oracle       results of pipelines against those of batches, the long form'
 	@echo 'make mutants      do the tests see wrong changes of the source? MUTANTS="NAME ..."'
 	@echo 'make fuzz         the long fuzz test of the decoders; RUNS=1000000 SEED=1'
@@ -122,4 +127,4 @@ help:
 	@echo 'make lint         rules of the source, cppcheck'
 	@echo 'make assert       a second build with assertions, in build-assert/'
 
-.PHONY: tools clean-tools assert test installcheck crash oracle mutants fuzz lint bench demo demo-stop help
+.PHONY: tools clean-tools assert test installcheck crash chaos oracle mutants fuzz lint bench demo demo-stop help

@@ -3,7 +3,7 @@
 #
 #   test/run.sh [OPTIONS] [STAGE ...]
 #
-# Stages, by default all of them in this order, but crash and mutants:
+# Stages, by default all of them in this order, but crash, chaos and mutants:
 #   build      compile, warnings are errors; install into the private installation
 #   regress    sql/*.sql against expected/*.out; this and the next one run beside those that follow
 #   isolation  test/isolation/specs/*.spec
@@ -14,6 +14,7 @@
 #   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
 #              "# with assertions" with that build; with the stage "tap" all files are run once, beside each other
 #   crash      test/t/*crash*.pl in their long form
+#   chaos      test/chaos: MINUTES minutes of faults by chance, SEED repeats them
 #   mutants    test/mutants: wrong changes of the source, each of which a test must see; MUTANTS="NAME ..." some of them
 # Options:
 #   --installed   test the extension that is installed in the system, build nothing
@@ -39,7 +40,7 @@ while [ $# -gt 0 ]; do
 		--keep) keep=yes ;;
 		--inner) inner=$2; shift ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
-		build | lint | codec | fuzz | regress | isolation | tap | assert | crash | mutants) stages+=("$1") ;;
+		build | lint | codec | fuzz | regress | isolation | tap | assert | crash | chaos | mutants) stages+=("$1") ;;
 		*) sp_die "unknown option or stage $1 (see --help)" ;;
 	esac
 	shift
@@ -61,6 +62,13 @@ if [ -z "$inner" ]; then
 	[ "$(id -u)" != 0 ] || chown "$(sp_user):" "$work"
 	STREAMPROC_CACHE=$(sp_jars "$work/cache") || { echo "0 passed, 1 failed"; rm -rf "$work"; exit 1; }
 	export STREAMPROC_CACHE PG_CONFIG=$sp_pg_config
+	if [[ " ${stages[*]} " == *" chaos "* ]] && [ "$(id -u)" = 0 ]; then
+		# for the disk that is full; it says so itself where there is none
+		mkdir "$work/space"
+		if mount -t tmpfs -o "size=$((300 + 40 * ${MINUTES:-2}))m,mode=700,uid=$(id -u "$(sp_user)"),gid=$(id -g "$(sp_user)")" streamproc-chaos "$work/space"; then
+			export STREAMPROC_SPACE=$work/space
+		fi
+	fi
 	args=(--jobs "$jobs")
 	[ $installed = no ] || args+=(--installed)
 	[ $long = no ] || args+=(--long)
@@ -77,6 +85,7 @@ if [ -z "$inner" ]; then
 	rc=$?
 	while kill -0 $child 2>/dev/null; do wait $child; rc=1; done
 	cd / || exit 1
+	[ -z "${STREAMPROC_SPACE:-}" ] || umount -l "$STREAMPROC_SPACE"
 	verdict=$(cat "$work/verdict" 2>/dev/null)
 	if [ $keep = yes ] || [ $rc != 0 ]; then
 		echo "work directory: $work"
@@ -110,7 +119,7 @@ recall() {
 	[ -s "$work/log/failed" ] || return 0
 	echo "---- failed:"
 	cat "$work/log/failed"
-	for log in "$work/log/tap" "$work/log/tap-assert" "$work/log/crash"; do
+	for log in "$work/log/tap" "$work/log/tap-assert" "$work/log/crash" "$work/log/chaos"; do
 		[ -f "$log" ] || continue
 		grep -E -A 12 '^#? *(Failed test|Dubious|died|Bail out)|# Tests were run but|# Looks like' "$log" | cut -c 1-400 | head -n 60
 		sed -n '/^Test Summary Report/,/^Files=/p' "$log" | head -n 40
@@ -326,14 +335,14 @@ assert_files() { (cd "$tree/test" && tap_files | xargs -r grep -l '^# with asser
 # the sources of the second build, before the first one leaves objects among them
 cp -r "$tree" "$work/assert-tree"
 # what runs servers needs the build
-if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages[*]} " =~ " "(regress|isolation|tap|crash|mutants)" " ]]; then
+if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages[*]} " =~ " "(regress|isolation|tap|crash|chaos|mutants)" " ]]; then
 	stages=(build "${stages[@]}")
 fi
 # where both are run the second build is made beside what comes before the TAP files, which then run all together
 both=no assert_bindir=''
 if [[ " ${stages[*]} " == *" tap "* ]] && [[ " ${stages[*]} " == *" assert "* ]] && [ $installed = no ]; then both=yes; fi
 for stage in "${stages[@]}"; do
-	case $stage in tap | assert | crash | mutants) together ;; esac
+	case $stage in tap | assert | crash | chaos | mutants) together ;; esac
 	case $stage in
 		build)
 			[ $installed = no ] || continue
@@ -358,6 +367,10 @@ for stage in "${stages[@]}"; do
 			long=yes
 			# shellcheck disable=SC2046
 			do_tap crash $(tap_files | grep crash)
+			;;
+		chaos)
+			long=yes
+			do_tap chaos chaos/chaos.pl
 			;;
 		mutants)
 			# shellcheck source=test/mutants/stage.sh

@@ -7,33 +7,16 @@ use lib "$FindBin::Bin/../perl";
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
+use Streamproc::Clock;
 use Streamproc::Kafka;
 use Streamproc::Node;
 
-my $temp = PostgreSQL::Test::Utils::tempdir();
-my ($library, $file) = ("$temp/clock.so", "$temp/clock");
-
-# seconds that the clock is off, and that the server has slept, from now on; written in place, because the file is mapped
-sub set_clock
-{
-	my ($seconds, $slept) = @_;
-	open(my $out, -e $file ? '+<' : '>', $file) or die $!;
-	syswrite($out, pack('qq', map { $_ * 1_000_000 } $seconds, $slept // 0)) == 16 or die $!;
-	close($out);
-}
-command_ok([ 'cc', '-shared', '-fPIC', '-O2', '-Wall', '-Wextra', '-Werror', '-o', $library, "$FindBin::Bin/../clock/clock.c" ], 'the other clock');
-set_clock(0);
+my $clock = Streamproc::Clock->new;
 
 my $kafka = Streamproc::Kafka->new;
 $kafka->topic('tx', 2);
 my $node = create_node('main', start => 0, conf => "streamproc.restart_backoff_max = '1s'\nstreamproc.metadata_interval = '300ms'\nautovacuum_naptime = 1s\n");
-# the server alone: pg_ctl hands it down
-sub start_node
-{
-	local %ENV = (%ENV, LD_PRELOAD => $library, STREAMPROC_CLOCK => $file);
-	$node->start;
-}
-start_node();
+$clock->start($node);
 sub q1 { return scalar $node->safe_psql('postgres', $_[0]) }
 q1('CREATE EXTENSION streamproc');
 create_kafka_server($node, $kafka);
@@ -75,7 +58,7 @@ my ($hour, $years) = (3600, 10 * 365 * 86400);
 for my $seconds ($hour, -$hour, $years, 0)
 {
 	my $setting = sprintf '%+d', $seconds;
-	set_clock($seconds);
+	$clock->set($seconds);
 	cmp_ok(abs(off() - $seconds), '<', 30, "the clock jumps to $setting s");
 	right("$setting s: it goes on under load");
 	# something that waits for time: a launcher that is started again, a stop, a start
@@ -94,7 +77,7 @@ right('all has been read');
 # a broker away while the clock is set back
 $kafka->kill;
 wait_state($node, 'pipe', 'waiting');
-set_clock(-$hour);
+$clock->set(-$hour);
 pass('the clock is set back while there is no broker');
 $kafka->start;
 $kafka->produce('tx', map { { partition => $_ % 2, value => qq({"id": $_}) } } 1 .. 100);
@@ -106,7 +89,7 @@ my ($cpu, $begun) = (cpu(@workers), time);
 for my $seconds (0, $hour, $years)
 {
 	my $until = time + 1;
-	set_clock($seconds);
+	$clock->set($seconds);
 	wait_until(sub { time > $until });
 }
 my ($used, $took) = (cpu(@workers) - $cpu, time - $begun);
@@ -116,7 +99,7 @@ is(q1(q{SELECT count(*) FROM streamproc.stat_pipeline WHERE last_error IS NOT NU
 
 # ---- an hour without messages to send: the publisher stores its position again, so that Kafka does not forget it ----
 
-set_clock(0);
+$clock->set(0);
 $kafka->topic('out', 1);
 q1(q{CREATE FOREIGN TABLE "out" (id int) SERVER kafka OPTIONS (topic 'out')});
 create_pipeline($node, 'sends', 'INSERT INTO "out" SELECT id FROM tx WHERE id % 100 = 0');
@@ -138,14 +121,14 @@ my $ends = join ' ', map { "@$_" } values %{ $kafka->offsets('out') };
 my @stored = stored();
 like($stored[-1][0], qr/ \Q@{[ q1('SELECT system_identifier FROM pg_control_system()') ]}\E /, 'the position is stored, with the system identifier');
 is(unpack('q>', substr($stored[-1][0], 2, 8)), $sent, '... as the number of messages');
-set_clock($hour - 600, $hour - 600);
+$clock->set($hour - 600, $hour - 600);
 # it has looked when it has slept some times more
 my ($publisher) = worker_pids($node, role => 'publisher');
 my $slept = sub { return (slurp_file("/proc/$publisher/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m)[0] };
 my $looks = $slept->() + 4;
 ok(wait_until(sub { $slept->() >= $looks }, 30), 'the publisher looks at the clock');
 is(scalar(my @before = stored()), scalar @stored, 'not before the hour is over');
-set_clock($hour + 60, $hour + 60);
+$clock->set($hour + 60, $hour + 60);
 ok(wait_until(sub { stored() > @stored }, 30), 'after an hour it is stored again');
 my @again = stored();
 is(scalar @again, @stored + 1, '... once');

@@ -250,9 +250,8 @@ sub _load_command
 		map { ("--$_", defined $options{$_} ? $options{$_} : ()) } sort keys %options);
 }
 
-# The load tool in the background; returns an IPC::Run handle: finish it, or signal it with TERM.
 # A read_committed consumer that runs until it is finished, whatever the broker does; what it has seen goes to a file.
-# ->messages: what it has seen so far, as consume() gives them; ->finish: the same, and its end
+# ->messages: what it has seen so far, as consume() gives them; ->more: what came since the last ->more; ->finish: all, and its end
 sub follow
 {
 	my ($self, $topic) = @_;
@@ -261,6 +260,7 @@ sub follow
 	return bless { h => $h, file => $file, kafka => $self }, 'Streamproc::Kafka::Follower';
 }
 
+# The load tool in the background; returns an IPC::Run handle: finish it, or signal it with TERM.
 sub load_start
 {
 	my ($self, $topic, %options) = @_;
@@ -290,6 +290,15 @@ sub messages
 	my $text = PostgreSQL::Test::Utils::slurp_file($self->{file});
 	# the last line may not be complete
 	$text =~ s/[^\n]*\z//;
+	return Streamproc::Kafka::_messages($text);
+}
+
+sub more
+{
+	my ($self) = @_;
+	my $text = PostgreSQL::Test::Utils::slurp_file($self->{file}, $self->{seen} // 0);
+	$text =~ s/[^\n]*\z//;
+	$self->{seen} += length $text;
 	return Streamproc::Kafka::_messages($text);
 }
 

@@ -1,10 +1,11 @@
-# A TCP proxy before a broker, whose connections can be cut or left half open.
+# A TCP proxy before a broker, whose connections can be cut, left half open, or be slow.
 #
 #   my $proxy = Streamproc::Proxy->new;
 #   my $kafka = Streamproc::Kafka->new(proxy => $proxy->broker_ports);
 #   ... clients use $proxy->address
 #   $proxy->cut;                  # all connections are closed
 #   $proxy->freeze; $proxy->thaw; # open, and nothing gets through
+#   $proxy->slow(1); $proxy->slow(0);   # 16 kB each 30 ms and way, at the most
 package Streamproc::Proxy;
 
 use strict;
@@ -12,6 +13,7 @@ use warnings;
 use IO::Select;
 use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
+use Time::HiRes qw(usleep);
 
 sub new
 {
@@ -36,13 +38,17 @@ sub broker_ports { return "$_[0]{upstream}:$_[0]{port}" }
 sub cut { return CORE::kill('USR1', $_[0]{pid}) }
 sub freeze { return CORE::kill('STOP', $_[0]{pid}) }
 sub thaw { return CORE::kill('CONT', $_[0]{pid}) }
+sub slow { my ($self, $on) = @_; return CORE::kill($on ? 'USR2' : 'HUP', $self->{pid}) }
 
 sub _serve
 {
 	my ($listen, $upstream) = @_;
 	my $select = IO::Select->new($listen);
 	my (%peer, $cut);
+	my $slow = 0;
 	local $SIG{USR1} = sub { $cut = 1 };
+	local $SIG{USR2} = sub { $slow = 1 };
+	local $SIG{HUP} = sub { $slow = 0 };
 	local $SIG{PIPE} = 'IGNORE';
 	local $SIG{TERM} = 'DEFAULT';
 	my $close = sub {
@@ -67,7 +73,7 @@ sub _serve
 				next;
 			}
 			my $other = $peer{$socket} or next;
-			my $n = sysread($socket, my $data, 65536);
+			my $n = sysread($socket, my $data, $slow ? 16384 : 65536);
 			if (!$n) { $close->($socket); next }
 			for (my $at = 0; $at < $n;)
 			{
@@ -76,6 +82,7 @@ sub _serve
 				$at += $written;
 			}
 		}
+		usleep(30_000) if $slow;
 		if ($cut)
 		{
 			$cut = 0;

@@ -148,6 +148,7 @@ $actions{'bad rows'} = [ sub {
 $actions{'disk full'} = [ sub {
 	my ($self) = @_;
 	my $file = "$self->{space}/filler";
+	my %before = map { ($_->{last} => 1) } values %{ $self->{flow}->state // return 0 };
 	open(my $out, '>', $file) or die "$file: $!";
 	my ($block, $size) = ("\1" x 65536, 0);
 	while (my $n = syswrite($out, $block)) { $size += $n }
@@ -156,7 +157,7 @@ $actions{'disk full'} = [ sub {
 	my $hit = $full && wait_until(sub {
 		syswrite($out, $block);
 		my $state = $self->{flow}->state // return 0;
-		return scalar grep { $_->{sqlstate} eq '53100' || $_->{last} eq '53100' } values %$state;
+		return scalar grep { $_->{sqlstate} eq '53100' || $_->{last} =~ /^53100/ && !$before{ $_->{last} } } values %$state;
 	}, 30);
 	$self->meanwhile_terminate if $hit;
 	$self->last_for(0, 2);

@@ -133,7 +133,7 @@ sub start_load
 	return if $self->{load};
 	open(STDOUT, '>>', "$self->{dir}/load.log");
 	open(STDERR, '>>', "$self->{dir}/load.log");
-	for (my $done = 0; !-e "$self->{dir}/stop"; $done += $piece)
+	for (my $done = 0; getppid() != 1 && !-e "$self->{dir}/stop"; $done += $piece)
 	{
 		my @pids;
 		for my $topic (sort keys %rate)
@@ -188,7 +188,7 @@ sub state
 {
 	my ($self) = @_;
 	my $answer = $self->ask(<<'SQL', 10) // return;
-SELECT s.pipeline, s.state, coalesce(p.n, 0), coalesce(s.published_rows, 0), coalesce(s.outbox_rows, 0), coalesce(s.sqlstate, ''), coalesce(s.last_error_sqlstate, ''), coalesce(s.hint, ''),
+SELECT s.pipeline, s.state, coalesce(p.n, 0), coalesce(s.published_rows, 0), coalesce(s.outbox_rows, 0), coalesce(s.sqlstate, ''), coalesce(s.last_error_sqlstate, '') || ' ' || coalesce(s.last_error_at::text, ''), coalesce(s.hint, ''),
 	replace(coalesce(s.reason, ''), E'\n', ' ')
 FROM streamproc.stat_pipeline s LEFT JOIN (SELECT pipeline, sum(next_offset) AS n FROM streamproc.position GROUP BY 1) p USING (pipeline)
 SQL
@@ -238,6 +238,7 @@ CREATE TABLE b_late AS SELECT pipeline::text, topic, partition AS p, "offset" AS
 CREATE TABLE b_dead AS SELECT pipeline::text, kind, partition AS p, "offset" AS o FROM streamproc.dead_letter;
 CREATE TABLE b_out AS SELECT k, o, card, amount FROM t_out;
 CREATE INDEX ON b_late (pipeline, topic, p, o);
+CREATE INDEX ON b_dead (pipeline, p, o);
 ANALYZE;
 SQL
 	for my $name ($self->names)

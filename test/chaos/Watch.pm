@@ -54,7 +54,7 @@ sub _look
 		{
 			# an error in the query itself would make a watch that proves nothing
 			my $error = $session->error;
-			if ($error =~ /ERROR:  (?!(?:the )?(?:extension|canceling))/) { $self->_bad('query', $error) }
+			if ($error =~ /ERROR:  (?!canceling)/) { $self->_bad('query', $error) }
 			$self->_say('cut');
 			usleep(50_000);
 		}

@@ -252,7 +252,7 @@ SQL
 			my $table = $sink eq 't_out' ? 'b_out' : $sink;
 			# the index of b_pay is what a join of a million rows needs
 			my $plan = $name eq 'joined' ? 'SET enable_hashjoin = off; SET enable_mergejoin = off; ' : '';
-			my ($rows, $lost, $extra) = split /\|/, $self->value("SET work_mem = '256MB'; ${plan}CREATE TABLE b_$sink AS $batch; RESET ALL; SET work_mem = '256MB';
+			my ($rows, $lost, $extra) = split /\|/, $self->value("SET work_mem = '256MB'; ${plan}CREATE TABLE b_$sink ($columns{$sink}) AS $batch; RESET ALL; SET work_mem = '256MB';
 				SELECT (SELECT count(*) FROM b_$sink), (SELECT count(*) FROM (TABLE b_$sink EXCEPT ALL SELECT $columns{$sink} FROM $table) x), (SELECT count(*) FROM (SELECT $columns{$sink} FROM $table EXCEPT ALL TABLE b_$sink) x)");
 			is("$lost lost, $extra too many", '0 lost, 0 too many', "$sink is what the batch query gives, $rows rows")
 			  or diag($self->value("SELECT 'lost', x.* FROM (TABLE b_$sink EXCEPT ALL SELECT $columns{$sink} FROM $table) x LIMIT 10"), "\n",

@@ -192,9 +192,9 @@ sub _memory
 		open(my $in, '<', "/proc/$pid/status") or next;
 		while (<$in>) { $most{$role} = $1 if /^RssAnon:\s+(\d+)/ && $1 > ($most{$role} // 0) }
 	}
-	my $state = $session->ask('SELECT coalesce(sum(state_bytes), 0), coalesce(sum(segment_bytes), 0) FROM streamproc.stat_pipeline', time + 10) // return;
-	my ($bytes, $segments) = split /\|/, $state;
-	$self->_say(sprintf 'memory %.0f %s %d %d', $at, join(' ', map { $most{$_} // 0 } qw(task launcher publisher)), $bytes / 1024, $segments / 1024);
+	my $state = $session->ask('SELECT coalesce(sum(state_bytes), 0), coalesce(sum(segment_bytes), 0), coalesce(sum(checkpoints), 0) FROM streamproc.stat_pipeline', time + 10) // return;
+	my ($bytes, $segments, $commits) = split /\|/, $state;
+	$self->_say(sprintf 'memory %.1f %s %d %d %d', $at, join(' ', map { $most{$_} // 0 } qw(task launcher publisher)), $bytes / 1024, $segments / 1024, $commits);
 	return;
 }
 
@@ -203,7 +203,7 @@ sub _memory
 sub bad_lines { my ($self) = @_; return PostgreSQL::Test::Utils::slurp_file($self->{file}) =~ /^BAD (.*)$/mg }
 sub consumed { my ($self) = @_; my @n = PostgreSQL::Test::Utils::slurp_file($self->{file}) =~ /^consumed (\d+) /mg; return $n[-1] // 0 }
 
-# Ends it; ( good, positions, cut, consumed, largest, bad => [], memory => [ [ s, task, launcher, publisher, state, segments in kB ] ] )
+# Ends it; ( good, positions, cut, consumed, largest, bad => [], memory => [ [ s, task, launcher, publisher, state, segments in kB, commits ] ] )
 sub finish
 {
 	my ($self) = @_;

@@ -136,7 +136,7 @@ my $good = eval {
 my $why = $@;
 ok($good, 'the run came to its end') or diag($why);
 $flow->stop_load;
-my %sum = (lost => 'unknown', extra => 'unknown', rows => 'unknown', events => 'unknown', late => 'unknown', bad => 'unknown');
+my %sum;
 my $sent = eval {
 	$clock->set($actions->{offset} = 0);
 	$flow->drain;
@@ -152,7 +152,7 @@ cmp_ok($seen{positions}, '>=', 10, '... at other positions each time');
 if (defined $sent)
 {
 	is("$seen{consumed} messages, the last is $seen{largest}", "$sent messages, the last is $sent", 'a read_committed consumer got all numbers, without a gap');
-	%sum = eval { $flow->compare } or fail("compare: $@");
+	%sum = eval { $flow->compare } or fail("sinks can be compared: $@");
 }
 
 # ---- memory: the second quarter against the last one ----
@@ -160,6 +160,7 @@ if (defined $sent)
 sub median { my @v = sort { $a <=> $b } @_; return @v ? $v[ $#v / 2 ] : 0 }
 my @memory = @{ $seen{memory} };
 my @part = @memory < 12 ? ([], []) : ([ @memory[ @memory / 4 .. @memory / 2 ] ], [ @memory[ @memory * 3 / 4 .. $#memory ] ]);
+my @commits = map { my ($a, $b) = @memory[ $_ - 1, $_ ]; $b->[6] > $a->[6] && $b->[0] > $a->[0] ? ($b->[6] - $a->[6]) / ($b->[0] - $a->[0]) : () } 1 .. $#memory;
 my @what = qw(task launcher publisher state segments);
 my @flat;
 for my $i (1 .. 5)
@@ -182,8 +183,10 @@ my $p = sub { @sorted ? sprintf('%.2f', $sorted[ int($_[0] * $#sorted) ]) : 'non
 diag(sprintf('%-26s %3d of %3d hit%s', $_, $hits{$_} // 0, $tried{$_}, $actions->{also}{$_} ? ", $actions->{also}{$_} more during another one" : '')) for sort keys %tried;
 diag("seed $seed, $minutes min: $hit faults hit of " . (sum0(values %tried) + sum0(values %{ $actions->{also} // {} })) . " actions");
 diag(sprintf 'recovery p50 %s s, p99 %s s, max %s s; slowest: %s', $p->(0.5), $p->(0.99), $p->(1), join(', ', map { sprintf '%s %.1f s', $_->[1], $_->[0] } @slowest));
+$sum{$_} //= 'unknown' for qw(events bad rows lost extra late);
 diag("$sum{events} events, $sum{bad} bad rows, $sum{rows} rows of results; lost $sum{lost}, duplicated or wrong $sum{extra}; late: $sum{late}");
 diag("the watch compared $seen{good} times at $seen{positions} positions, was cut off $seen{cut} times; a consumer got $seen{consumed} messages; failed pipelines started again: $restarted");
+diag(sprintf '%.0f commits a second (median)', median(@commits));
 diag('memory in MB, second quarter and last: ' . join('; ', @flat));
 diag(sprintf '%.0f s', time - $begun);
 eval { $node->stop('fast') };

@@ -16,7 +16,6 @@ sub new
 	return $self;
 }
 
-# name => [ code, a second fault may strike while it lasts ]
 my %actions;
 sub names { my ($self) = @_; return grep { $_ ne 'disk full' || $self->{space} } sort keys %actions }
 # those that are over at once
@@ -30,16 +29,16 @@ sub last_for { my ($self, $from, $to) = @_; usleep(1_000_000 * ($from + rand($to
 sub run
 {
 	my ($self, $name) = @_;
-	return $actions{$name}[0]->($self);
+	return $actions{$name}->($self);
 }
 
-# Something else happens while a fault lasts; the names of what hit
+# Something else happens while a fault lasts, or while all begins again after one; what hit is counted.
 sub meanwhile
 {
-	my ($self) = @_;
+	my ($self, @these) = @_;
 	return if rand() > 0.4;
-	my $name = pick(@sudden);
-	$self->{also}{$name}++ if $self->run($name);
+	my $name = pick(@these ? @these : @sudden);
+	$self->{also}{$name}++ if wait_until(sub { $self->run($name) }, 3);
 	return;
 }
 
@@ -47,23 +46,39 @@ sub _pid
 {
 	my ($self, $role) = @_;
 	my $where = $role eq 'supervisor' ? "SELECT pid FROM pg_stat_activity WHERE backend_type = 'streamproc supervisor'" : "SELECT pid FROM streamproc.stat_worker WHERE role = '$role' AND pid IS NOT NULL ORDER BY pipeline, task";
-	my @pids = split /\n/, $self->ask($where) // '';
+	# one that stands still does not leave
+	my @pids = grep { $_ != ($self->{stopped} // 0) } split /\n/, $self->ask($where) // '';
 	return @pids ? pick(@pids) : undef;
 }
 
 for my $role (qw(task launcher publisher supervisor))
 {
-	$actions{"kill -9 $role"} = [ sub {
+	$actions{"kill -9 $role"} = sub {
 		my ($self) = @_;
 		my $pid = $self->_pid($role) // return 0;
 		return kill9($pid) && wait_gone($pid);
-	} ];
-	$actions{"terminate $role"} = [ sub {
+	};
+	$actions{"terminate $role"} = sub {
 		my ($self) = @_;
 		my $pid = $self->_pid($role) // return 0;
 		return ($self->ask("SELECT pg_terminate_backend($pid)") // '') eq 't' && wait_gone($pid);
-	} ];
+	};
 }
+
+# One that stands still holds up its own pipeline, or is taken for dead.
+$actions{'SIGSTOP'} = sub {
+	my ($self) = @_;
+	my $pid = $self->_pid(pick(qw(task task launcher publisher))) // return 0;
+	kill 'STOP', $pid or return 0;
+	$self->{stopped} = $pid;
+	$self->last_for(0.5, 3);
+	$self->meanwhile;
+	$self->last_for(0, 3);
+	$self->{stopped} = undef;
+	# it may have been killed meanwhile
+	kill 'CONT', $pid if -d "/proc/$pid";
+	return 1;
+};
 
 sub start_server
 {
@@ -71,10 +86,10 @@ sub start_server
 	return $self->{clock}->start($self->{node});
 }
 
-$actions{'kill -9 postmaster'} = [ sub { my ($self) = @_; crash_postmaster($self->{node}); $self->start_server; return 1 } ];
+$actions{'kill -9 postmaster'} = sub { my ($self) = @_; crash_postmaster($self->{node}); $self->start_server; return 1 };
 for my $mode (qw(immediate fast))
 {
-	$actions{"$mode restart"} = [ sub { my ($self) = @_; $self->{node}->stop($mode); $self->start_server; return 1 } ];
+	$actions{"$mode restart"} = sub { my ($self) = @_; $self->{node}->stop($mode); $self->start_server; return 1 };
 }
 
 # Calls of the API are tried until the server takes them.
@@ -84,7 +99,7 @@ sub _call
 	return wait_until(sub { defined $self->ask("SELECT $call", 60) }, 60);
 }
 
-$actions{'stop, start'} = [ sub {
+$actions{'stop, start'} = sub {
 	my ($self) = @_;
 	my $name = pick($self->{flow}->names);
 	$self->_call("streamproc.stop_pipeline('$name')") or return 0;
@@ -94,23 +109,29 @@ $actions{'stop, start'} = [ sub {
 		$self->last_for(0, 1);
 	}
 	return $self->_call("streamproc.start_pipeline('$name')");
-} ];
-$actions{'alter of parallelism'} = [ sub {
+};
+$actions{'alter of parallelism'} = sub {
 	my ($self) = @_;
 	my $name = pick($self->{flow}->names);
 	my $now = $self->{parallelism}{$name} // 2;
 	my $n = $self->{parallelism}{$name} = pick(grep { $_ != $now } 1 .. 4);
 	return $self->_call("streamproc.alter_pipeline('$name', parallelism => $n)");
-} ];
+};
+
+$actions{'ALTER SERVER'} = sub {
+	my ($self) = @_;
+	my $ms = $self->{fetch_wait} = ($self->{fetch_wait} // 20) == 20 ? 30 : 20;
+	return defined $self->ask("ALTER SERVER kafka OPTIONS (SET fetch_wait_max_ms '$ms')");
+};
 
 # ---- brokers and network ----
 
-$actions{'kill -9 broker'} = [ sub { my ($self) = @_; $self->{kafka}->kill; $self->last_for(0, 2); $self->meanwhile; $self->{kafka}->start; return 1 }, ];
-$actions{'restart of the broker'} = [ sub { my ($self) = @_; $self->{kafka}->restart; return 1 } ];
-$actions{'broker paused'} = [ sub { my ($self) = @_; return $self->_mute(sub { $self->{kafka}->pause }, sub { $self->{kafka}->resume }, 1, 8) } ];
-$actions{'connections half open'} = [ sub { my ($self) = @_; return $self->_mute(sub { $self->{proxy}->freeze }, sub { $self->{proxy}->thaw }, 1, 8) } ];
-$actions{'connections cut'} = [ sub { my ($self) = @_; for (0 .. int rand 4) { $self->{proxy}->cut; $self->last_for(0, 0.3) } return 1 } ];
-$actions{'slow network'} = [ sub { my ($self) = @_; $self->{proxy}->slow(1); $self->last_for(1, 3); $self->meanwhile; $self->last_for(0, 2); $self->{proxy}->slow(0); return 1 } ];
+$actions{'kill -9 broker'} = sub { my ($self) = @_; $self->{kafka}->kill; $self->last_for(0, 2); $self->meanwhile; $self->{kafka}->start; return 1 };
+$actions{'restart of the broker'} = sub { my ($self) = @_; $self->{kafka}->restart; return 1 };
+$actions{'broker paused'} = sub { my ($self) = @_; return $self->_mute(sub { $self->{kafka}->pause }, sub { $self->{kafka}->resume }, 1, 8) };
+$actions{'connections half open'} = sub { my ($self) = @_; return $self->_mute(sub { $self->{proxy}->freeze }, sub { $self->{proxy}->thaw }, 1, 8) };
+$actions{'connections cut'} = sub { my ($self) = @_; for (0 .. int rand 4) { $self->{proxy}->cut; $self->last_for(0, 0.3) } return 1 };
+$actions{'slow network'} = sub { my ($self) = @_; $self->{proxy}->slow(1); $self->last_for(1, 3); $self->meanwhile; $self->last_for(0, 2); $self->{proxy}->slow(0); return 1 };
 
 # It hit when nothing is read any more: positions stand still.
 sub _mute
@@ -129,23 +150,23 @@ sub _mute
 	return $hit;
 }
 
-$actions{'partitions added'} = [ sub {
+$actions{'partitions added'} = sub {
 	my ($self) = @_;
 	return 0 if $self->{partitions} >= 12;
 	$self->{kafka}->add_partitions('tx', ++$self->{partitions});
 	return 1;
-} ];
-$actions{'bad rows'} = [ sub {
+};
+$actions{'bad rows'} = sub {
 	my ($self) = @_;
 	# 1 % of what comes in three seconds
 	for (1 .. 10) { $self->{flow}->send_bad(int($self->{flow}{rate} * 0.003) + 1); $self->last_for(0.2, 0.3) }
 	return 1;
-} ];
+};
 
 # ---- PostgreSQL ----
 
 # The file system of some tables and of the saved state; felt when the reason of a pipeline says so.
-$actions{'disk full'} = [ sub {
+$actions{'disk full'} = sub {
 	my ($self) = @_;
 	my $file = "$self->{space}/filler";
 	my %before = map { ($_->{last} => 1) } values %{ $self->{flow}->state // return 0 };
@@ -159,24 +180,15 @@ $actions{'disk full'} = [ sub {
 		my $state = $self->{flow}->state // return 0;
 		return scalar grep { $_->{sqlstate} eq '53100' || $_->{last} =~ /^53100/ && !$before{ $_->{last} } } values %$state;
 	}, 30);
-	$self->meanwhile_terminate if $hit;
+	# a crash while there is no space is PostgreSQL's own matter: its recovery needs some
+	$self->meanwhile('terminate task', 'terminate launcher') if $hit;
 	$self->last_for(0, 2);
 	close($out);
 	unlink($file) or die "$file: $!";
 	return $hit ? 1 : 0;
-} ];
+};
 
-# a crash while there is no space is PostgreSQL's own matter: its recovery needs some
-sub meanwhile_terminate
-{
-	my ($self) = @_;
-	return if rand() > 0.4;
-	my $name = pick('terminate task', 'terminate launcher');
-	$self->{also}{$name}++ if $self->run($name);
-	return;
-}
-
-$actions{'ADD COLUMN'} = [ sub {
+$actions{'ADD COLUMN'} = sub {
 	my ($self) = @_;
 	my $table = pick($self->{flow}->tables);
 	my $column = 'more_' . ++$self->{columns};
@@ -184,8 +196,8 @@ $actions{'ADD COLUMN'} = [ sub {
 	$self->last_for(0, 0.5);
 	$self->ask("ALTER TABLE $table DROP COLUMN $column") if rand() < 0.5;
 	return 1;
-} ];
-$actions{'CREATE INDEX'} = [ sub {
+};
+$actions{'CREATE INDEX'} = sub {
 	my ($self) = @_;
 	my %on = (s_rows => 'card', s_last => 'n', s_totals => 'total', s_windows => 'card, window_start', s_over => 'at', s_joined => 'p2', s_best => 'card');
 	my $table = pick(sort keys %on);
@@ -195,14 +207,14 @@ $actions{'CREATE INDEX'} = [ sub {
 	$self->last_for(0, 0.5);
 	$self->ask("DROP INDEX $how $index", 60);
 	return 1;
-} ];
-$actions{'VACUUM FULL'} = [ sub {
+};
+$actions{'VACUUM FULL'} = sub {
 	my ($self) = @_;
 	return defined $self->ask('VACUUM FULL ' . pick('s_last', 's_totals', 's_best'), 60);
-} ];
+};
 
 # It hit when somebody waits for the lock.
-$actions{'LOCK TABLE'} = [ sub {
+$actions{'LOCK TABLE'} = sub {
 	my ($self) = @_;
 	my $table = pick($self->{flow}->tables);
 	my $locker = Streamproc::Session->new($self->{node});
@@ -213,8 +225,8 @@ $actions{'LOCK TABLE'} = [ sub {
 	$self->last_for(0, 2);
 	$locker->ask('COMMIT', time + 10);
 	return $hit ? 1 : 0;
-} ];
-$actions{'clock jump'} = [ sub {
+};
+$actions{'clock jump'} = sub {
 	my ($self) = @_;
 	my ($hour, $years) = (3600, 10 * 365 * 86400);
 	my $to = pick(grep { $_ != $self->{offset} } 0, 30, -30, $hour, -$hour, $years, -$years);
@@ -222,6 +234,6 @@ $actions{'clock jump'} = [ sub {
 	$self->{offset} = $to;
 	my $off = $self->ask('SELECT extract(epoch FROM clock_timestamp())') // return 1;
 	return abs($off - time - $to) < 20;
-} ];
+};
 
 1;

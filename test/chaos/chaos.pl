@@ -108,6 +108,8 @@ sub act
 	$tried{$name}++;
 	my $t = time;
 	my $hit = $actions->run($name);
+	# once more while all begins again
+	$actions->meanwhile if $name =~ /kill|terminate|restart|stop|alter/;
 	my $over = time;
 	$hits{$name}++ if $hit;
 	my $seconds = recover($name, $over);

@@ -33,13 +33,13 @@ my %pipelines = (
 			s_windows => q{SELECT t.card, w.window_start, w.window_end, count(*), sum(t.amount), count(DISTINCT t.p) FROM b_tx t, streamproc.tumble(t.at, '1 s') w
 				WHERE {dead} AND {late} GROUP BY t.card, w.window_start, w.window_end} } },
 	over => {
-		query => q{INSERT INTO s_over SELECT t.p, t.o, t.at, lag(t.o) OVER k, lag(t.city) OVER k, count(*) OVER m, sum(t.amount) OVER m FROM tx t
+		query => q{INSERT INTO s_over SELECT t.p, t.o, t.at, lag(t.o) OVER k, lag(t.city) OVER k, count(*) OVER m, sum(t.amount) OVER m FROM tx_slow t
 			WINDOW k AS (PARTITION BY t.card ORDER BY t.at), m AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '2 s' PRECEDING AND CURRENT ROW)},
 		sinks => {
 			s_over => q{SELECT t.p, t.o, t.at, lag(t.o) OVER k, lag(t.city) OVER k, count(*) OVER m, sum(t.amount) OVER m FROM b_tx t WHERE {dead} AND {late}
 				WINDOW k AS (PARTITION BY t.card ORDER BY t.at, t.p, t.o), m AS (PARTITION BY t.card ORDER BY t.at RANGE BETWEEN '2 s' PRECEDING AND CURRENT ROW)} } },
 	joined => {
-		query => q{INSERT INTO s_joined SELECT t.p, t.o, t.amount, b.p, b.o, b.amount FROM tx t LEFT JOIN pay b ON b.card = t.card AND b.at BETWEEN t.at AND t.at + interval '200 ms'},
+		query => q{INSERT INTO s_joined SELECT t.p, t.o, t.amount, b.p, b.o, b.amount FROM tx_slow t LEFT JOIN pay_slow b ON b.card = t.card AND b.at BETWEEN t.at AND t.at + interval '200 ms'},
 		sinks => {
 			s_joined => q{SELECT t.p, t.o, t.amount, b.p, b.o, b.amount FROM (SELECT * FROM b_tx t WHERE {dead} AND {late}) t
 				LEFT JOIN (SELECT * FROM b_pay t WHERE {late_pay}) b ON b.card = t.card AND b.at BETWEEN t.at AND t.at + interval '200 ms'} } },
@@ -85,12 +85,15 @@ sub build
 	$kafka->topic('tx', 4);
 	$kafka->topic('pay', 2);
 	$kafka->topic('out', 3);
-	my $stream = "format 'json', event_time 'at', watermark_delay '300 ms', idle_timeout '1 h', max_ahead '36500 days'";
+	my $stream = "format 'json', event_time 'at', idle_timeout '1 h', max_ahead '36500 days'";
 	my $fields = "card text NOT NULL, amount numeric NOT NULL, city text, at timestamptz NOT NULL, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')";
 	$self->value(<<SQL);
 CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$self->{address}', fetch_wait_max_ms '20', socket_timeout_ms '5000', reconnect_backoff_max_ms '500');
-CREATE FOREIGN TABLE tx ($fields) SERVER kafka OPTIONS (topic 'tx', $stream, bad_rows 'skip');
+CREATE FOREIGN TABLE tx ($fields) SERVER kafka OPTIONS (topic 'tx', $stream, watermark_delay '300 ms', bad_rows 'skip');
 CREATE FOREIGN TABLE pay ($fields) SERVER kafka OPTIONS (topic 'pay', $stream);
+-- rows that wait for seconds are in many epochs, and in segments that were merged
+CREATE FOREIGN TABLE tx_slow ($fields) SERVER kafka OPTIONS (topic 'tx', $stream, watermark_delay '3 s');
+CREATE FOREIGN TABLE pay_slow ($fields) SERVER kafka OPTIONS (topic 'pay', $stream, watermark_delay '3 s');
 CREATE FOREIGN TABLE tx_raw (value text, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'tx', format 'raw');
 CREATE FOREIGN TABLE t_out (k text OPTIONS (kafka 'key'), o bigint, card text, amount numeric, sent jsonb OPTIONS (kafka 'headers')) SERVER kafka OPTIONS (topic 'out', format 'json');
 -- no constraints on what must come once: a row that comes twice is to be seen, not refused

@@ -90,8 +90,8 @@ UNION ALL SELECT 'totals', coalesce(sum(n), 0)::text, coalesce(sum(o), 0)::text,
 UNION ALL SELECT 'twice', 'windows', count(*)::text, min(x::text), '', '' FROM (SELECT card, window_end FROM s_windows WHERE window_end > (SELECT w FROM w WHERE pipeline = 'windows') - interval '3 s' GROUP BY 1, 2 HAVING count(*) > 1) x
 UNION ALL SELECT 'early', 'windows', count(*)::text, min(s::text), '', '' FROM s_windows s WHERE window_end > (SELECT w FROM w WHERE pipeline = 'windows')
 UNION ALL SELECT 'twice', 'best', count(*)::text, min(x::text), '', '' FROM (SELECT window_start, city, rn FROM s_best WHERE window_start > (SELECT w FROM w WHERE pipeline = 'best') - interval '3 s' GROUP BY 1, 2, 3 HAVING count(*) > 1) x
-UNION ALL SELECT 'twice', 'over', count(*)::text, min(x::text), '', '' FROM pos, LATERAL (SELECT s.p, s.o FROM s_over s WHERE s.p = pos.p AND s.o > pos.n - 1000 GROUP BY 1, 2 HAVING count(*) > 1) x WHERE pos.pipeline = 'over'
-UNION ALL SELECT 'twice', 'joined', count(*)::text, min(x::text), '', '' FROM pos, LATERAL (SELECT s.p, s.o, s.p2, s.o2 FROM s_joined s WHERE s.p = pos.p AND s.o > pos.n - 1000 GROUP BY 1, 2, 3, 4 HAVING count(*) > 1) x WHERE pos.pipeline = 'joined' AND pos.topic = 'tx'
+UNION ALL SELECT 'twice', 'over', count(*)::text, min(x::text), '', '' FROM pos, LATERAL (SELECT s.p, s.o FROM s_over s WHERE s.p = pos.p AND s.o > pos.n - 4000 GROUP BY 1, 2 HAVING count(*) > 1) x WHERE pos.pipeline = 'over'
+UNION ALL SELECT 'twice', 'joined', count(*)::text, min(x::text), '', '' FROM pos, LATERAL (SELECT s.p, s.o, s.p2, s.o2 FROM s_joined s WHERE s.p = pos.p AND s.o > pos.n - 4000 GROUP BY 1, 2, 3, 4 HAVING count(*) > 1) x WHERE pos.pipeline = 'joined' AND pos.topic = 'tx'
 UNION ALL SELECT 'ahead', 'over', count(*)::text, min(x.o::text), '', '' FROM pos, LATERAL (SELECT o FROM s_over s WHERE s.p = pos.p AND s.o >= pos.n) x WHERE pos.pipeline = 'over'
 SQL
 }

@@ -123,6 +123,15 @@ DECLARE c CURSOR FOR SELECT a FROM peek_thrown;
 FETCH 1 FROM c;
 SELECT max(total_bytes) < 64 * 1024 AS small FROM pg_backend_memory_contexts WHERE name = 'streamproc decoder value';
 COMMIT;
+-- an error that no record is to blame for is thrown on, out of the subtransaction
+CREATE FUNCTION peek_not_now(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''55P03'', MESSAGE = ''not now''; END';
+CREATE DOMAIN peek_domain AS text CHECK (peek_not_now(VALUE));
+CREATE FOREIGN TABLE peek_later (a peek_domain) SERVER peek_kafka OPTIONS (topic 'peek_thrown', bad_rows 'skip');
+SELECT a FROM peek_later;
+SELECT 'as before' AS session;
+DROP FOREIGN TABLE peek_later;
+DROP DOMAIN peek_domain;
+DROP FUNCTION peek_not_now(text);
 DROP FOREIGN TABLE peek_thrown;
 
 -- a key that is no text

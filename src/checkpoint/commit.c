@@ -48,7 +48,8 @@ checkpoint_commit(void)
 void
 checkpoint_abort(void)
 {
-	AbortCurrentTransaction();
+	/* also what is within a subtransaction: an error that passes is thrown on from there */
+	AbortOutOfAnyTransaction();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

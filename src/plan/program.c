@@ -757,9 +757,11 @@ program_run_empty(Program *program)
  * snapshot.  A lock of PostgreSQL's, so that deadlocks are seen; on a
  * sub-object of the procedure that nobody else locks.
  */
-static void
-wait_for_turn(Program *program)
+void
+program_line_up(Program *program)
 {
+	if (!OidIsValid(program->procedure))
+		return;
 	InvalidateCatalogSnapshot();
 	LockDatabaseObject(ProcedureRelationId, program->procedure, 1, ExclusiveLock);
 }
@@ -790,8 +792,8 @@ program_finish(Program *program)
 		if (statement->mode == STATEMENT_UPSERT)
 			program->upsert_most = Max(program->upsert_most, upsert_prepare(statement));
 	}
-	if (program->upsert_most >= HOT_KEY_ROWS && OidIsValid(program->procedure))
-		wait_for_turn(program);
+	if (program->upsert_most >= HOT_KEY_ROWS)
+		program_line_up(program);
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);

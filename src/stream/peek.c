@@ -691,10 +691,13 @@ decode_in_subtransaction(StreamPeek *peek, const KafkaMessage *message, TupleTab
 
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();
-		if (!is_error_of_record(error->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
+		/* first: who catches it aborts his own transaction, and would be left in ours */
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(old);
+		CurrentResourceOwner = owner;
+		if (!is_error_of_record(error->sqlerrcode))
+			ReThrowError(error);
 		err->sqlstate = error->sqlerrcode;
 		err->column = 0;
 		strlcpy(err->message, error->message, sizeof(err->message));

@@ -145,7 +145,7 @@ sub start_load
 			if (!$pid)
 			{
 				exec(Streamproc::Kafka::load_path(), '--brokers', $self->{kafka}->address, '--topic', $topic, '--seed', $self->{seed} + ($topic eq 'pay'), '--keys', $keys, '--skew', '0.3',
-					'--spread', 'even', '--disorder', 320, '--rate', $rate{$topic}, '--event-rate', $rate{$topic}, '--skip', $done * $rate{$topic}, '--count', $piece * $rate{$topic})
+					'--spread', 'even', '--disorder', 360, '--rate', $rate{$topic}, '--event-rate', $rate{$topic}, '--skip', $done * $rate{$topic}, '--count', $piece * $rate{$topic})
 				  or POSIX::_exit(1);
 			}
 			push @pids, $pid;

@@ -253,6 +253,11 @@ for my $action ($long ? qw(error fatal kill) : qw(error))
 		'scanner-scan', undef, provoke => sub { $node->safe_psql('postgres', q{SELECT streamproc.alter_pipeline('one', checkpoint_interval => '90 ms')}) });
 }
 
+# An error that passes while pieces of a batch run, each in a subtransaction: the whole transaction is given up, by the same
+# process.
+strike('retry while running carefully', "task-after-run=error\@1-1,task-careful=retry\@1-1", 'task-careful');
+unlike(slurp_file($node->logfile), qr/unexpected state/, 'no transaction is left half aborted');
+
 # what is left of the messages flows while the supervisor is terminated
 my $rest = ($long ? 250_000 : 100_000) - $produced;
 $rest = 1000 if $rest < 1000;

@@ -474,6 +474,30 @@ for my $fault ('task-before-letter=kill@2-2', 'commit-after-position=kill@1-1', 
 }
 is(value(q{SELECT count(*), bool_and(sqlstate = '22P02') FROM streamproc.dead_letter WHERE pipeline = 'crash'}), scalar(grep { $_ % 31 == 7 } 0 .. $crash_id - 1) . '|t', 'what could be mended is through');
 
+# ---- tasks that run carefully meet at the rows of an upsert, once and not again and again ----
+
+$kafka->topic('meet', 2);
+$node->safe_psql('postgres', <<'SQL');
+CREATE FOREIGN TABLE meet (k int, v int) SERVER kafka OPTIONS (topic 'meet', format 'json');
+CREATE TABLE meet_sink (k int PRIMARY KEY, n int);
+SQL
+my ($meet_keys, $meet_rounds) = (2000, 12);
+for my $p (0, 1)
+{
+	# the pieces of a transaction hold other keys, in the two partitions in the other order
+	my @keys = $p ? reverse(1 .. $meet_keys) : 1 .. $meet_keys;
+	$kafka->produce('meet', map { { partition => $p, value => $_ } } '{"k": 0, "v": 0}', map { my $k = $_; qq({"k": $k, "v": 1}) } (@keys) x $meet_rounds);
+}
+my $deadlocks = q{SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'};
+my $deadlocks_before = value($deadlocks);
+create_pipeline($node, 'meet', 'INSERT INTO meet_sink SELECT k, 1 / v FROM meet ON CONFLICT (k) DO UPDATE SET n = meet_sink.n + excluded.n', parallelism => 2);
+wait_caught_up($node, 'meet');
+is(value('SELECT count(*), min(n), max(n) FROM meet_sink'), join('|', $meet_keys, 2 * $meet_rounds, 2 * $meet_rounds), 'upserts of two careful tasks: each message counts once');
+is(value(q{SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = 'meet'}), 2, '... but for the bad ones');
+my $deadlocks_seen = value($deadlocks) - $deadlocks_before;
+note("$deadlocks_seen deadlocks");
+cmp_ok($deadlocks_seen, '<=', 2, '... and a task that met the other one lines up from then on');
+
 # a log that repeats is limited
 my $log = slurp_file($node->logfile);
 my @kept = $log =~ /LOG:  pipeline "many" keeps bad rows in streamproc.dead_letter/g;

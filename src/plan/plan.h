@@ -229,8 +229,11 @@ extern void program_fire_statement(Program *program, int number);
 extern char *program_fire_json(Program *program, int number);
 /* Before the commit: rows held back are written, deferred constraints are checked. */
 extern void program_finish(Program *program);
-/* The tasks of a pipeline that call this go one after the other, until the end of the transaction. */
-extern void program_line_up(Program *program);
+/*
+ * At the begin of a transaction that calls it several times: rows of upserts
+ * are sorted in each part only, so tasks would deadlock.
+ */
+extern void program_begin_pieces(Program *program);
 /*
  * After an error: the number, from 0, of the message whose row a foreign key or
  * trigger was checking, among those of the last program_run(), or, for deferred

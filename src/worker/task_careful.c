@@ -84,7 +84,6 @@ static bool share_commit;		/* many pieces a transaction, each in a subtransactio
 static bool empty_is_fine;		/* the statements ran without error on no rows, in this call */
 static int	fail_at;			/* the message at which the pipeline fails, -1: none; pieces end before it */
 static ErrorData *blame;		/* why */
-static bool line_up;			/* has met another task at a row of an upsert, and the pieces of a transaction are not sorted together */
 static bool failed_alone;		/* a commit of positions alone, once, in this call */
 
 static void
@@ -428,8 +427,8 @@ task_run_carefully(void)
 				share_commit = false;
 			if (batch->nmessages == 0)
 				batch_advance(batch, 0, 0);
-			if (line_up)
-				program_line_up(my_task->program);
+			if (share_commit)
+				program_begin_pieces(my_task->program);
 			ask_empty = run_pieces();
 		}
 		PG_CATCH();
@@ -447,8 +446,6 @@ task_run_carefully(void)
 			MemoryContextSwitchTo(cxt);
 			pieces = before;
 			fail_at = fail_at_before;
-			if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
-				line_up = true;
 			if (pieces.n == 0 && !failed_alone && !worker_error_passes(edata->sqlerrcode))
 			{
 				/* no message is to blame, and the pipeline stops only if it comes again */

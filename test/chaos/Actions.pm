@@ -163,6 +163,15 @@ $actions{'bad rows'} = sub {
 	return 1;
 };
 
+# They fail again, and stay.
+$actions{'retry of dead letters'} = sub {
+	my ($self) = @_;
+	my $name = pick($self->{flow}->names);
+	$self->{flow}->send_bad(10);
+	wait_until(sub { ($self->ask("SELECT count(*) FROM streamproc.dead_letter WHERE pipeline = '$name'") // 0) > 0 }, 20) or return 0;
+	return ($self->ask("SELECT streamproc.retry_dead_letters('$name')") // 0) > 0;
+};
+
 # ---- PostgreSQL ----
 
 # The file system of some tables and of the saved state; felt when the reason of a pipeline says so.

@@ -109,7 +109,7 @@ sub act
 	my $t = time;
 	my $hit = $actions->run($name);
 	# once more while all begins again
-	$actions->meanwhile if $name =~ /kill|terminate|restart|stop|alter/;
+	$actions->meanwhile if $name =~ /kill|terminate|restart|stop|alter|retry/;
 	my $over = time;
 	$hits{$name}++ if $hit;
 	my $seconds = recover($name, $over);

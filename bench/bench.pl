@@ -559,7 +559,7 @@ require "$tree/bench/asof.pl";
 require "$tree/bench/dedup.pl";
 require "$tree/bench/session.pl";
 require "$tree/bench/fraud.pl";
-require "$tree/bench/peers/$_.pl" for qw(jvm peers);
+require "$tree/bench/peers/$_.pl" for qw(jvm peers nexmark latency);
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";

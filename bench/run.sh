@@ -80,6 +80,8 @@ as_user gcc $cflags -o "$work/arrival" "$work/tree/bench/arrival.c" -lrdkafka ||
 as_user gcc $cflags -I"$("$sp_pg_config" --includedir)" -o "$work/latency" "$work/tree/bench/latency.c" \
 	-L"$("$sp_pg_config" --libdir)" -lpq || exit 1
 if [ -n "$jdk" ]; then
+	# shellcheck disable=SC2086
+	as_user gcc $cflags -o "$work/nexmark" "$work/tree/bench/nexmark.c" -lm || exit 1
 	for peer in flink kstreams; do
 		jars=$(sp_jars_dir "$work/cache" "$sp_root/bench/peers/$peer/pom.xml") || sp_die "no jars of $peer"
 		path=$(as_user "$work/tree/bench/peers/build.sh" $peer "$jars" "$work/classes/$peer") || sp_die "$peer cannot be compiled"

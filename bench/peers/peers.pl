@@ -103,6 +103,15 @@ my @cases = (
 
 # ---------------------------------------------------------------- a run of each
 
+# The text of a query over the topics, or over the tables that have the same rows.
+sub text_of {
+	my ($case, $text, $prefix) = @_;
+	return $text =~ s/%s/$prefix$case->{topic}/gr =~ s/\{(\w+)\}/$prefix$1/gr;
+}
+
+sub topics_of { my ($case) = @_; return @{$case->{topics} || [$case->{topic}]} }
+sub events_of { my ($case) = @_; my $sum = 0; $sum += $topic{$_}{events} for topics_of($case); return $sum }
+
 # The largest sum of PSS of processes while something runs, kB: looked at four times a second, as a look walks the
 # page tables of all of them.
 sub pss_watch {
@@ -132,9 +141,10 @@ sub run_ours {
 		sql("CREATE TABLE $sink ($case->{sink})");
 	}
 	sql('CHECKPOINT');
-	my $query = sprintf $case->{query}, $case->{topic};
+	my $query = text_of($case, $case->{query}, '');
 	# the key of the message beside the columns
 	$query = "SELECT q.*, card FROM ($query) q" if $case->{out};
+	$query .= " ON CONFLICT $case->{conflict}" if $case->{conflict};
 	my $options = join '', map { ", $_ => '$case->{options}{$_}'" } sort keys %{$case->{options} || {}};
 	my $peak = 0;
 	local $sampler = pss_watch(\$peak, $postmaster);
@@ -162,7 +172,7 @@ sub names_of { return join ', ', map { (split ' ')[0] } grep { !/^PRIMARY/ } spl
 # Is what lies in a table what the batch says?  A run with another answer has no score.
 sub judge {
 	my ($name, $case, $rows) = @_;
-	my $got = checksum('SELECT ' . names_of($case->{sink} || $case->{out}) . " FROM $rows");
+	my $got = checksum('SELECT ' . ($case->{compare} || names_of($case->{sink} || $case->{out})) . " FROM $rows");
 	check($name, $got, $case->{expected});
 	return $got eq $case->{expected};
 }
@@ -194,11 +204,11 @@ sub run_flink {
 			: $sink eq 'jdbc' ? flink_jdbc_sink("sink_$target")
 			: (connector => 'peer', $run == 1 ? (path => $path) : ());
 		push @files, flink_file("$work/$name.$run.sql", $state, $parallelism, $case,
-			flink_source($case->{topic}), flink_table('result', $case->{flink_columns}, $sink eq 'jdbc' ? $case->{flink_key} : undef, %with),
+			map({ flink_source($_) } topics_of($case)), flink_table('result', $case->{flink_columns}, $sink eq 'jdbc' ? $case->{flink_key} : undef, %with),
 			"INSERT INTO result $case->{flink}");
 	}
 	my $figures = measure_jvm($name, [flink_command(@files)], $sink eq 'jdbc' ? $postmaster : ());
-	check("$name: events", $figures->{events}, $topic{$case->{topic}}{events});
+	check("$name: events", $figures->{events}, events_of($case) * ($case->{reads} // 1));
 	if ($sink eq 'topic') {
 		sql("CREATE FOREIGN TABLE $name ($case->{out}) SERVER kafka OPTIONS (topic '$name', format 'json')");
 		$figures->{right} = judge($name, $case, $name);
@@ -249,12 +259,18 @@ sub compare_cases {
 	my ($title, @list) = @_;
 	@list = grep { !%{$peer{only}} || $peer{only}{$_->{name}} } @list;
 	return if !@list;
-	my %needed = map { $_->{topic} => 1 } @list;
-	for my $name (sort keys %needed) {
-		peer_topic($name);
-		$_->{expected} = checksum(sprintf $_->{batch} || $_->{query}, "all_$name") for grep { $_->{topic} eq $name } @list;
-		sql("DROP TABLE all_$name");
+	my %needed = map { $_ => 1 } map { topics_of($_) } @list;
+	peer_topic($_) for sort keys %needed;
+	for my $case (@list) {
+		my $batch = text_of($case, $case->{batch} || $case->{query}, 'all_');
+		if ($case->{compare}) {
+			# the batch's columns have no names of their own
+			my $names = names_of($case->{sink});
+			$batch = "SELECT $case->{compare} FROM ($batch) b ($names)";
+		}
+		$case->{expected} = checksum($batch);
 	}
+	sql(map { "DROP TABLE all_$_" } sort keys %needed);
 	my (%result, %drain);
 	for my $round (1 .. $peer{rounds}) {
 		for my $name (sort keys %needed) {
@@ -277,10 +293,11 @@ sub compare_cases {
 	printf "\n%s: %d events, %d partitions, median of %d rounds; CPU of all processes of a system, without start-up of the peers\n", $title, $peer{events}, $partitions, $peer{rounds};
 	printf "%-32s %-16s %10s %11s %13s %9s %7s %6s %-7s\n", '', '', 'events/s', 'events/CPU s', '(spread, K)', 'PSS MB', 'ratio', 'bar', '';
 	for my $case (@list) {
-		my $n = $topic{$case->{topic}}{events};
+		my $n = events_of($case);
 		my $of = $result{$case->{name}};
 		my %cpu = map { my $v = $_; $v => median(map { $_->{cpu} } @{$of->{$v}}) } keys %$of;
-		my ($limit) = sort { $a <=> $b } map { my $v = $_; median(map { $_->{cpu} } @{$drain{$case->{topic}}{$v}}) } qw(one partitions);
+		my $limit = 0;
+		for my $name (topics_of($case)) { $limit += (sort { $a <=> $b } map { my $v = $_; median(map { $_->{cpu} } @{$drain{$name}{$v}}) } qw(one partitions))[0]; }
 		printf "%-32s %-16s %10s %11.0f\n", $case->{label}, 'bare consumer', '', $n / $limit;
 		my $best;
 		for my $variant ('streamproc', variants_of($case)) {

@@ -8,7 +8,7 @@ import org.apache.kafka.common.TopicPartition;
 
 /**
  * The marks that the driver measures between, as lines of standard output: when the first records of a run have come out
- * of a consumer, and when the run is over.  As an interceptor of the consumer it is called once for each poll, so it costs
+ * of a consumer, each million, and when the run is over.  As an interceptor of the consumer it is called once for each poll, so it costs
  * nothing that could be seen.
  */
 public final class Meter implements ConsumerInterceptor<Object, Object>
@@ -41,9 +41,12 @@ public final class Meter implements ConsumerInterceptor<Object, Object>
 	public ConsumerRecords<Object, Object> onConsume(ConsumerRecords<Object, Object> records)
 	{
 		int n = records.count();
+		long before = events.getAndAdd(n);
 
-		if (n > 0 && events.getAndAdd(n) == 0)
+		if (n > 0 && before == 0)
 			say("first " + run);
+		if ((before + n) / 1000000 != before / 1000000)
+			say("million " + (before + n) / 1000000);
 		return records;
 	}
 

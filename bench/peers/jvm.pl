@@ -10,7 +10,7 @@ our (%opt, %peer, %topic, $work, $address, $partitions, $postmaster, $sampler, $
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
 
 # With two processors the parallel collector costs least CPU; the heap grows as it needs.
-my $jvm = $ENV{BENCH_PEER_JVM} || '-Xmx3g -XX:+UseParallelGC';
+our $jvm = $ENV{BENCH_PEER_JVM} || '-Xmx3g -XX:+UseParallelGC';
 
 sub jvm_settings { return "$jvm; checkpoints or commits every $peer{checkpoint} ms; " . join(', ', @{$peer{variants}}) }
 
@@ -109,7 +109,7 @@ my @opens = map { ('--add-opens', "java.base/$_=ALL-UNNAMED") } qw(java.lang jav
 
 sub flink_command {
 	my (@files) = @_;
-	return ('java', split(' ', $jvm), '-XX:-UsePerfData', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', "-Djava.io.tmpdir=$work", @opens, '-cp', $ENV{BENCH_PEER_FLINK}, 'FlinkPeer', @files);
+	return ('java', split(' ', $jvm), '-XX:-UsePerfData', '-Duser.timezone=UTC', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', "-Djava.io.tmpdir=$work", @opens, '-cp', $ENV{BENCH_PEER_FLINK}, 'FlinkPeer', @files);
 }
 
 sub flink_table {
@@ -136,7 +136,7 @@ sub flink_topic_sink {
 
 sub flink_jdbc_sink {
 	my ($table) = @_;
-	return (connector => 'jdbc', url => "jdbc:postgresql://127.0.0.1:$port/bench?reWriteBatchedInserts=true", 'table-name' => $table, username => 'bench',
+	return (connector => 'jdbc', url => "jdbc:postgresql://127.0.0.1:$port/bench?reWriteBatchedInserts=true", 'table-name' => $table, username => 'bench', password => 'none',
 		'sink.buffer-flush.max-rows' => 5000, 'sink.buffer-flush.interval' => '1 s');
 }
 
@@ -167,7 +167,7 @@ sub kstreams_command {
 	%setting = (brokers => $address, dir => $directory, commit => $peer{checkpoint}, 'default.dsl.store' => 'in_memory',
 		'statestore.cache.max.bytes' => 268435456, 'producer.linger.ms' => 5, 'main.consumer.max.poll.records' => 5000, 'main.consumer.max.partition.fetch.bytes' => 4194304,
 		'producer.transaction.timeout.ms' => 600000, %setting);
-	return ('java', split(' ', $jvm), '-XX:-UsePerfData', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', "-Djava.io.tmpdir=$work", '-cp', $ENV{BENCH_PEER_KSTREAMS}, 'KStreamsPeer',
+	return ('java', split(' ', $jvm), '-XX:-UsePerfData', '-Duser.timezone=UTC', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', "-Djava.io.tmpdir=$work", '-cp', $ENV{BENCH_PEER_KSTREAMS}, 'KStreamsPeer',
 		map { "$_=$setting{$_}" } sort keys %setting);
 }
 

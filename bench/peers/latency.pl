@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use Time::HiRes qw(time sleep);
 
-our (%opt, %peer, %topic, $conninfo, $work, $tree, $broker, $address, $partitions);
+our (%opt, %peer, %topic, $jvm, $conninfo, $work, $tree, $broker, $address, $partitions);
 
 my $rate = $ENV{BENCH_PEER_RATE} || 20_000;
 my $seconds = $ENV{BENCH_PEER_LATENCY_SECONDS} || 20;
@@ -53,8 +53,8 @@ sub latency_of {
 		my @tables = $sink eq 'topic'
 			? (flink_table('result', $flink_pass =~ s/ts TIMESTAMP_LTZ\(3\)/$& METADATA FROM 'timestamp'/r, undef, flink_topic_sink($name, 'card'), 'properties.linger.ms' => 0),
 				'INSERT INTO result SELECT tx_id, card, amount, `at`, ts FROM ' . $in)
-			: (flink_table('result', 'p INT, o BIGINT, ts TIMESTAMP_LTZ(3), card STRING, amount DECIMAL(12, 2)', 'p, o', flink_jdbc_sink($name), 'sink.buffer-flush.interval' => "$interval ms"),
-				'INSERT INTO result SELECT p, o, ts, card, amount FROM ' . $in);
+			: (flink_table('result', 'p INT, o BIGINT, ts TIMESTAMP(3), card STRING, amount DECIMAL(12, 2)', 'p, o', flink_jdbc_sink($name), 'sink.buffer-flush.interval' => "$interval ms"),
+				'INSERT INTO result SELECT p, o, CAST(ts AS TIMESTAMP(3)), card, amount FROM ' . $in);
 		my $file = flink_file("$work/$name.sql", $state, $parallelism, $case, flink_source($in, 'scan.bounded.mode' => 'unbounded'), @tables);
 		$process = start_jvm($name, flink_command($file));
 	}
@@ -98,6 +98,8 @@ sub latency_of {
 }
 
 sub peer_latency {
+	# short pauses instead of little CPU
+	local $jvm = $ENV{BENCH_PEER_LATENCY_JVM} || '-Xmx2g -XX:+UseG1GC -XX:MaxGCPauseMillis=10';
 	arrival('warm_peers', $rate, $opt{broker}) if $opt{broker} > 0;
 	printf "\nLatency: %d events/s for %d s after %d s, exactly once; from the message's timestamp to a read_committed consumer of the result, or to the row that is visible; the peers commit every %d ms\n",
 		$rate, $seconds, $warmup, $interval;

@@ -166,7 +166,9 @@ sub kstreams_command {
 	mkdir $directory;
 	%setting = (brokers => $address, dir => $directory, commit => $peer{checkpoint}, 'default.dsl.store' => 'in_memory',
 		'statestore.cache.max.bytes' => 268435456, 'producer.linger.ms' => 5, 'main.consumer.max.poll.records' => 5000, 'main.consumer.max.partition.fetch.bytes' => 4194304,
-		'producer.transaction.timeout.ms' => 600000, %setting);
+		'producer.transaction.timeout.ms' => 600000,
+		# windows are given out when they are over, not once a second: nothing would come after the last event
+		'__emit.interval.ms.kstreams.windowed.aggregation__' => 0, %setting);
 	return ('java', split(' ', $jvm), '-XX:-UsePerfData', '-Duser.timezone=UTC', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', "-Djava.io.tmpdir=$work", '-cp', $ENV{BENCH_PEER_KSTREAMS}, 'KStreamsPeer',
 		map { "$_=$setting{$_}" } sort keys %setting);
 }

@@ -11,6 +11,9 @@ our %peer = (
 	only => {map { $_ => 1 } split ' ', $ENV{BENCH_PEER_CASES} || ''},
 	variants => [split ' ', $ENV{BENCH_PEER_VARIANTS} || 'flink-heap-1 flink-heap-2 flink-rocksdb-2 kstreams-2'],
 );
+# events of a second of event time of the topic of windows, and when the first one is
+my $event_rate = $ENV{BENCH_PEER_EVENT_RATE} || 100_000;
+my $start = 1767225600;
 my %wanted = map { $_ => 1 } split ' ', $ENV{BENCH_PEERS} || 'cases nexmark latency';
 
 # ---------------------------------------------------------------- topics
@@ -24,8 +27,8 @@ our %topic = (
 		flink => 'tx_id STRING, card STRING, amount DECIMAL(12, 2), city STRING, `at` TIMESTAMP_LTZ(3)',
 	},
 	dense => {
-		load => [qw(--payload bid --keys 100000 --hot 1000 --bytes 200 --disorder 2000 --event-rate 200000), '--spread', $ENV{BENCH_PEER_SPREAD} || 'key'], delay => '2 s',
-		# a far later event in each partition, so that those who close windows only by what comes in a partition close all
+		load => [qw(--payload bid --keys 100000 --hot 1000 --bytes 200 --disorder 2000), '--event-rate' => $event_rate, '--spread', $ENV{BENCH_PEER_SPREAD} || 'key'], delay => '2 s',
+		# a later event in each partition, so that those who close windows only by what comes in a partition close all
 		ends => 1,
 		ours => 'auction bigint NOT NULL, bidder bigint, price bigint, channel text, url text, at timestamptz',
 		flink => 'auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING, `at` TIMESTAMP_LTZ(3)',
@@ -44,7 +47,8 @@ sub peer_topic {
 	say_line($topic->{make} ? $topic->{make}->($name) : load($name, '--count', $peer{events}, @{$topic->{load}}));
 	$topic->{events} //= $peer{events};
 	if ($topic->{ends}) {
-		load($name, qw(--payload bid --keys 4 --spread even --bytes 200 --event-rate 1000 --start-time 2026-02-01T00:00:00Z --seed 2), '--count', $partitions);
+		load($name, qw(--payload bid --keys 4 --spread even --bytes 200 --event-rate 1000 --seed 2), '--count', $partitions,
+			'--start-time', int(1000 * ($start + $peer{events} / $event_rate + 30)));
 		$topic->{events} += $partitions;
 	}
 	(my $columns = $topic->{ours}) =~ s/ OPTIONS \(.*?\)//g;

@@ -175,7 +175,8 @@ public final class KStreamsPeer
 				total.sum += price;
 				total.max = Math.max(total.max, price);
 				return total;
-			}, Materialized.<byte[], Total, WindowStore<Bytes, byte[]>>as("windows").withKeySerde(Serdes.ByteArray()).withValueSerde(TOTAL).withCachingEnabled())
+			}, Materialized.<byte[], Total, WindowStore<Bytes, byte[]>>as("windows").withKeySerde(Serdes.ByteArray()).withValueSerde(TOTAL).withCachingEnabled()
+				.withRetention(Duration.ofMinutes(1)))
 			.toStream();
 	}
 

@@ -121,8 +121,8 @@ sub flink_table {
 sub flink_source {
 	my ($name, %more) = @_;
 	my $of = $topic{$name};
-	(my $delay = $of->{delay}) =~ s/(\d+) s/INTERVAL '$1' SECOND/;
-	return flink_table($name, "$of->{flink}, WATERMARK FOR `at` AS `at` - $delay", undef, connector => 'kafka', topic => $name, 'properties.bootstrap.servers' => $address,
+	my $watermark = $of->{delay} =~ /^([1-9]\d*) s$/ ? ", WATERMARK FOR `at` AS `at` - INTERVAL '$1' SECOND" : '';
+	return flink_table($name, "$of->{flink}$watermark", undef, connector => 'kafka', topic => $name, 'properties.bootstrap.servers' => $address,
 		'properties.group.id' => 'bench', 'scan.startup.mode' => 'earliest-offset', 'scan.bounded.mode' => 'latest-offset', format => 'json', 'json.timestamp-format.standard' => 'ISO-8601',
 		'properties.interceptor.classes' => 'Meter', 'properties.max.poll.records' => 5000, 'properties.max.partition.fetch.bytes' => 4194304, %more);
 }

@@ -51,10 +51,10 @@ sub latency_of {
 	elsif ($system eq 'flink') {
 		my $case = {flink_set => {'execution.checkpointing.interval' => "$interval ms", 'execution.checkpointing.min-pause' => '0 ms', 'execution.buffer-timeout.interval' => '1 ms'}};
 		my @tables = $sink eq 'topic'
-			? (flink_table('result', $flink_pass =~ s/ts TIMESTAMP_LTZ\(3\)/$& METADATA FROM 'timestamp'/r, undef, flink_topic_sink($name, 'card'), 'properties.linger.ms' => 0),
-				'INSERT INTO result SELECT tx_id, card, amount, `at`, ts FROM ' . $in)
-			: (flink_table('result', 'p INT, o BIGINT, ts TIMESTAMP(3), card STRING, amount DECIMAL(12, 2)', 'p, o', flink_jdbc_sink($name), 'sink.buffer-flush.interval' => "$interval ms"),
-				'INSERT INTO result SELECT p, o, CAST(ts AS TIMESTAMP(3)), card, amount FROM ' . $in);
+			? (flink_table('peer_result', $flink_pass =~ s/ts TIMESTAMP_LTZ\(3\)/$& METADATA FROM 'timestamp'/r, undef, flink_topic_sink($name, 'card'), 'properties.linger.ms' => 0),
+				'INSERT INTO peer_result SELECT tx_id, card, amount, `at`, ts FROM ' . $in)
+			: (flink_table('peer_result', 'p INT, o BIGINT, ts TIMESTAMP(3), card STRING, amount DECIMAL(12, 2)', 'p, o', flink_jdbc_sink($name), 'sink.buffer-flush.interval' => "$interval ms"),
+				'INSERT INTO peer_result SELECT p, o, CAST(ts AS TIMESTAMP(3)), card, amount FROM ' . $in);
 		my $file = flink_file("$work/$name.sql", $state, $parallelism, $case, flink_source($in, 'scan.bounded.mode' => 'unbounded'), @tables);
 		$process = start_jvm($name, flink_command($file));
 	}
@@ -163,8 +163,8 @@ sub peer_recovery {
 		for my $round (1 .. $peer{rounds}) {
 			(my $name = "recover_${variant}_$round") =~ tr/-/_/;
 			system('rm', '-rf', "$work/checkpoints");
-			my @statements = (flink_source('million', 'scan.bounded.mode' => 'unbounded'), flink_table('result', 'auction BIGINT, n BIGINT, total BIGINT', undef, connector => 'peer'),
-				'INSERT INTO result SELECT auction, COUNT(*), SUM(price) FROM million GROUP BY auction');
+			my @statements = (flink_source('million', 'scan.bounded.mode' => 'unbounded'), flink_table('peer_result', 'auction BIGINT, n BIGINT, total BIGINT', undef, connector => 'peer'),
+				'INSERT INTO peer_result SELECT auction, COUNT(*), SUM(price) FROM million GROUP BY auction');
 			my $process = start_jvm($name, flink_command(flink_file("$work/$name.sql", $state, $parallelism, {}, @statements)));
 			jvm_line($process, qr/million 1\b/);
 			my $load = background_load('million', '--count', 0, '--rate', 20000, '--keys', 1_000_000, '--seed', $round + 1, '--event-rate', 1e6);

@@ -52,7 +52,7 @@ sub peer_topic {
 		$topic->{events} += $partitions;
 	}
 	(my $columns = $topic->{ours}) =~ s/ OPTIONS \(.*?\)//g;
-	my $names = join ', ', map { (split ' ')[0] } split /, (?=\w+ \w)/, $columns;
+	my $names = join ', ', map { (split ' ')[0] } split /, (?="?\w+"? \w)/, $columns;
 	sql("CREATE FOREIGN TABLE $name ($topic->{ours}) SERVER kafka OPTIONS (topic '$name', format 'json', event_time 'at', watermark_delay '$topic->{delay}')",
 		# what the results are compared with
 		"CREATE TABLE all_$name ($columns) WITH (autovacuum_enabled = off)",
@@ -208,8 +208,8 @@ sub run_flink {
 			: $sink eq 'jdbc' ? flink_jdbc_sink("sink_$target")
 			: (connector => 'peer', $run == 1 ? (path => $path) : ());
 		push @files, flink_file("$work/$name.$run.sql", $state, $parallelism, $case,
-			map({ flink_source($_) } topics_of($case)), flink_table('result', $case->{flink_columns}, $sink eq 'jdbc' ? $case->{flink_key} : undef, %with),
-			"INSERT INTO result $case->{flink}");
+			map({ flink_source($_) } topics_of($case)), flink_table('peer_result', $case->{flink_columns}, $sink eq 'jdbc' ? $case->{flink_key} : undef, %with),
+			"INSERT INTO peer_result $case->{flink}");
 	}
 	my $figures = measure_jvm($name, [flink_command(@files)], $sink eq 'jdbc' ? $postmaster : ());
 	check("$name: events", $figures->{events}, events_of($case) * ($case->{reads} // 1));

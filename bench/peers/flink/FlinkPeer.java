@@ -16,7 +16,8 @@ import org.apache.flink.table.api.TableResult;
  * after each.  The first is the warm-up of the JVM, the last is measured.
  *
  * A file is SET 'name' = 'value', CREATE and INSERT, each ended by a semicolon at the end of a line; all INSERTs of a
- * file are one job.  SET also sets what a cluster's configuration file would.
+ * file are one job.  SET also sets what a cluster's configuration file would.  With BENCH_PEER_EXPLAIN in the environment
+ * plans are printed instead.
  */
 public final class FlinkPeer
 {
@@ -63,7 +64,10 @@ public final class FlinkPeer
 				environment.executeSql(text);
 		}
 		if (System.getenv("BENCH_PEER_EXPLAIN") != null)
-			System.err.println(job.explain());
+		{
+			System.out.println(job.explain());
+			return;
+		}
 		Meter.begin(number);
 
 		TableResult result = job.execute();

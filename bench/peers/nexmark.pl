@@ -107,7 +107,7 @@ my @queries = (
 		sink => 'auction bigint, bidder bigint, price bigint, channel text, at timestamptz, item text, initial bigint, reserve bigint, opened timestamptz, expires timestamptz, seller bigint, category bigint',
 		query => q{SELECT b.auction, b.bidder, b.price, b.channel, b.at, a."itemName", a."initialBid", a.reserve, a.at, a.expires, a.seller, a.category FROM {nx_bid} b JOIN {nx_auction} a
 			ON a.id = b.auction AND a.at BETWEEN b.at - interval '1 min' AND b.at + interval '1 min' WHERE a.category = 10},
-		flink_columns => 'auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, `at` TIMESTAMP_LTZ(3), item STRING, initial BIGINT, reserve BIGINT, opened TIMESTAMP_LTZ(3), expires TIMESTAMP_LTZ(3), seller BIGINT, category BIGINT',
+		flink_columns => 'auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, `at` TIMESTAMP_LTZ(3), item STRING, initial_bid BIGINT, reserve BIGINT, opened TIMESTAMP_LTZ(3), expires TIMESTAMP_LTZ(3), seller BIGINT, category BIGINT',
 		flink => q{SELECT b.auction, b.bidder, b.price, b.channel, b.`at`, a.itemName, a.initialBid, a.reserve, a.`at`, a.expires, a.seller, a.category
 			FROM nx_bid b JOIN nx_auction a ON a.id = b.auction WHERE a.category = 10}},
 );

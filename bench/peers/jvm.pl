@@ -59,8 +59,7 @@ sub jvm_line {
 	for (;;) {
 		while ($process->{text} =~ s/^(.*)\n//) {
 			my $line = $1;
-			next if $line !~ /^peer: (.*)/;
-			return $1 if $line =~ $wanted;
+			return $line if $line =~ /^peer: / && $line =~ $wanted;
 		}
 		my $alive = time < $until;
 		if ($alive && $select->can_read(0.05)) { $alive = sysread $process->{out}, $process->{text}, 65536, length $process->{text}; }

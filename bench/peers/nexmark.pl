@@ -55,7 +55,7 @@ my @queries = (
 			JOIN (SELECT MAX(num) AS maxn, starttime, endtime FROM
 				(SELECT COUNT(*) AS num, window_start AS starttime, window_end AS endtime FROM TABLE(HOP(TABLE nx_bid, DESCRIPTOR(`at`), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
 					GROUP BY auction, window_start, window_end) AS c GROUP BY starttime, endtime) AS m
-			ON a.starttime = m.starttime AND a.endtime = m.endtime AND a.num >= m.maxn}, upsert => 'auction, window_start'},
+			ON a.starttime = m.starttime AND a.endtime = m.endtime AND a.num >= m.maxn}},
 	{name => 'q7', label => 'q7 highest bid', state => 1, sink => 'auction bigint, price bigint, bidder bigint, at timestamptz, extra text',
 		query => q{SELECT q.auction, q.price, q.bidder, q.at, q.extra FROM (SELECT t.auction, t.price, t.bidder, t.at, t.extra, row_number() OVER (PARTITION BY w.window_start ORDER BY t.price DESC) AS r
 			FROM {nx_bid} t, streamproc.tumble(t.at, '10 s') w) q WHERE q.r = 1},
@@ -118,6 +118,7 @@ sub nexmark {
 		my $count = int($peer{events} / 50) * 50;
 		$topic{"nx_$kind"} = {ours => $ours, flink => $flink, delay => '4 s', events => $count / 50 * $share, make => make_nexmark($kind, $count)};
 	}
+	local $peer{variants} = [split ' ', $ENV{BENCH_PEER_NEXMARK_VARIANTS} || 'flink-heap-2'];
 	compare_cases('Nexmark', map { {topic => 'nx_bid', flink_sink => 'discard', %$_} } @queries);
 	return;
 }

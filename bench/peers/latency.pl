@@ -55,7 +55,7 @@ sub latency_of {
 				'INSERT INTO peer_result SELECT tx_id, card, amount, `at`, ts FROM ' . $in)
 			: (flink_table('peer_result', 'p INT, o BIGINT, ts TIMESTAMP(3), card STRING, amount DECIMAL(12, 2)', 'p, o', flink_jdbc_sink($name), 'sink.buffer-flush.interval' => "$interval ms"),
 				'INSERT INTO peer_result SELECT p, o, CAST(ts AS TIMESTAMP(3)), card, amount FROM ' . $in);
-		my $file = flink_file("$work/$name.sql", $state, $parallelism, $case, flink_source($in, 'scan.bounded.mode' => 'unbounded'), @tables);
+		my $file = flink_file("$work/$name.sql", $state, $parallelism, $case, flink_source($in, $tables[-1], 'scan.bounded.mode' => 'unbounded'), @tables);
 		$process = start_jvm($name, flink_command($file));
 	}
 	else {
@@ -163,7 +163,7 @@ sub peer_recovery {
 		for my $round (1 .. $peer{rounds}) {
 			(my $name = "recover_${variant}_$round") =~ tr/-/_/;
 			system('rm', '-rf', "$work/checkpoints");
-			my @statements = (flink_source('million', 'scan.bounded.mode' => 'unbounded'), flink_table('peer_result', 'auction BIGINT, n BIGINT, total BIGINT', undef, connector => 'peer'),
+			my @statements = (flink_source('million', 'auction, price', 'scan.bounded.mode' => 'unbounded'), flink_table('peer_result', 'auction BIGINT, n BIGINT, total BIGINT', undef, connector => 'peer'),
 				'INSERT INTO peer_result SELECT auction, COUNT(*), SUM(price) FROM million GROUP BY auction');
 			my $process = start_jvm($name, flink_command(flink_file("$work/$name.sql", $state, $parallelism, {}, @statements)));
 			jvm_line($process, qr/million 1\b/);

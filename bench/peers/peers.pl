@@ -208,7 +208,7 @@ sub run_flink {
 			: $sink eq 'jdbc' ? flink_jdbc_sink("sink_$target")
 			: (connector => 'peer', $run == 1 ? (path => $path) : ());
 		push @files, flink_file("$work/$name.$run.sql", $state, $parallelism, $case,
-			map({ flink_source($_) } topics_of($case)), flink_table('peer_result', $case->{flink_columns}, $sink eq 'jdbc' ? $case->{flink_key} : undef, %with),
+			map({ flink_source($_, $case->{flink}) } topics_of($case)), flink_table('peer_result', $case->{flink_columns}, $sink eq 'jdbc' ? $case->{flink_key} : undef, %with),
 			"INSERT INTO peer_result $case->{flink}");
 	}
 	my $figures = measure_jvm($name, [flink_command(@files)], $sink eq 'jdbc' ? $postmaster : ());

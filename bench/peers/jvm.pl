@@ -117,13 +117,13 @@ sub flink_table {
 	return "CREATE TABLE $name ($columns) WITH (" . join(', ', map { "'$_' = '$with{$_}'" } sort keys %with) . ')';
 }
 
-# A table of a topic with the columns that a query names: the connector does not push projections down, and would decode
-# all of them.
+# A table of a topic with the columns that a query names, as the connector does not push projections down, and would decode
+# all of them; with a watermark only where event time counts.
 sub flink_source {
 	my ($name, $query, %more) = @_;
 	my $of = $topic{$name};
 	my $columns = join ', ', grep { my ($column) = /^`?(\w+)/; $query =~ /\b$column\b/ } split /,\s+(?=`?\w+`? [A-Z])/, $of->{flink};
-	my $watermark = $of->{delay} =~ /^([1-9]\d*) s$/ ? ", WATERMARK FOR `at` AS `at` - INTERVAL '$1' SECOND" : '';
+	my $watermark = $query =~ /(DESCRIPTOR\(|ORDER BY )`at`/ && $of->{delay} =~ /^(\d+) s$/ ? ", WATERMARK FOR `at` AS `at` - INTERVAL '$1' SECOND" : '';
 	return flink_table($name, "$columns$watermark", undef, connector => 'kafka', topic => $name, 'properties.bootstrap.servers' => $address,
 		'properties.group.id' => 'bench', 'scan.startup.mode' => 'earliest-offset', 'scan.bounded.mode' => 'latest-offset', format => 'json', 'json.timestamp-format.standard' => 'ISO-8601',
 		'properties.interceptor.classes' => 'Meter', 'properties.max.poll.records' => 5000, 'properties.max.partition.fetch.bytes' => 4194304, %more);

@@ -31,6 +31,8 @@ sub process_tree {
 
 # ---------------------------------------------------------------- the process
 
+my %running;
+
 # A peer whose lines "peer: ..." we read, and which goes on when we write one.
 sub start_jvm {
 	my ($name, @command) = @_;
@@ -46,6 +48,7 @@ sub start_jvm {
 	}
 	close $_ for $child_out, $child_in;
 	$in->autoflush(1);
+	$running{$pid} = 1;
 	return {name => $name, pid => $pid, out => $out, in => $in, text => ''};
 }
 
@@ -76,7 +79,15 @@ sub end_jvm {
 	kill $signal, $process->{pid} if $signal;
 	close $process->{in};
 	waitpid $process->{pid}, 0;
+	delete $running{$process->{pid}};
 	fail("$process->{name}: exit code $?, see $work/$process->{name}.log") if $? != 0 && !$signal;
+	return;
+}
+
+# those of a run that failed
+sub kill_jvms {
+	for my $pid (keys %running) { kill 'KILL', $pid; waitpid $pid, 0; }
+	%running = ();
 	return;
 }
 

@@ -290,7 +290,7 @@ sub compare_cases {
 				(my $name = "$case->{name}_${variant}_$round") =~ tr/-/_/;
 				# the others go on without it
 				my $figures = eval { $system eq 'streamproc' ? run_ours($case, $name) : $system eq 'flink' ? run_flink($case, $name, @how) : run_kstreams($case, $name, @how) };
-				if (!$figures) { check($name, $@ =~ s/\s+/ /gr, 'an answer'); $figures = {wall => 0, cpu => 0, pss => 0}; }
+				if (!$figures) { kill_jvms(); check($name, $@ =~ s/\s+/ /gr, 'an answer'); $figures = {wall => 0, cpu => 0, pss => 0}; }
 				push @{$result{$case->{name}}{$variant}}, $figures;
 				progress($round, "$case->{label}, $variant", $figures);
 			}

@@ -20,7 +20,7 @@ sub make_nexmark {
 	my ($kind, $count) = @_;
 	return sub {
 		my ($name) = @_;
-		run('sh', '-c', '"$1" "$2" "$3" "$4" "$5" 1 | "$6" produce "$7" "$8"', 'sh', "$work/nexmark", $kind, $count, $partitions, $rate, "$tree/test/kafka/kafka_tool", $address, $name);
+		run('sh', '-c', '"$1" "$2" "$3" "$4" "$5" 1 | "$6" produce "$7" "$8" -X enable.idempotence=true', 'sh', "$work/nexmark", $kind, $count, $partitions, $rate, "$tree/test/kafka/kafka_tool", $address, $name);
 		return "$name: $topic{$name}{events} events of $kind, event time at $rate/s";
 	};
 }

@@ -106,6 +106,10 @@ lint:
 bench:
 	bench/run.sh
 
+# The same queries in Flink and Kafka Streams, on this machine.
+bench-peers:
+	bench/run.sh peers
+
 demo:
 	demo/run.sh start
 
@@ -124,7 +128,8 @@ help:
 	@echo 'make mutants      do the tests see wrong changes of the source? MUTANTS="NAME ..."'
 	@echo 'make fuzz         the long fuzz test of the decoders; RUNS=1000000 SEED=1'
 	@echo 'make bench        one table of speed, latency and memory'
+	@echo 'make bench-peers  against Flink and Kafka Streams; bench/peers/README.md'
 	@echo 'make lint         rules of the source, cppcheck'
 	@echo 'make assert       a second build with assertions, in build-assert/'
 
-.PHONY: tools clean-tools assert test installcheck crash chaos oracle mutants fuzz lint bench demo demo-stop help
+.PHONY: tools clean-tools assert test installcheck crash chaos oracle mutants fuzz lint bench bench-peers demo demo-stop help

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use POSIX qw(:sys_wait_h setpgid);
 use Time::HiRes qw(time sleep);
+use IO::Socket::INET;
 
 $| = 1;
 $ENV{PGOPTIONS} = '-c client_min_messages=warning';
@@ -34,6 +35,8 @@ our $partitions = 4;
 my $cards = 100_000;
 my $clock_tick = POSIX::sysconf(&POSIX::_SC_CLK_TCK);
 our ($postmaster, $broker, $address);
+# called while something is measured; the port of the server, by TCP only for peers
+our ($sampler, $port) = (undef, 5432);
 my ($limit, @bars, @wrong);
 
 sub say_line { printf "%s\n", join '', @_; }
@@ -77,8 +80,14 @@ sub check {
 
 # ---------------------------------------------------------------- servers
 
-our @psql = ("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', "$work/sock", '-p', '5432', '-U', 'bench', '-d', 'bench');
-our $conninfo = "host=$work/sock port=5432 user=bench dbname=bench application_name=bench_latency";
+$port = free_port() if $part{peers};
+our @psql = ("$bin/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', "$work/sock", '-p', $port, '-U', 'bench', '-d', 'bench');
+our $conninfo = "host=$work/sock port=$port user=bench dbname=bench application_name=bench_latency";
+
+sub free_port {
+	my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Proto => 'tcp', Listen => 1) or fail("no free port: $!");
+	return $socket->sockport;
+}
 
 # one call, each text a transaction of its own
 sub sql { return run(@psql, map { ('-c', $_) } @_); }
@@ -97,14 +106,14 @@ sub start_postgres {
 	);
 	open my $file, '>>', "$work/data/postgresql.conf" or fail("postgresql.conf: $!");
 	print $file "$_ = $conf{$_}\n" for sort keys %conf;
-	print $file "listen_addresses = ''\nunix_socket_directories = '$work/sock'\nport = 5432\n",
+	print $file "listen_addresses = '", $part{peers} ? '127.0.0.1' : '', "'\nunix_socket_directories = '$work/sock'\nport = $port\n",
 		"log_line_prefix = '%m [%p] %b %e '\nlog_checkpoints = off\n";
 	print $file "$_\n" for split /;/, $opt{conf};
 	close $file;
 	run("$bin/pg_ctl", '-D', "$work/data", '-l', "$work/postgres.log", '-w', '-s', 'start');
 	open my $pid, '<', "$work/data/postmaster.pid" or fail("no postmaster: $!");
 	chomp($postmaster = <$pid>);
-	run("$bin/createdb", '-h', "$work/sock", '-p', '5432', '-U', 'bench', 'bench');
+	run("$bin/createdb", '-h', "$work/sock", '-p', $port, '-U', 'bench', 'bench');
 	say_line("PostgreSQL: ", join(', ', map { "$_ = $conf{$_}" } sort keys %conf), ", locale $opt{locale}",
 		$opt{conf} ne '' ? ", $opt{conf}" : '', '; ', sql('SELECT version()'));
 	say_line('  ', sql("SELECT string_agg(name || ' = ' || current_setting(name), ', ' ORDER BY name) FROM pg_settings
@@ -182,6 +191,7 @@ sub measure {
 			my $rss = rss_anon($_);
 			$peak = $rss if $rss > $peak;
 		}
+		$sampler->() if $sampler;
 		sleep 0.02;
 	}
 	my ($status, $wall) = ($?, time - $begin);
@@ -549,6 +559,7 @@ require "$tree/bench/asof.pl";
 require "$tree/bench/dedup.pl";
 require "$tree/bench/session.pl";
 require "$tree/bench/fraud.pl";
+require "$tree/bench/peers/$_.pl" for qw(jvm peers nexmark latency);
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";
@@ -571,6 +582,7 @@ my $ok = eval {
 	fraud() if $part{fraud};
 	upsert() if $part{upsert};
 	errors() if $part{errors};
+	peers() if $part{peers};
 	printf "\n%d s. ", time - $begin;
 	1;
 };

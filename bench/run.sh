@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The benchmark: "make bench".  One table of speed, latency and memory, from one run; README.md explains each figure.
 #
-#   bench/run.sh [PART ...]       parts: speed keyed over session join asof dedup topics latency fraud upsert errors, by default all of them; soak
+#   bench/run.sh [PART ...]       parts: speed keyed over session join asof dedup topics latency fraud upsert errors, by default all of them; soak;
+#                                 peers ("make bench-peers"): Flink and Kafka Streams, see bench/peers/README.md
 #
 # On a copy of this tree, with a PostgreSQL installation, a PostgreSQL server and a real broker of its own; as root it
 # first installs what is missing and runs everything as the user postgres.  Environment (default):
@@ -34,11 +35,13 @@
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../test/lib.sh"
 
-if [ "$(id -u)" = 0 ]; then "$sp_root/test/setup.sh" || exit 1; else "$sp_root/test/setup.sh" --check || exit 1; fi
+case " $* " in *" peers "*) jdk=--jdk ;; *) jdk='' ;; esac
+# shellcheck disable=SC2086
+if [ "$(id -u)" = 0 ]; then "$sp_root/test/setup.sh" $jdk || exit 1; else "$sp_root/test/setup.sh" --check $jdk || exit 1; fi
 sp_pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 for part in "$@"; do
 	case $part in
-		speed | keyed | over | session | join | asof | dedup | topics | soak | latency | fraud | upsert | errors) ;;
+		speed | keyed | over | session | join | asof | dedup | topics | soak | latency | fraud | upsert | errors | peers) ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
 		*) sp_die "unknown part $part (see --help)" ;;
 	esac
@@ -76,6 +79,15 @@ as_user gcc $cflags -o "$work/arrival" "$work/tree/bench/arrival.c" -lrdkafka ||
 # shellcheck disable=SC2086
 as_user gcc $cflags -I"$("$sp_pg_config" --includedir)" -o "$work/latency" "$work/tree/bench/latency.c" \
 	-L"$("$sp_pg_config" --libdir)" -lpq || exit 1
+if [ -n "$jdk" ]; then
+	# shellcheck disable=SC2086
+	as_user gcc $cflags -o "$work/nexmark" "$work/tree/bench/nexmark.c" -lm || exit 1
+	for peer in flink kstreams; do
+		jars=$(sp_jars_dir "$work/cache" "$sp_root/bench/peers/$peer/pom.xml") || sp_die "no jars of $peer"
+		path=$(as_user "$work/tree/bench/peers/build.sh" $peer "$jars" "$work/classes/$peer") || sp_die "$peer cannot be compiled"
+		export BENCH_PEER_${peer^^}="$path"
+	done
+fi
 
 export BENCH_BINDIR BENCH_WORK=$work
 export LC_ALL=C.UTF-8

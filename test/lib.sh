@@ -38,19 +38,26 @@ sp_copy_tree() {
 	[ "$(id -u)" != 0 ] || chown -R "$(sp_user):" "$1"
 }
 
-# sp_jars DIR: prints a cache directory with the broker's jars that the test user can read; copies them to DIR if he
-# cannot read ours.  To be used as STREAMPROC_CACHE.
-sp_jars() {
+# sp_jars_dir DIR [POM]: prints a directory with the broker's jars, or those of a pom.xml, that the test user can read;
+# copies them to DIR if he cannot read ours.
+sp_jars_dir() {
 	local jars
-	jars=$("$sp_root/test/kafka/broker.sh" jars) || return 1
+	jars=$("$sp_root/test/kafka/broker.sh" jars ${2:+"$2"}) || return 1
 	if sp_as_user /tmp test -r "$jars/.complete" 2>/dev/null; then
-		dirname "$jars"
+		echo "$jars"
 	else
 		mkdir -p "$1"
 		cp -r "$jars" "$1/"
 		[ "$(id -u)" != 0 ] || chown -R "$(sp_user):" "$1"
-		echo "$1"
+		echo "$1/$(basename "$jars")"
 	fi
+}
+
+# sp_jars DIR: the same of the broker, to be used as STREAMPROC_CACHE.
+sp_jars() {
+	local jars
+	jars=$(sp_jars_dir "$1") || return 1
+	dirname "$jars"
 }
 
 # sp_temp_install TREE DIR: a private copy of the PostgreSQL installation in DIR with the module built in TREE

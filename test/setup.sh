@@ -4,6 +4,7 @@
 #
 #   test/setup.sh            install what is missing, and the jars of the broker
 #   test/setup.sh --check    only say what is missing (exit 1 if anything is)
+#   --jdk, behind it         a compiler of Java, too, for the peers of the benchmark
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -21,6 +22,7 @@ declare -A by_command=(
 	[default-jre-headless]=java [maven]=mvn [cppcheck]=cppcheck [curl]=curl [procps]=ps [util-linux]=setpriv
 	[perl]=prove [openssl]=openssl
 )
+case " $* " in *" --jdk "*) packages+=(default-jdk-headless); by_command[default-jdk-headless]=javac ;; esac
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 version() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || true; }

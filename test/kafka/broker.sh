@@ -2,7 +2,8 @@
 # A real Kafka broker for demo, tests and benchmarks: one KRaft node (broker and controller), only on
 # 127.0.0.1, everything it writes below one directory.  See README.md beside this file.
 #
-#   broker.sh jars                             fetch the pinned jars (once, cached outside the checkout); prints the directory
+#   broker.sh jars [POM]                       fetch the pinned jars (once, cached outside the checkout), or those of another
+#                                              pom.xml; prints the directory
 #   broker.sh start DIR [PORT]                 start in DIR (new, or with data from before); prints host:port once it answers
 #   broker.sh stop DIR                         orderly stop
 #   broker.sh kill DIR                         kill -9
@@ -36,25 +37,34 @@ die() { echo "broker.sh: $*" >&2; exit 1; }
 usage() { sed -n '2,/^set -/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//'; }
 
 # ---- jars: complete or absent, however many ask at the same time ----
-get_jars() {
+get_jars() {	# [POM DIRECTORY]
+	local pom=${1:-$here/pom.xml} jars=${2:-$jars}
 	[ -f "$jars/.complete" ] && return 0
 	command -v mvn >/dev/null || die "no jars in $jars, and no mvn to fetch them (test/setup.sh installs it)"
 	mkdir -p "$cache"
 	local tmp
-	tmp=$(mktemp -d "$cache/kafka-libs.XXXXXX")
+	tmp=$(mktemp -d "$cache/libs.XXXXXX")
 	# shellcheck disable=SC2064
 	trap "rm -rf '$tmp'" EXIT
-	cp "$here/pom.xml" "$tmp/pom.xml"
+	cp "$pom" "$tmp/pom.xml"
 	mvn -B -q -Dstyle.color=never -f "$tmp/pom.xml" \
 		org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$tmp/libs" \
 		>"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "mvn could not fetch the jars"; }
-	[ -f "$tmp/libs/kafka_2.13-$kafka_version.jar" ] || die "mvn made no kafka_2.13-$kafka_version.jar"
+	[ -n "$(find "$tmp/libs" -name '*.jar' -print -quit 2>/dev/null)" ] || die "mvn made no jars of $pom"
 	chmod 755 "$tmp/libs"
 	touch "$tmp/libs/.complete"
 	if [ -d "$jars" ] && [ ! -f "$jars/.complete" ]; then rm -rf "$jars"; fi
 	mv -T "$tmp/libs" "$jars" 2>/dev/null || [ -f "$jars/.complete" ] || die "cannot make $jars"
 	rm -rf "$tmp"
 	trap - EXIT
+}
+
+# another pom.xml is another directory
+jars_of() {	# POM
+	local name
+	name=$(basename "$(cd "$(dirname "$1")" && pwd)")-libs-$(cksum <"$1" | cut -d ' ' -f 1)
+	get_jars "$1" "$cache/$name"
+	echo "$cache/$name"
 }
 
 tool_path() {
@@ -335,7 +345,7 @@ need() { [ "$1" -ge "$2" ] || { usage >&2; exit 2; }; }
 cmd=${1:-help}
 [ $# = 0 ] || shift
 case $cmd in
-	jars) get_jars; echo "$jars" ;;
+	jars) if [ $# -gt 0 ]; then jars_of "$1"; else get_jars; echo "$jars"; fi ;;
 	start) need $# 1; do_start "$@" ;;
 	stop) need $# 1; do_stop "$1" ;;
 	kill) need $# 1; do_kill "$1" ;;

@@ -191,6 +191,15 @@ over_order(uint32 hash, uint64 other)
 
 /* ---- over_wait.c ---- */
 
+#define WAITING_LEVEL_SHIFT	56
+
+/* how long the slice of a pane is */
+static inline int
+waiting_level(int64 pane)
+{
+	return (int) ((pane - OVER_WAITING) >> WAITING_LEVEL_SHIFT);
+}
+
 extern TimestampTz over_waiting_end(int64 pane);
 extern void waiting_find(WaitingPanes *found, StateArea *area, const OperatorSpec *spec);
 extern StatePane *waiting_pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace);
@@ -237,6 +246,20 @@ typedef struct WaitingBlock
 } WaitingBlock;
 
 /* ---- asof.c ---- */
+
+typedef struct AsofSpec
+{
+	bool		outer;			/* rows of the left side that find no version are given out */
+	bool		strict;			/* a version of the same instant is not found */
+	int			side_column;	/* of the row: 0 or 1 */
+	int			first[2];		/* columns of the side */
+	int			n[2];
+	StringInfoData nulls;		/* those of the versions, all of them null, as they are given out */
+	int			nsort;			/* ORDER BY behind the event time */
+	int		   *sort_column;
+	Oid		   *sortop;
+	struct SortSupportData *sort;
+} AsofSpec;
 
 typedef struct AsofWork AsofWork;
 

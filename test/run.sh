@@ -164,10 +164,11 @@ build_sanitize() {
 	libasan=$(/usr/bin/cc -print-file-name=libasan.so)
 	if [[ $libasan != /* ]]; then bad "sanitize: the compiler has no libasan.so"; return 1; fi
 	run_build "$work/sanitize-tree" "$work/sanitize-inst" COPT="$(sanitize_flags)" || return 1
+	/usr/bin/cc -shared -fPIC -o "$work/preload.so" "$tree/test/sanitize/preload.c" || return 1
 	mv "$bindir/postgres" "$bindir/postgres.bin"
 	cat >"$bindir/postgres" <<-SCRIPT
 		#!/bin/sh
-		export LD_PRELOAD="$libasan\${LD_PRELOAD:+:\$LD_PRELOAD}"
+		export LD_PRELOAD="$libasan:$work/preload.so\${LD_PRELOAD:+:\$LD_PRELOAD}"
 		exec "$bindir/postgres.bin" "\$@"
 	SCRIPT
 	chmod +x "$bindir/postgres"

@@ -226,7 +226,8 @@ rows_missing(const JoinWork *work)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("state of operator %d of the pipeline is damaged", work->spec->number),
-			 errdetail("Rows of a key are not where they should be.")));
+			 errdetail("Rows of a key are not where they should be."),
+			 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
 }
 
 static StateEntry *

@@ -278,6 +278,8 @@ extern void history_epoch_ended(void);
 /* of another key; the hash of its first chunk */
 extern void history_begin(OverKey *key, uint32 chunk_hash);
 extern uint32 history_hash(OverKey *key, const char *bytes, uint16 key_meta);
+/* the key was loaded from a segment: do its tails lead to rows?  Who goes there later does not ask; throws */
+extern void history_check_tails(OverKey *key);
 /* a row that will be answered soon: chunks that it will look at, "near": not for the first time */
 extern void history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near);
 /* appends a row (OverBytes with its columns) behind the last one */

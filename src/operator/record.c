@@ -366,6 +366,9 @@ over_key_right(const OperatorSpec *spec, Bytes bytes)
 	memcpy(&head, begin, sizeof(head));
 	if (over->rare)
 		memcpy(&rare, begin + sizeof(head), sizeof(rare));
+	/* its next row may go there */
+	if (head.rows > 0 && over->span > 0 && (OVER_IS_WAITING(head.pane) || !slice_exists(&over->history, head.pane)))
+		return false;
 	if (rare.nfirst < 0 || rare.nfirst > over->first || head.nring > over->ring)
 		return false;
 	for (i = 0; i < rare.nfirst + head.nring; i++)

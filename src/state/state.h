@@ -120,6 +120,7 @@ typedef struct StateOperator
 	uint32		group_size;
 	uint32		group_blobs;
 	StateExpiry expiry;			/* of those */
+	bool		leads;			/* an entry leads to others: one that was loaded is "given" until somebody has looked where */
 	int			npanes;
 	int			panes_size;
 	uint32		panes_changed;	/* so often one came or went: who owns a key group may ask whether it knows all of its panes */

@@ -208,7 +208,7 @@ find_partners(OperatorSpec *spec, const Place *place)
 }
 
 static void
-read_place(const Place *place)
+read_place(const Place *place, const Place *before)
 {
 	OperatorSpec *spec = &fuzz_specs[place->op];
 	bool		member = (place->meta & STATE_KEY_MEMBER) != 0;
@@ -231,6 +231,10 @@ read_place(const Place *place)
 	{
 		if (over_waiting_end(place->pane->id) <= over_waiting_begin(place->pane->id))
 			fuzz_finding("a pane of rows that wait has no length");
+		/* a key group is released once, and the pane is closed then */
+		if (before != NULL && before->pane == place->pane && before->group == place->group)
+			return;
+		pane->closed = true;
 		if (spec->join == NULL)
 			part_release(spec, place->pane, place->group);
 		else
@@ -271,7 +275,7 @@ state_write(FuzzBuffer *out)
 	for (o = 0; o < OPERATORS; o++)
 	{
 		int			npanes;
-		StatePane **panes = state_panes(fuzz_area, o, &npanes);
+		StatePane **panes = state_panes_open(fuzz_area, o, &npanes);
 
 		for (p = 0; p < npanes; p++)
 			for (g = 0; g < STATE_GROUPS; g++)
@@ -320,7 +324,7 @@ after_loading(void)
 	int			i;
 
 	for (i = 0; i < n; i++)
-		read_place(&places[i]);
+		read_place(&places[i], i > 0 ? &places[i - 1] : NULL);
 	/* what was read, and changed by that, is written as what it is */
 	out.len = 0;
 	state_write(&out);

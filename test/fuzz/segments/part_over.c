@@ -29,8 +29,7 @@ part_over_write(int group, const OverRow *rows, int n)
 	{
 		remember_row(key, &rows[i]);
 		if (over->span > 0)
-			history_append(key, rows[i].at, key->rows.data + key->ring[key->nring - 1] + OVER_BYTES_SIZE,
-						   key->rows.len - key->ring[key->nring - 1] - (int) OVER_BYTES_SIZE);
+			history_append(key, rows[i].at, key->rows.data + key->ring[key->nring - 1], (uint32) (key->rows.len - key->ring[key->nring - 1]));
 		key->head->rows++;
 		key->head->last_at = rows[i].at;
 		for (f = 0; f < over->nfunctions; f++)

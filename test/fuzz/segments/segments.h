@@ -59,6 +59,9 @@ extern void state_whole(Random *random, FuzzBuffer *segment);
 /* what stands in the area as a segment */
 extern void state_write(FuzzBuffer *out);
 
+/* why the last one was refused */
+extern const char *fuzz_wrong;
+
 /* outbox.c */
 extern bool outbox_input(const char *data, Size len);
 extern void outbox_make(Random *random, FuzzBuffer *out);

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -168,4 +169,38 @@ void
 ReScanExprContext(ExprContext *econtext)
 {
 	MemoryContextReset(econtext->ecxt_per_tuple_memory);
+}
+
+struct varlena *
+pg_detoast_datum_packed(struct varlena *datum)
+{
+	return datum;
+}
+
+/* ---- transactions: there are none ---- */
+
+void
+RegisterSubXactCallback(SubXactCallback callback, void *arg)
+{
+}
+
+void
+RegisterXactCallback(XactCallback callback, void *arg)
+{
+}
+
+/* ---- the C library's ---- */
+
+#undef qsort
+
+void
+pg_qsort(void *base, size_t n, size_t size, int (*compare) (const void *, const void *))
+{
+	qsort(base, n, size, compare);
+}
+
+void
+qsort_arg(void *base, size_t n, size_t size, qsort_arg_comparator compare, void *arg)
+{
+	qsort_r(base, n, size, compare, arg);
 }

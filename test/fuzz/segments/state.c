@@ -345,7 +345,8 @@ state_input(const char *data, Size len)
 {
 	area_empty();
 	over_emit = emit;
-	if (read_segment(data, len, true) != NULL)
+	fuzz_wrong = read_segment(data, len, true);
+	if (fuzz_wrong != NULL)
 		return false;
 	after_loading();
 	return true;

@@ -30,6 +30,8 @@ int			fuzz_nsets = 1;
 const bool	fuzz_binary = true;
 const char *const fuzz_formats = "state|outbox";
 
+const char *fuzz_wrong;
+
 static FuzzSet no_set;
 
 bool
@@ -117,10 +119,17 @@ run(const char *data, Size len)
 	return accepted;
 }
 
+/* Replaying: why it is refused is told, for who wants to know. */
 bool
 fuzz_well_formed(const char *data, Size len)
 {
-	return run(data, len);
+	bool		accepted;
+
+	fuzz_wrong = NULL;
+	accepted = run(data, len);
+	if (getenv("FUZZ_TELL") != NULL)
+		fprintf(stderr, "%s\n", accepted ? "taken" : fuzz_wrong != NULL ? fuzz_wrong : shim_error_message);
+	return accepted;
 }
 
 void

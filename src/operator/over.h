@@ -191,15 +191,8 @@ over_order(uint32 hash, uint64 other)
 
 /* ---- over_wait.c ---- */
 
-#define WAITING_LEVEL_SHIFT	56
-
-/* how long the slice of a pane is */
-static inline int
-waiting_level(int64 pane)
-{
-	return (int) ((pane - OVER_WAITING) >> WAITING_LEVEL_SHIFT);
-}
-
+/* is the pane one of rows that wait, for an instant in the range of timestamps? */
+extern bool waiting_pane_exists(int64 pane);
 extern TimestampTz over_waiting_end(int64 pane);
 extern void waiting_find(WaitingPanes *found, StateArea *area, const OperatorSpec *spec);
 extern StatePane *waiting_pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace);

@@ -34,6 +34,7 @@
 #define WAITING_MANY	128
 /* where event time goes on so fast that an epoch is longer than so many slices, they are longer */
 #define PACE_SLICES		4
+#define LEVEL_SHIFT		56
 
 /* bytes of an entry's rows, where one alone has not more */
 #define BLOCK_BYTES		4096
@@ -58,22 +59,40 @@ static const int64 lengths[OVER_WAITING_LEVELS] = {
 };
 
 /* numbers of slices lie around the middle of what a level has */
-#define LEVEL_MIDDLE	(INT64CONST(1) << (WAITING_LEVEL_SHIFT - 1))
+#define LEVEL_MIDDLE	(INT64CONST(1) << (LEVEL_SHIFT - 1))
 
 static int64
 waiting_pane(int level, TimestampTz at)
 {
 	int64		slice = at / lengths[level] - (at % lengths[level] < 0 ? 1 : 0);
 
-	return OVER_WAITING + ((int64) level << WAITING_LEVEL_SHIFT) + LEVEL_MIDDLE + slice;
+	return OVER_WAITING + ((int64) level << LEVEL_SHIFT) + LEVEL_MIDDLE + slice;
+}
+
+static int
+waiting_level(int64 pane)
+{
+	return (int) ((pane - OVER_WAITING) >> LEVEL_SHIFT);
+}
+
+static int64
+waiting_slice(int64 pane)
+{
+	return pane - OVER_WAITING - ((int64) waiting_level(pane) << LEVEL_SHIFT) - LEVEL_MIDDLE;
+}
+
+bool
+waiting_pane_exists(int64 pane)
+{
+	return pane >= OVER_WAITING && waiting_level(pane) < OVER_WAITING_LEVELS &&
+		waiting_slice(pane) >= MIN_TIMESTAMP / lengths[waiting_level(pane)] - 1 &&
+		waiting_slice(pane) <= END_TIMESTAMP / lengths[waiting_level(pane)];
 }
 
 TimestampTz
 over_waiting_begin(int64 pane)
 {
-	int			level = waiting_level(pane);
-
-	return (pane - OVER_WAITING - ((int64) level << WAITING_LEVEL_SHIFT) - LEVEL_MIDDLE) * lengths[level];
+	return waiting_slice(pane) * lengths[waiting_level(pane)];
 }
 
 TimestampTz

@@ -95,7 +95,7 @@ slice_exists(const WindowScale *scale, int64 slice)
 	uint64		most = scale->unit == WINDOW_USEC ? PG_INT64_MAX : scale->unit == WINDOW_DAY ? 110000000 : 3600000;
 
 	/* slices may be named by the last of many */
-	return (uint64) (slice < 0 ? -slice : slice) <= most / scale->step + 4096;
+	return (slice < 0 ? -(uint64) slice : (uint64) slice) <= most / scale->step + 4096;
 }
 
 static bool
@@ -255,21 +255,16 @@ check_group(const OperatorSpec *spec, const StateRun *run, const StateRecord *re
 
 /* ---- rows that wait ---- */
 
-static bool
-is_waiting_pane(int64 pane)
-{
-	return pane >= OVER_WAITING && waiting_level(pane) < OVER_WAITING_LEVELS;
-}
-
 /* A value by reference, in its row. */
 static bool
 ref_right(const WaitingRow *row, Size from, Datum at, int16 len)
 {
-	const char *p = (const char *) row + at;
+	const char *p;
 	Size		left;
 
 	if (at < from || at >= row->size || at % MAXIMUM_ALIGNOF != 0)
 		return false;
+	p = (const char *) row + at;
 	left = row->size - at;
 	if (len > 0)
 		return len <= left;
@@ -525,7 +520,7 @@ operator_record_wrong(const OperatorSpec *spec, const StateRun *run, const State
 		return check_group(spec, run, record);
 	if (OVER_IS_WAITING(run->pane))
 	{
-		if (!spec->waits || !is_waiting_pane(run->pane))
+		if (!spec->waits || !waiting_pane_exists(run->pane))
 			return "a pane that the operator does not have";
 		return spec->join != NULL ? check_notes(spec, run, record) : check_waiting(spec, run, record);
 	}

@@ -74,7 +74,7 @@ make_transition(int16 len, bool byval, bool internal)
 	t->len = len;
 	t->byval = byval;
 	t->internal = internal;
-	t->init_null = !byval;
+	t->init_null = !byval || internal;
 	t->ninputs = 1;
 	t->call = make_call(&t->trans, byval ? count_up : first_argument, 2);
 	t->serial_call = make_call(&t->serial, read_bytes, 1);

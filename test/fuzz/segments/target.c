@@ -173,7 +173,7 @@ put_number(Random *random, char *at, Size left)
 		/* near to what is there */
 		number = 0;
 		memcpy(&number, at, Min(size, left));
-		number += (int64) random_below(random, 33) - 16;
+		number = (int64) ((uint64) number + random_below(random, 33) - 16);
 	}
 	memcpy(at, &number, Min(size, left));
 }

@@ -14,7 +14,7 @@
 #   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
 #              "# with assertions" with that build; with the stage "tap" all files are run once, beside each other
 #   sanitize   build again with AddressSanitizer and UndefinedBehaviorSanitizer; regress, isolation and all TAP files with
-#              that build; SANITIZE="regress tap" in the environment: only some of that
+#              that build; SANITIZE="regress 058 110" in the environment: only that, other words being TAP files
 #   crash      test/t/*crash*.pl in their long form
 #   mutants    test/mutants: wrong changes of the source, each of which a test must see; MUTANTS="NAME ..." some of them
 # Options:
@@ -112,7 +112,7 @@ recall() {
 	[ -s "$work/log/failed" ] || return 0
 	echo "---- failed:"
 	cat "$work/log/failed"
-	for log in "$work/log/tap" "$work/log/tap-assert" "$work/log/tap-sanitize" "$work/log/crash"; do
+	for log in "$work/log/tap" "$work/log/tap-assert" "$work"/log/tap-sanitize* "$work/log/crash"; do
 		[ -f "$log" ] || continue
 		grep -E -A 12 '^#? *(Failed test|Dubious|died|Bail out)|# Tests were run but|# Looks like' "$log" | cut -c 1-400 | head -n 60
 		sed -n '/^Test Summary Report/,/^Files=/p' "$log" | head -n 40
@@ -320,7 +320,7 @@ do_tap() {	# LABEL FILES...
 	shift
 	if [ $# = 0 ]; then bad "$label: there are no tests"; return 1; fi
 	make_tools || return 1
-	run_tap "$label" $([ $long = yes ] || [ "$label" = tap-sanitize ] && echo 7200 || echo 600) "$@" | tee "$work/log/$label"
+	run_tap "$label" $([ $long = yes ] || [[ $label == tap-sanitize* ]] && echo 7200 || echo 600) "$@" | tee "$work/log/$label"
 	rc=${PIPESTATUS[0]}
 	[ ! -s "$work/$label/result" ] || read -r n_ok n_bad <"$work/$label/result"
 	[ "$n_ok" = 0 ] || good "$label: $n_ok tests" "$n_ok"
@@ -420,6 +420,10 @@ for stage in "${stages[@]}"; do
 					tap)
 						# shellcheck disable=SC2046
 						do_tap tap-sanitize $(tap_files)
+						;;
+					*)
+						# shellcheck disable=SC2046
+						do_tap "tap-sanitize-$part" $(tap_files | grep -F -- "$part")
 						;;
 				esac
 			done

@@ -294,9 +294,12 @@ waiting_row_right(const OperatorSpec *spec, const StateRun *run, const WaitingRo
 		return false;
 	at += MAXALIGN(STATE_KEY_LEN(row->key_meta));
 	for (i = 0; i < spec->nrefs && !row->bare; i++)
-		if ((row->nulls & (UINT64CONST(1) << spec->refs[i])) == 0 &&
-			!ref_right(row, at, row->values[spec->refs[i]], spec->column_len[spec->refs[i]]))
+	{
+		Datum		value = row->values[spec->refs[i]];
+
+		if ((row->nulls & (UINT64CONST(1) << spec->refs[i])) != 0 ? value != 0 : !ref_right(row, at, value, spec->column_len[spec->refs[i]]))
 			return false;
+	}
 	return true;
 }
 

@@ -185,7 +185,8 @@ sanitizer_sees() {
 	/usr/bin/cc $(sanitize_flags) -g -fPIC -shared -I"$("$sp_pg_config" --includedir-server)" \
 		-o "$dir/sees.so" "$tree/test/sanitize/sees.c" >"$work/log/sees" 2>&1 &&
 		"$bindir/initdb" -D "$dir/data" -N >>"$work/log/sees" 2>&1 &&
-		! "$bindir/postgres" --single -D "$dir/data" -c "shared_preload_libraries=$dir/sees" postgres </dev/null >>"$work/log/sees" 2>&1
+		! sh -c '"$@"; exit $?' sees "$bindir/postgres" --single -D "$dir/data" -c "shared_preload_libraries=$dir/sees" postgres \
+			</dev/null >>"$work/log/sees" 2>&1
 	if [ $? != 0 ] || ! grep -q 'heap-buffer-overflow' "$work"/log/sanitizer.*; then
 		tail -n 20 "$work/log/sees"
 		bad "sanitize: a mistake is not seen"

@@ -24,7 +24,7 @@
 
 #include "operator/join.h"
 
-/* "from" of NULL: it was wrong already */
+/* what is left to be looked at; "from" is NULL where something was wrong already */
 typedef struct Bytes
 {
 	const char *from;
@@ -75,9 +75,12 @@ blob_of(const StateRecord *record, uint32 at)
 }
 
 static const char *
-key_of(const OperatorSpec *spec, const StateRecord *record, uint32 fixed_size)
+key_of(const OperatorSpec *spec, const StateRecord *record)
 {
-	return STATE_RECORD_FIXED(record) + fixed_size;
+	bool		bare = spec->over != NULL && spec->over->first_only && !(record->key_meta & STATE_KEY_MEMBER);
+
+	/* as operator_state_init() has it */
+	return STATE_RECORD_FIXED(record) + (bare ? (spec->ttl > 0 ? sizeof(TimestampTz) : 0) : spec->fixed_size);
 }
 
 static bool
@@ -205,7 +208,7 @@ check_member(const OperatorSpec *spec, const StateRun *run, const char *key, uin
 static const char *
 check_group(const OperatorSpec *spec, const StateRun *run, const StateRecord *record)
 {
-	const char *key = key_of(spec, record, spec->fixed_size);
+	const char *key = key_of(spec, record);
 	const char *fixed = STATE_RECORD_FIXED(record);
 	uint16		meta = record->key_meta;
 	int			i;
@@ -403,7 +406,7 @@ check_over(const OperatorSpec *spec, const StateRun *run, const StateRecord *rec
 
 	if (run->pane == STATE_PANE_ETERNAL)
 	{
-		if ((meta & STATE_KEY_MEMBER) || !key_belongs(run, key_of(spec, record, over->first_only ? (spec->ttl > 0 ? sizeof(TimestampTz) : 0) : spec->fixed_size), meta))
+		if ((meta & STATE_KEY_MEMBER) || !key_belongs(run, key_of(spec, record), meta))
 			return "a key of another key group";
 		if (!over->first_only && !over_key_right(spec, blob_of(record, OVER_BLOB)))
 			return "a key whose rows are damaged";
@@ -411,7 +414,7 @@ check_over(const OperatorSpec *spec, const StateRun *run, const StateRecord *rec
 	else
 	{
 		Bytes		bytes = blob_of(record, OVER_BLOB);
-		const char *key = key_of(spec, record, spec->fixed_size);
+		const char *key = key_of(spec, record);
 
 		if (over->span == 0 || !slice_exists(&over->history, run->pane))
 			return "a pane that the operator does not have";
@@ -436,7 +439,7 @@ check_version(const OperatorSpec *spec, const StateRun *run, const StateRecord *
 
 	if (run->pane != STATE_PANE_ETERNAL)
 		return "a pane that the operator does not have";
-	if ((record->key_meta & STATE_KEY_MEMBER) || !key_belongs(run, key_of(spec, record, spec->fixed_size), record->key_meta))
+	if ((record->key_meta & STATE_KEY_MEMBER) || !key_belongs(run, key_of(spec, record), record->key_meta))
 		return "a key of another key group";
 	(void) take(&bytes, sizeof(TimestampTz));
 	for (i = asof->first[1]; i < asof->first[1] + asof->n[1]; i++)
@@ -452,7 +455,7 @@ check_notes(const OperatorSpec *spec, const StateRun *run, const StateRecord *re
 	int			side = record->key_meta & STATE_KEY_MEMBER ? 1 : 0;
 	const char *at;
 
-	if (!key_belongs(run, key_of(spec, record, spec->fixed_size), meta))
+	if (!key_belongs(run, key_of(spec, record), meta))
 		return "a key of another key group";
 	while (!is_at_end(&bytes))
 	{
@@ -471,7 +474,7 @@ static const char *
 check_join(const OperatorSpec *spec, const StateRun *run, const StateRecord *record)
 {
 	const JoinSpec *join = spec->join;
-	const char *key = key_of(spec, record, spec->fixed_size);
+	const char *key = key_of(spec, record);
 	uint16		meta = record->key_meta;
 	Bytes		bytes = blob_of(record, OVER_BLOB);
 	WindowScale slices = {WINDOW_USEC, join->step};

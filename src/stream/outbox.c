@@ -401,7 +401,7 @@ stream_outbox_read(StreamOutboxReader *reader, const OutboxSegment *segment)
 	reader->end = segment->data + segment->len;
 	(void) take(reader, &version, 1);
 	(void) take(reader, &ntopics, 1);
-	if (version != SEGMENT_VERSION)
+	if (version != SEGMENT_VERSION || reader->left < 0)
 		damaged(reader);
 	reader->ntopics = ntopics;
 	for (i = 0; i < ntopics; i++)

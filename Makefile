@@ -96,9 +96,13 @@ oracle:
 mutants:
 	test/mutants/run.sh $(MUTANTS)
 
-# The long form of the fuzz tests: RUNS inputs for each decoder.
+# The long form of the fuzz tests: RUNS inputs for each decoder and each kind of segments.
 fuzz:
 	@$(MAKE) -s -C test/fuzz run RUNS=$(or $(RUNS),1000000) SEED=$(or $(SEED),1) PG_CONFIG="$(PG_CONFIG)"
+
+# Regression, isolation and TAP tests with the module built with AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize:
+	test/run.sh sanitize
 
 lint:
 	test/lint/check.sh
@@ -126,10 +130,11 @@ help:
 	@echo 'make chaos        faults of all kinds by chance; MINUTES=10 SEED=n'
 	@echo 'make oracle       results of pipelines against those of batches, the long form'
 	@echo 'make mutants      do the tests see wrong changes of the source? MUTANTS="NAME ..."'
-	@echo 'make fuzz         the long fuzz test of the decoders; RUNS=1000000 SEED=1'
+	@echo 'make fuzz         the long fuzz test of decoders and segments; RUNS=1000000 SEED=1'
+	@echo 'make sanitize     the tests with the module built with sanitizers; SANITIZE="regress isolation tap"'
 	@echo 'make bench        one table of speed, latency and memory'
 	@echo 'make bench-peers  against Flink and Kafka Streams; bench/peers/README.md'
 	@echo 'make lint         rules of the source, cppcheck'
 	@echo 'make assert       a second build with assertions, in build-assert/'
 
-.PHONY: tools clean-tools assert test installcheck crash chaos oracle mutants fuzz lint bench bench-peers demo demo-stop help
+.PHONY: tools clean-tools assert test installcheck crash chaos oracle mutants fuzz sanitize lint bench bench-peers demo demo-stop help

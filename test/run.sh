@@ -3,7 +3,7 @@
 #
 #   test/run.sh [OPTIONS] [STAGE ...]
 #
-# Stages, by default all of them in this order, but crash, chaos and mutants:
+# Stages, by default all of them in this order, but sanitize, crash, chaos and mutants:
 #   build      compile, warnings are errors; install into the private installation
 #   regress    sql/*.sql against expected/*.out; this and the next one run beside those that follow
 #   isolation  test/isolation/specs/*.spec
@@ -13,6 +13,8 @@
 #   tap        test/t/*.pl
 #   assert     build again with -DUSE_ASSERT_CHECKING; regress, isolation and the TAP files that have a line
 #              "# with assertions" with that build; with the stage "tap" all files are run once, beside each other
+#   sanitize   build again with AddressSanitizer and UndefinedBehaviorSanitizer; regress, isolation and all TAP files with
+#              that build; SANITIZE="regress 058 110" in the environment: only that, other words being TAP files
 #   crash      test/t/*crash*.pl in their long form
 #   chaos      test/chaos: MINUTES minutes of faults by chance, SEED repeats them
 #   mutants    test/mutants: wrong changes of the source, each of which a test must see; MUTANTS="NAME ..." some of them
@@ -40,7 +42,7 @@ while [ $# -gt 0 ]; do
 		--keep) keep=yes ;;
 		--inner) inner=$2; shift ;;
 		-h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
-		build | lint | codec | fuzz | regress | isolation | tap | assert | crash | chaos | mutants) stages+=("$1") ;;
+		build | lint | codec | fuzz | regress | isolation | tap | assert | sanitize | crash | chaos | mutants) stages+=("$1") ;;
 		*) sp_die "unknown option or stage $1 (see --help)" ;;
 	esac
 	shift
@@ -119,7 +121,7 @@ recall() {
 	[ -s "$work/log/failed" ] || return 0
 	echo "---- failed:"
 	cat "$work/log/failed"
-	for log in "$work/log/tap" "$work/log/tap-assert" "$work/log/crash" "$work/log/chaos"; do
+	for log in "$work/log/tap" "$work/log/tap-assert" "$work"/log/tap-sanitize* "$work/log/crash" "$work/log/chaos"; do
 		[ -f "$log" ] || continue
 		grep -E -A 12 '^#? *(Failed test|Dubious|died|Bail out)|# Tests were run but|# Looks like' "$log" | cut -c 1-400 | head -n 60
 		sed -n '/^Test Summary Report/,/^Files=/p' "$log" | head -n 40
@@ -158,6 +160,61 @@ run_build() {
 # the second build; where its programs are into $work/assert-bindir
 build_assert() {
 	run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING && echo "$bindir" >"$work/assert-bindir"
+}
+
+# ---- the third one, with sanitizers
+
+sanitize_flags() { echo "-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-error -include $work/sanitize-tree/test/sanitize/contexts.h"; }
+
+# Only the server itself is started with the sanitizer's library: what runs beside it is not slowed down, and a library
+# that a test preloads comes behind it.
+build_sanitize() {
+	local libasan
+	libasan=$(/usr/bin/cc -print-file-name=libasan.so)
+	if [[ $libasan != /* ]]; then bad "sanitize: the compiler has no libasan.so"; return 1; fi
+	run_build "$work/sanitize-tree" "$work/sanitize-inst" COPT="$(sanitize_flags)" || return 1
+	/usr/bin/cc -shared -fPIC -o "$work/preload.so" "$tree/test/sanitize/preload.c" || return 1
+	mv "$bindir/postgres" "$bindir/postgres.bin"
+	cat >"$bindir/postgres" <<-SCRIPT
+		#!/bin/sh
+		export LD_PRELOAD="$libasan:$work/preload.so\${LD_PRELOAD:+:\$LD_PRELOAD}"
+		exec "$bindir/postgres.bin" "\$@"
+	SCRIPT
+	chmod +x "$bindir/postgres"
+	export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=16:allocator_may_return_null=1:log_path=$work/log/sanitizer
+	export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:abort_on_error=1:log_path=$work/log/sanitizer
+	sanitizer_sees
+}
+
+# Is a mistake of a module told in a report, and the server's end of it?
+sanitizer_sees() {
+	local dir=$work/sees
+	mkdir -p "$dir"
+	# shellcheck disable=SC2046
+	/usr/bin/cc $(sanitize_flags) -g -fPIC -shared -I"$("$sp_pg_config" --includedir-server)" \
+		-o "$dir/sees.so" "$tree/test/sanitize/sees.c" >"$work/log/sees" 2>&1 &&
+		"$bindir/initdb" -D "$dir/data" -N >>"$work/log/sees" 2>&1 &&
+		! sh -c '"$@"; exit $?' sees "$bindir/postgres" --single -D "$dir/data" -c "shared_preload_libraries=$dir/sees" postgres \
+			</dev/null >>"$work/log/sees" 2>&1
+	if [ $? != 0 ] || ! grep -q 'heap-buffer-overflow' "$work"/log/sanitizer.*; then
+		tail -n 20 "$work/log/sees"
+		bad "sanitize: a mistake is not seen"
+		return 1
+	fi
+	good "sanitize: a mistake is seen"
+	rm -f "$work"/log/sanitizer.*
+}
+
+# each report is a finding, whatever became of the test
+check_sanitizer() {
+	local report n=0
+	for report in "$work"/log/sanitizer.*; do
+		[ -e "$report" ] || continue
+		n=$((n + 1))
+		bad "sanitize: $report"
+		[ $n -gt 10 ] || head -n 60 "$report"
+	done
+	[ $n != 0 ] || good "sanitize: no reports"
 }
 
 # COMMAND... with it; what is used after it was freed is seen
@@ -273,7 +330,7 @@ do_tap() {	# LABEL FILES...
 	shift
 	if [ $# = 0 ]; then bad "$label: there are no tests"; return 1; fi
 	make_tools || return 1
-	run_tap "$label" $([ $long = yes ] && echo 7200 || echo 600) "$@" | tee "$work/log/$label"
+	run_tap "$label" $([ $long = yes ] || [[ $label == tap-sanitize* ]] && echo 7200 || echo 600) "$@" | tee "$work/log/$label"
 	rc=${PIPESTATUS[0]}
 	[ ! -s "$work/$label/result" ] || read -r n_ok n_bad <"$work/$label/result"
 	[ "$n_ok" = 0 ] || good "$label: $n_ok tests" "$n_ok"
@@ -334,6 +391,7 @@ assert_files() { (cd "$tree/test" && tap_files | xargs -r grep -l '^# with asser
 
 # the sources of the second build, before the first one leaves objects among them
 cp -r "$tree" "$work/assert-tree"
+[[ " ${stages[*]} " != *" sanitize "* ]] || cp -r "$tree" "$work/sanitize-tree"
 # what runs servers needs the build
 if [ $installed = no ] && [[ " ${stages[*]} " != *" build "* ]] && [[ " ${stages[*]} " =~ " "(regress|isolation|tap|crash|chaos|mutants)" " ]]; then
 	stages=(build "${stages[@]}")
@@ -342,7 +400,7 @@ fi
 both=no assert_bindir=''
 if [[ " ${stages[*]} " == *" tap "* ]] && [[ " ${stages[*]} " == *" assert "* ]] && [ $installed = no ]; then both=yes; fi
 for stage in "${stages[@]}"; do
-	case $stage in tap | assert | crash | chaos | mutants) together ;; esac
+	case $stage in tap | assert | sanitize | crash | chaos | mutants) together ;; esac
 	case $stage in
 		build)
 			[ $installed = no ] || continue
@@ -362,6 +420,24 @@ for stage in "${stages[@]}"; do
 			fi
 			# shellcheck disable=SC2046
 			do_tap tap $(tap_files)
+			;;
+		sanitize)
+			build_sanitize || finish
+			for part in ${SANITIZE:-regress isolation tap}; do
+				case $part in
+					regress) do_regress -sanitize ;;
+					isolation) do_isolation -sanitize ;;
+					tap)
+						# shellcheck disable=SC2046
+						do_tap tap-sanitize $(tap_files)
+						;;
+					*)
+						# shellcheck disable=SC2046
+						do_tap "tap-sanitize-$part" $(tap_files | grep -F -- "$part")
+						;;
+				esac
+			done
+			check_sanitizer
 			;;
 		crash)
 			long=yes

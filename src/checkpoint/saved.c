@@ -145,6 +145,14 @@ load_record(const StateRun *run, const StateRecord *record, void *arg)
 	saved_entries_gone(cxt->saved, replaced, 1);
 }
 
+static const char *
+check_record(const StateRun *run, const StateRecord *record, void *arg)
+{
+	LoadContext *cxt = arg;
+
+	return operator_record_wrong(cxt->specs[run->op], run, record);
+}
+
 static void
 load_segment(const SegmentRow *segment, void *arg)
 {
@@ -161,7 +169,7 @@ load_segment(const SegmentRow *segment, void *arg)
 	saved->bytes += segment->len;
 	cxt->op = -1;
 	wrong = state_segment_read(segment->data, segment->len, saved->signature, segment->epoch,
-							   saved->shapes, saved->nshapes, load_record, cxt);
+							   saved->shapes, saved->nshapes, check_record, load_record, cxt);
 	if (wrong != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),

@@ -77,7 +77,7 @@ merge_segment(const SegmentRow *segment, void *arg)
 {
 	MergeContext *merge = arg;
 	const char *wrong = state_segment_read(segment->data, segment->len, merge->saved->signature, segment->epoch,
-										   merge->saved->shapes, merge->saved->nshapes, merge_record, merge);
+										   merge->saved->shapes, merge->saved->nshapes, NULL, merge_record, merge);
 
 	if (wrong != NULL)
 		ereport(ERROR,

@@ -64,6 +64,25 @@ typedef struct Transition
 	struct BufferedSort *sort;
 } Transition;
 
+/* ---- top.c: what stands in the blob of an entry ---- */
+
+/* in front */
+typedef struct TopHead
+{
+	uint32		rows;
+	uint32		last;			/* where the last one begins */
+} TopHead;
+
+/* A row of the list; its columns follow. */
+typedef struct TopRow
+{
+	uint32		size;			/* with this header */
+	int32		part;			/* where the message came from: see OperatorRow */
+	int64		offset;
+} TopRow;
+
+/* ---- transition.c ---- */
+
 /* can its state be kept as bytes? */
 extern bool transition_keeps(const AggregateSpec *agg);
 extern void transition_fresh(OperatorSpec *spec, AggregateSpec *agg);

@@ -31,20 +31,6 @@
 #include "utils/memutils.h"
 #include "utils/sortsupport.h"
 
-typedef struct AsofSpec
-{
-	bool		outer;			/* rows of the left side that find no version are given out */
-	bool		strict;			/* a version of the same instant is not found */
-	int			side_column;	/* of the row: 0 or 1 */
-	int			first[2];		/* columns of the side */
-	int			n[2];
-	StringInfoData nulls;		/* those of the versions, all of them null, as they are given out */
-	int			nsort;			/* ORDER BY behind the event time */
-	int		   *sort_column;
-	Oid		   *sortop;
-	SortSupportData *sort;
-} AsofSpec;
-
 /* One key group at work. */
 struct AsofWork
 {

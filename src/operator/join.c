@@ -42,25 +42,6 @@
 #define LONG_SLICE		63
 #define LONGEST_SLICE	4095
 
-/* A row as it is kept; its columns follow. */
-typedef struct JoinRow
-{
-	TimestampTz at;
-	uint32		len;			/* of the columns | JOIN_MATCHED */
-} JoinRow;
-
-#define JOIN_ROW_SIZE	(offsetof(JoinRow, len) + sizeof(uint32))
-#define JOIN_MATCHED	0x80000000u
-#define JOIN_LEN(row)	((row).len & ~JOIN_MATCHED)
-
-/* Where a row stands that waits. */
-typedef struct JoinNote
-{
-	int64		pane;
-	uint32		chunk;
-	uint32		offset;
-} JoinNote;
-
 /* Panes of one side that are open, ascending, and the chunk of the group in each. */
 typedef struct JoinSide
 {
@@ -239,6 +220,16 @@ chunk_key(JoinWork *work, const char *key, uint16 key_meta, uint32 number, uint3
 	return meta;
 }
 
+static void
+rows_missing(const JoinWork *work)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("state of operator %d of the pipeline is damaged", work->spec->number),
+			 errdetail("Rows of a key are not where they should be."),
+			 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
+}
+
 static StateEntry *
 find_chunk(JoinWork *work, StateCursor *cursor, uint32 hash, const char *key, uint16 key_meta, uint32 number)
 {
@@ -252,7 +243,7 @@ find_chunk(JoinWork *work, StateCursor *cursor, uint32 hash, const char *key, ui
 	}
 	entry = state_entry_find(cursor, hash, key, meta);
 	if (entry == NULL)
-		elog(ERROR, "chunk %u of a key of operator %d is not there", number, work->spec->number);
+		rows_missing(work);
 	return entry;
 }
 
@@ -705,11 +696,17 @@ release_row(JoinWork *work, int s, uint32 hash, const char *key, uint16 meta, co
 	StateEntry *entry;
 	const char *p;
 	JoinRow		row;
+	Size		at;
 
 	if (i == side->n || side->panes[i]->id != note->pane)
-		elog(ERROR, "a row of operator %d that waits is not there", work->spec->number);
+		rows_missing(work);
 	cursor = cursor_of(work, side, i);
 	entry = find_chunk(work, cursor, hash, key, meta, note->chunk);
+	/* a chunk has a few rows: is it one of them? */
+	for (at = 0; at < note->offset && at < chunk_blob(entry)->len; at += JOIN_ROW_SIZE + JOIN_LEN(row))
+		memcpy(&row, state_blob_bytes(cursor->data, chunk_blob(entry)) + at, JOIN_ROW_SIZE);
+	if (at != note->offset || at >= chunk_blob(entry)->len)
+		rows_missing(work);
 	p = state_blob_bytes(cursor->data, chunk_blob(entry)) + note->offset;
 	memcpy(&row, p, JOIN_ROW_SIZE);
 	if ((row.len & JOIN_MATCHED) == 0)

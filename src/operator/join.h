@@ -36,4 +36,23 @@ typedef struct JoinSpec
 #define JOIN_PANE_SIDE(pane)	((int) ((pane) & 1))
 #define JOIN_PANE_SLICE(pane)	((pane) >> 1)
 
+/* A row as it is kept; its columns follow. */
+typedef struct JoinRow
+{
+	TimestampTz at;
+	uint32		len;			/* of the columns | JOIN_MATCHED */
+} JoinRow;
+
+#define JOIN_ROW_SIZE	(offsetof(JoinRow, len) + sizeof(uint32))
+#define JOIN_MATCHED	0x80000000u
+#define JOIN_LEN(row)	((row).len & ~JOIN_MATCHED)
+
+/* Where a row stands that waits. */
+typedef struct JoinNote
+{
+	int64		pane;
+	uint32		chunk;
+	uint32		offset;
+} JoinNote;
+
 #endif							/* STREAMPROC_JOIN_H */

@@ -756,6 +756,11 @@ extern StateEntry *fire_merge_entry(OperatorSpec *spec, StateCursor *to, StateEn
 /* a value that another slice has seen; "changed": only of groups that are there */
 extern void fire_merge_member(OperatorSpec *spec, StateCursor *to, const char *key, uint16 meta, uint32 hash, bool changed);
 
+/* ---- record.c ---- */
+
+/* what is wrong with a record of the operator that was read from a segment; NULL: nothing */
+extern const char *operator_record_wrong(const OperatorSpec *spec, const StateRun *run, const StateRecord *record);
+
 /* ---- given.c ---- */
 
 /*

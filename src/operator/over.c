@@ -173,6 +173,11 @@ take_out(OverKey *key)
 			key->ring = repalloc_huge(key->ring, sizeof(int) * (key->ring_size *= 2));
 		(void) take_rows(&key->rows, key->ring, key->head->nring, p);
 		key->nring = key->head->nring;
+		if (unlikely(entry->given))
+		{
+			entry->given = false;
+			history_check_tails(key);
+		}
 	}
 	if (over->transitions)
 		begin_transitions(key, key->copy.data);

@@ -191,6 +191,8 @@ over_order(uint32 hash, uint64 other)
 
 /* ---- over_wait.c ---- */
 
+/* is the pane one of rows that wait, for an instant in the range of timestamps? */
+extern bool waiting_pane_exists(int64 pane);
 extern TimestampTz over_waiting_end(int64 pane);
 extern void waiting_find(WaitingPanes *found, StateArea *area, const OperatorSpec *spec);
 extern StatePane *waiting_pane_for(WaitingPanes *found, StateArea *area, const OperatorSpec *spec, TimestampTz at, int64 pace);
@@ -238,6 +240,20 @@ typedef struct WaitingBlock
 
 /* ---- asof.c ---- */
 
+typedef struct AsofSpec
+{
+	bool		outer;			/* rows of the left side that find no version are given out */
+	bool		strict;			/* a version of the same instant is not found */
+	int			side_column;	/* of the row: 0 or 1 */
+	int			first[2];		/* columns of the side */
+	int			n[2];
+	StringInfoData nulls;		/* those of the versions, all of them null, as they are given out */
+	int			nsort;			/* ORDER BY behind the event time */
+	int		   *sort_column;
+	Oid		   *sortop;
+	struct SortSupportData *sort;
+} AsofSpec;
+
 typedef struct AsofWork AsofWork;
 
 /* a key group is owned: what is needed to answer rows of its keys */
@@ -255,6 +271,8 @@ extern void history_epoch_ended(void);
 /* of another key; the hash of its first chunk */
 extern void history_begin(OverKey *key, uint32 chunk_hash);
 extern uint32 history_hash(OverKey *key, const char *bytes, uint16 key_meta);
+/* the key was loaded from a segment: do its tails lead to rows?  Who goes there later does not ask; throws */
+extern void history_check_tails(OverKey *key);
 /* a row that will be answered soon: chunks that it will look at, "near": not for the first time */
 extern void history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near);
 /* appends a row (OverBytes with its columns) behind the last one */

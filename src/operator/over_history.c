@@ -292,6 +292,34 @@ history_lost(OverKey *key, const OverTail *at)
 	return i == key->npanes || key->panes[i].id != at->pane;
 }
 
+void
+history_check_tails(OverKey *key)
+{
+	int			t;
+
+	for (t = 0; t < key->over->ntails; t++)
+	{
+		const OverTail *tail = &key->tails[t];
+		int			i = pane_from(key, tail->pane);
+		const StateBlob *blob;
+		OverBytes	row;
+		Size		at;
+
+		/* what has gone is passed over */
+		if (tail->offset == 0 || i == key->npanes || key->panes[i].id != tail->pane ||
+			(blob = find_chunk(key, i, tail->chunk)) == NULL || tail->offset >= blob->len)
+			continue;
+		for (at = 0; at < tail->offset; at += OVER_BYTES_SIZE + row.len)
+			memcpy(&row, state_blob_bytes(key->panes[i].cursor.data, blob) + at, OVER_BYTES_SIZE);
+		if (at != tail->offset)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("state of operator %d of the pipeline is damaged", key->spec->number),
+					 errdetail("A frame of a window function begins within a row."),
+					 errhint("Restore table streamproc.state_segment, or create the pipeline anew.")));
+	}
+}
+
 /* The slice behind this one in which the key may have rows; it has some in that of head. */
 static int64
 slice_behind(const OverHead *head, int64 pane)

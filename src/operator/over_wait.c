@@ -75,12 +75,24 @@ waiting_level(int64 pane)
 	return (int) ((pane - OVER_WAITING) >> LEVEL_SHIFT);
 }
 
+static int64
+waiting_slice(int64 pane)
+{
+	return pane - OVER_WAITING - ((int64) waiting_level(pane) << LEVEL_SHIFT) - LEVEL_MIDDLE;
+}
+
+bool
+waiting_pane_exists(int64 pane)
+{
+	return pane >= OVER_WAITING && waiting_level(pane) < OVER_WAITING_LEVELS &&
+		waiting_slice(pane) >= MIN_TIMESTAMP / lengths[waiting_level(pane)] - 1 &&
+		waiting_slice(pane) <= END_TIMESTAMP / lengths[waiting_level(pane)];
+}
+
 TimestampTz
 over_waiting_begin(int64 pane)
 {
-	int			level = waiting_level(pane);
-
-	return (pane - OVER_WAITING - ((int64) level << LEVEL_SHIFT) - LEVEL_MIDDLE) * lengths[level];
+	return waiting_slice(pane) * lengths[waiting_level(pane)];
 }
 
 TimestampTz

@@ -31,21 +31,7 @@ typedef struct TopSort
 	SortSupportData support;
 } TopSort;
 
-typedef struct TopHead
-{
-	uint32		rows;
-	uint32		last;			/* where the last one begins */
-} TopHead;
-
-/* A row of the list; its columns follow. */
-typedef struct TopRow
-{
-	uint32		size;			/* with this header */
-	int32		part;			/* where the message came from: see OperatorRow */
-	int64		offset;
-} TopRow;
-
-/* The same at work. */
+/* A TopRow at work. */
 typedef struct TopItem
 {
 	TopRow		row;

@@ -41,6 +41,7 @@ operator_state_init(const OperatorSpec *spec, StateArea *area)
 	StateExpiry *expiry = &area->root->op[spec->number].expiry;
 
 	state_operator_init(area, spec->number, spec->fixed_size, spec->blob, spec->nblobs);
+	area->root->op[spec->number].leads = spec->over != NULL && spec->over->ntails > 0;
 	expiry->ttl = spec->ttl;
 	expiry->in_blob = spec->asof != NULL || (spec->over != NULL && !spec->over->first_only);
 	/* the blob of a version begins with its event time */

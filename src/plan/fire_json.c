@@ -19,6 +19,7 @@ typedef struct JsonReceiver
 {
 	DestReceiver pub;
 	Relation	sink;
+	MemoryContext cxt;			/* of the result: that of the executor is gone before it is read */
 	char	   *json;			/* of the first row */
 } JsonReceiver;
 
@@ -28,12 +29,14 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	JsonReceiver *receiver = (JsonReceiver *) self;
 	TupleDesc	desc = RelationGetDescr(receiver->sink);
 	HeapTuple	tuple;
+	Datum		json;
 
 	if (receiver->json != NULL || slot->tts_tupleDescriptor->natts < desc->natts)
 		return true;
 	slot_getallattrs(slot);
 	tuple = heap_form_tuple(desc, slot->tts_values, slot->tts_isnull);
-	receiver->json = TextDatumGetCString(DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(tuple, desc)));
+	json = DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(tuple, desc));
+	receiver->json = MemoryContextStrdup(receiver->cxt, TextDatumGetCString(json));
 	return true;
 }
 
@@ -47,21 +50,17 @@ shutdown(DestReceiver *self)
 {
 }
 
-/* In the memory of the caller's transaction; operator_fire_sets give out one group. */
+/* In the present memory context; operator_fire_sets give out one group. */
 char *
 program_fire_json(Program *program, int number)
 {
 	Statement  *statement = list_nth(program->statements, number - 1);
-	MemoryContext cxt = CurrentMemoryContext;
-	JsonReceiver receiver = {{receive, startup, shutdown, shutdown, DestNone}, NULL, NULL};
-	char	   *json = NULL;
+	JsonReceiver receiver = {{receive, startup, shutdown, shutdown, DestNone}, NULL, CurrentMemoryContext, NULL};
 
 	receiver.sink = table_open(statement->info->sink, AccessShareLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) plan_execute(plan_below_modify_table(statement->plan[PROGRAM_OUTPUT]), &receiver.pub);
 	PopActiveSnapshot();
-	if (receiver.json != NULL)
-		json = MemoryContextStrdup(cxt, receiver.json);
 	table_close(receiver.sink, NoLock);
-	return json;
+	return receiver.json;
 }

@@ -341,6 +341,60 @@ state_key_decode(const StateKeyColumn *columns, int n, const char *key, uint16 m
 	}
 }
 
+bool
+state_key_fits(const StateKeyColumn *columns, int n, const char *key, uint16 meta)
+{
+	const char *nulls = NULL;
+	Size		left = STATE_KEY_LEN(meta);
+	const char *p = key;
+	int			i;
+
+	if (meta & STATE_KEY_NULLS)
+	{
+		nulls = key;
+		if (left < (n + 7) / 8)
+			return false;
+		left -= (n + 7) / 8;
+		p += (n + 7) / 8;
+	}
+	for (i = 0; i < n; i++)
+	{
+		Size		len = 0;
+		uint16		counted;
+
+		if (nulls != NULL && (nulls[i / 8] & (1 << (i % 8))) != 0)
+			continue;
+		switch (columns[i].kind)
+		{
+			case STATE_KEY_FIXED:
+				len = columns[i].len;
+				break;
+			case STATE_KEY_FLOAT4:
+				len = sizeof(float4);
+				break;
+			case STATE_KEY_FLOAT8:
+				len = sizeof(float8);
+				break;
+			case STATE_KEY_INTERVAL:
+				len = sizeof(int128);
+				break;
+			case STATE_KEY_VARLENA:
+			case STATE_KEY_NUMERIC:
+			case STATE_KEY_BPCHAR:
+				if (left < sizeof(counted))
+					return false;
+				memcpy(&counted, p, sizeof(counted));
+				len = sizeof(counted) + counted;
+				break;
+		}
+		if (left < len)
+			return false;
+		left -= len;
+		p += len;
+	}
+	return left == 0;
+}
+
 /* ---- datums as bytes ---- */
 
 /* one byte: null or not; then fixed lengths as they are, others behind a uint32 length */
@@ -384,6 +438,30 @@ state_datum_write(StringInfo into, Datum value, bool isnull, int16 len, bool byv
 		appendBinaryStringInfo(into, (const char *) &n, sizeof(n));
 		appendBinaryStringInfo(into, bytes, (int) n);
 	}
+}
+
+const char *
+state_datum_skip(const char *from, const char *end, int16 len)
+{
+	Size		left = end - from;
+	uint32		n = len;
+
+	if (left == 0 || (*from != 0 && *from != 1))
+		return NULL;
+	left--;
+	if (*from++ != 0)
+		return from;
+	if (len < 0)
+	{
+		if (left < sizeof(n))
+			return NULL;
+		memcpy(&n, from, sizeof(n));
+		from += sizeof(n);
+		left -= sizeof(n);
+	}
+	if (n > left || (len == -2 && (n == 0 || from[n - 1] != '\0')))
+		return NULL;
+	return from + n;
 }
 
 const char *

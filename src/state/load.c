@@ -20,7 +20,7 @@ state_entry_restore(StateCursor *cursor, StateEntry *entry, const StateRecord *r
 
 	for (b = 0; b < nblobs; b++)
 		old[b] = *(StateBlob *) (STATE_ENTRY_FIXED(entry) + op->blob[b]);
-	entry->given = (record->flags & STATE_RECORD_GIVEN) != 0;
+	entry->given = op->leads || (record->flags & STATE_RECORD_GIVEN) != 0;
 	memcpy(STATE_ENTRY_FIXED(entry), fixed, state_fixed_size(op, record->key_meta));
 	/* places of blobs are the chunk's own */
 	for (b = 0; b < nblobs; b++)

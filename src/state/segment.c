@@ -144,7 +144,7 @@ check_record(const StateRecord *record, Size left, const StateShape *shape)
 
 /* Walks over the records; checks them, or gives them out. */
 static const char *
-walk(const char *p, Size len, const StateShape *shapes, int nshapes, StateRecordEach each, void *arg)
+walk(const char *p, Size len, const StateShape *shapes, int nshapes, StateRecordCheck check, StateRecordEach each, void *arg)
 {
 	const char *end = p + len;
 
@@ -171,6 +171,8 @@ walk(const char *p, Size len, const StateShape *shapes, int nshapes, StateRecord
 				if ((Size) (run_end - p) < sizeof(StateRecord))
 					return "a record is cut off";
 				wrong = check_record(record, run_end - p, &shapes[run->op]);
+				if (wrong == NULL && check != NULL)
+					wrong = check(run, record, arg);
 				if (wrong != NULL)
 					return wrong;
 			}
@@ -186,7 +188,7 @@ walk(const char *p, Size len, const StateShape *shapes, int nshapes, StateRecord
 
 const char *
 state_segment_read(const char *segment, Size len, uint64 signature, int64 epoch,
-				   const StateShape *shapes, int nshapes, StateRecordEach each, void *arg)
+				   const StateShape *shapes, int nshapes, StateRecordCheck check, StateRecordEach each, void *arg)
 {
 	const StateSegmentHeader *header = (const StateSegmentHeader *) segment;
 	const char *runs = segment + sizeof(StateSegmentHeader);
@@ -206,8 +208,8 @@ state_segment_read(const char *segment, Size len, uint64 signature, int64 epoch,
 		return "it was written by other operators";
 	if (header->epoch != epoch)
 		return "it belongs to another epoch";
-	wrong = walk(runs, header->bytes, shapes, nshapes, NULL, NULL);
+	wrong = walk(runs, header->bytes, shapes, nshapes, check, NULL, arg);
 	if (wrong == NULL && each != NULL)
-		(void) walk(runs, header->bytes, shapes, nshapes, each, arg);
+		(void) walk(runs, header->bytes, shapes, nshapes, NULL, each, arg);
 	return wrong;
 }

@@ -120,6 +120,7 @@ typedef struct StateOperator
 	uint32		group_size;
 	uint32		group_blobs;
 	StateExpiry expiry;			/* of those */
+	bool		leads;			/* an entry leads to others: one that was loaded is "given" until somebody has looked where */
 	int			npanes;
 	int			panes_size;
 	uint32		panes_changed;	/* so often one came or went: who owns a key group may ask whether it knows all of its panes */
@@ -384,13 +385,15 @@ typedef struct StateShape
 	uint32		group_blobs;
 } StateShape;
 
+/* the operator's own look at a record; what is wrong with it, NULL: nothing */
+typedef const char *(*StateRecordCheck) (const StateRun *run, const StateRecord *record, void *arg);
 typedef void (*StateRecordEach) (const StateRun *run, const StateRecord *record, void *arg);
 /*
- * Checks a segment whole, then calls "each" for its records.  NULL: all went
- * well, else what is wrong, and nothing was called.
+ * Checks a segment whole, by "check" too where there is one, then calls "each" for
+ * its records.  NULL: all went well, else what is wrong, and "each" was not called.
  */
 extern const char *state_segment_read(const char *segment, Size len, uint64 signature, int64 epoch,
-									  const StateShape *shapes, int nshapes, StateRecordEach each, void *arg);
+									  const StateShape *shapes, int nshapes, StateRecordCheck check, StateRecordEach each, void *arg);
 /* puts a record into the area, over an older one of its key */
 extern void state_record_load(StateArea *area, const StateRun *run, const StateRecord *record, uint32 epoch, uint32 *replaced);
 
@@ -430,8 +433,13 @@ extern uint16 state_key_encode(const StateKeyColumn *columns, int n, const Datum
 /* values of exact columns; others are left alone.  by-reference values in the current memory context */
 extern void state_key_decode(const StateKeyColumn *columns, int n, const char *key, uint16 meta, Datum *values, bool *isnull);
 
+/* could state_key_encode() have made it? */
+extern bool state_key_fits(const StateKeyColumn *columns, int n, const char *key, uint16 meta);
+
 /* datums as bytes, for originals and kept arguments */
 extern void state_datum_write(struct StringInfoData *into, Datum value, bool isnull, int16 len, bool byval);
+/* behind it; NULL: it is none, or does not end before "end" */
+extern const char *state_datum_skip(const char *from, const char *end, int16 len);
 extern const char *state_datum_read(const char *from, Datum *value, bool *isnull, int16 len, bool byval, char align);
 
 #endif							/* STREAMPROC_STATE_H */

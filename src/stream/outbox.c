@@ -348,11 +348,13 @@ stream_outbox_pack(StreamOutbox *outbox, Size segment_bytes, bool all,
 /* ---- reading ---- */
 
 static void
-damaged(void)
+damaged(const StreamOutboxReader *reader)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("a segment of streamproc.outbox is damaged, or of another version")));
+			 errmsg("messages that wait to be sent cannot be read"),
+			 errdetail("Segment " INT64_FORMAT " of task %d in table streamproc.outbox is damaged, or of another version.",
+					   reader->number, reader->stream)));
 }
 
 static const char *
@@ -361,7 +363,7 @@ take(StreamOutboxReader *reader, void *into, Size len)
 	const char *at = reader->at;
 
 	if ((Size) (reader->end - at) < len)
-		damaged();
+		damaged(reader);
 	if (into != NULL)
 		memcpy(into, at, len);
 	reader->at += len;
@@ -385,19 +387,22 @@ take_counted(StreamOutboxReader *reader, Size *len)
 }
 
 void
-stream_outbox_read(StreamOutboxReader *reader, const char *data, Size len)
+stream_outbox_read(StreamOutboxReader *reader, const OutboxSegment *segment)
 {
 	uint8		version;
 	uint8		ntopics;
 	int			i;
 
 	memset(reader, 0, sizeof(*reader));
-	reader->at = data;
-	reader->end = data + len;
+	reader->stream = segment->stream;
+	reader->number = segment->number;
+	reader->left = segment->nmessages;
+	reader->at = segment->data;
+	reader->end = segment->data + segment->len;
 	(void) take(reader, &version, 1);
 	(void) take(reader, &ntopics, 1);
-	if (version != SEGMENT_VERSION)
-		damaged();
+	if (version != SEGMENT_VERSION || reader->left < 0)
+		damaged(reader);
 	reader->ntopics = ntopics;
 	for (i = 0; i < ntopics; i++)
 	{
@@ -419,19 +424,22 @@ stream_outbox_next(StreamOutboxReader *reader, StreamMessage *message)
 	uint8		topic;
 	const char *end;
 
-	if (reader->at == reader->end)
+	/* their numbers say what has been sent: there are as many as the row says */
+	if ((reader->at == reader->end) != (reader->left == 0))
+		damaged(reader);
+	if (reader->left-- == 0)
 		return false;
 	memset(message, 0, sizeof(*message));
 	message->partition = -1;
 	(void) take(reader, &len, sizeof(len));
 	if ((Size) (reader->end - reader->at) < len)
-		damaged();
+		damaged(reader);
 	end = reader->at + len;
 	reader->flags = take(reader, &flags, 1);
 	(void) take(reader, &topic, 1);
 	message->withdrawn = (flags & WITHDRAWN) != 0;
 	if (topic >= reader->ntopics)
-		damaged();
+		damaged(reader);
 	message->topic = reader->topics[topic];
 	if (flags & HAS_PARTITION)
 		(void) take(reader, &message->partition, sizeof(int32));
@@ -463,7 +471,7 @@ stream_outbox_next(StreamOutboxReader *reader, StreamMessage *message)
 		message->nheaders = n;
 	}
 	if (reader->at != end)
-		damaged();
+		damaged(reader);
 	return true;
 }
 

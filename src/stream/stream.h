@@ -16,6 +16,7 @@
 #include "nodes/nodes.h"
 
 #include "base/base.h"
+#include "catalog/catalog.h"
 #include "codec/codec.h"
 #include "kafka/kafka.h"
 
@@ -206,6 +207,9 @@ extern void stream_outbox_pack(StreamOutbox *outbox, Size segment_bytes, bool al
 /* The messages of a segment, whose bytes they point into. */
 typedef struct StreamOutboxReader
 {
+	int			stream;			/* whose segment it is */
+	int64		number;
+	int			left;			/* messages */
 	const char *at;
 	const char *end;
 	const char *flags;			/* of the message that was read last */
@@ -214,7 +218,7 @@ typedef struct StreamOutboxReader
 } StreamOutboxReader;
 
 /* throw where the bytes are no segment */
-extern void stream_outbox_read(StreamOutboxReader *reader, const char *data, Size len);
+extern void stream_outbox_read(StreamOutboxReader *reader, const OutboxSegment *segment);
 extern bool stream_outbox_next(StreamOutboxReader *reader, StreamMessage *message);
 /* marks the message that was read last, in the bytes, which were the caller's all along */
 extern void stream_outbox_withdraw(StreamOutboxReader *reader);

@@ -313,7 +313,7 @@ send_segment(const OutboxSegment *segment, int64 *number, int64 *taken, const ch
 	int			known = -1;
 	const char *known_topic = NULL;
 
-	stream_outbox_read(&reader, segment->data, segment->len);
+	stream_outbox_read(&reader, segment);
 	while (stream_outbox_next(&reader, &message))
 	{
 		KafkaHeader one;

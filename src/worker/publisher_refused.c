@@ -79,7 +79,7 @@ find_message(List **streams, int64 wanted, Found *found)
 				number += found->segment->nmessages;
 				continue;
 			}
-			stream_outbox_read(&found->reader, found->segment->data, found->segment->len);
+			stream_outbox_read(&found->reader, found->segment);
 			while (stream_outbox_next(&found->reader, &found->message))
 				if (++number == wanted)
 					return true;

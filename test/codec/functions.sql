@@ -1,4 +1,8 @@
--- Functions of the test module; run_check puts the module's path in the place of MODULE_PATHNAME.
+-- Functions of the test module; run_check puts the module's path in the place of MODULE_PATHNAME, that of the corpus
+-- in the place of CORPUS.
+
+-- a file of test/fuzz/corpus/json
+CREATE FUNCTION test_codec_corpus(file text) RETURNS bytea LANGUAGE sql AS $$ SELECT pg_read_binary_file('CORPUS/' || file) $$;
 
 -- decodes "value" as the columns of the row's type; errors are raised
 CREATE FUNCTION test_codec_decode(r anyelement, format text, value bytea, paths text[] DEFAULT NULL, delimiter text DEFAULT ',')

@@ -4,13 +4,13 @@
  *	  An engine for the harness where there is no libFuzzer: replays a corpus,
  *	  and makes new inputs from it, the same ones for the same seed.
  *
- *	  fuzz FORMAT [--runs N] [--seed S] [--artifacts DIR] [--export DIR] PATH...
+ *	  fuzz FORMAT [--runs N] [--seed S] [--artifacts DIR] [--export DIR] [--make N] PATH...
  *
  * A PATH is a file or a directory of files.  A file *.cases holds one input
  * in a line (README.md), any other file is an input.  Inputs that reach new
  * code of src/codec (gcc's -fsanitize-coverage=trace-pc) join the corpus in
- * memory.  The last line tells what was done; the exit code is not zero where
- * something was found.
+ * memory.  --make prints N made inputs as cases.  The last line tells what was
+ * done; the exit code is not zero where something was found.
  *
  *-------------------------------------------------------------------------
  */
@@ -229,7 +229,7 @@ hex(char c)
 
 /* %hh: a byte; %<n text>: the text n times; all else is itself */
 static void
-unescape(const char *p, const char *end, const char *name, Buffer *out)
+unescape(const char *p, const char *end, const char *name, FuzzBuffer *out)
 {
 	while (p < end)
 	{
@@ -271,7 +271,7 @@ add_cases(const char *path, const char *data, Size len)
 		const char *stop = memchr(p, '\n', end - p);
 		const char *tab;
 		char		name[1200];
-		Buffer		out = {0};
+		FuzzBuffer		out = {0};
 
 		line++;
 		if (stop == NULL)
@@ -361,14 +361,14 @@ replay(void)
 
 /* An input, or where it holds many messages mostly only a few of them in a row. */
 static void
-take_input(Random *random, const Input *base, Buffer *out)
+take_input(Random *random, const Input *base, FuzzBuffer *out)
 {
 	const char *p = base->data;
 	const char *end = base->data + base->len;
 	const char *stop;
 	int			n = 1 + random_below(random, 4);
 
-	if (base->len > 0 && random_below(random, 8) != 0)
+	if (base->len > 0 && !fuzz_binary && random_below(random, 8) != 0)
 	{
 		p += random_below(random, base->len);
 		while (p > base->data && p[-1] != FUZZ_SEPARATOR)
@@ -384,7 +384,7 @@ static void
 fuzz(int64 n)
 {
 	Random		random = {seed};
-	Buffer		made = {0};
+	FuzzBuffer		made = {0};
 	int			first;
 	int			nsets;
 
@@ -439,11 +439,38 @@ export_corpus(const char *dir)
 	}
 }
 
+/* Inputs as they are made, which are good ones. */
+static void
+print_made(int n)
+{
+	Random		random = {seed};
+	FuzzBuffer		made = {0};
+	int			i;
+	Size		k;
+
+	for (i = 0; i < n; i++)
+	{
+		made.len = 0;
+		generate_message(&random, &fuzz_sets[0], &made);
+		printf("y_made_%d\t", i);
+		for (k = 0; k < made.len; k++)
+		{
+			if (made.data[k] > ' ' && made.data[k] < 0x7f && made.data[k] != '%')
+				putchar(made.data[k]);
+			else
+				printf("%%%02x", (unsigned char) made.data[k]);
+		}
+		putchar('\n');
+	}
+	free(made.data);
+}
+
 int
 main(int argc, char **argv)
 {
 	int64		n = 0;
 	const char *export = NULL;
+	int			make = 0;
 	char		base;
 	int			i;
 	int			findings;
@@ -451,7 +478,7 @@ main(int argc, char **argv)
 
 	if (argc < 2 || !codec_format_by_name(argv[1], &fuzz_format))
 	{
-		fprintf(stderr, "usage: fuzz json|csv|raw [--runs N] [--seed S] [--artifacts DIR] [--export DIR] PATH...\n");
+		fprintf(stderr, "usage: %s %s [--runs N] [--seed S] [--artifacts DIR] [--export DIR] [--make N] PATH...\n", argv[0], fuzz_formats);
 		return 2;
 	}
 	format_name = argv[1];
@@ -465,11 +492,13 @@ main(int argc, char **argv)
 			artifacts = argv[++i];
 		else if (i + 1 < argc && strcmp(argv[i], "--export") == 0)
 			export = argv[++i];
+		else if (i + 1 < argc && strcmp(argv[i], "--make") == 0)
+			make = atoi(argv[++i]);
 		else
 			add_path(argv[i]);
 	}
 	ncases = ncorpus;
-	if (ncases == 0)
+	if (ncases == 0 && make == 0)
 		die("no inputs", argc > 2 ? argv[argc - 1] : format_name);
 	if (export != NULL)
 	{
@@ -481,6 +510,11 @@ main(int argc, char **argv)
 	__sanitizer_set_death_callback(on_death);
 	shim_stack_base(&base);
 	fuzz_init();
+	if (make > 0)
+	{
+		print_made(make);
+		return 0;
+	}
 	signal(SIGALRM, on_alarm);
 	setitimer(ITIMER_REAL, &every, NULL);
 	if (n == 0)

@@ -44,6 +44,8 @@ extern void fuzz_make_sets(void);
 /* ---- harness.c ---- */
 
 extern CodecFormat fuzz_format;
+extern const char *const fuzz_formats;	/* for the command line */
+extern const bool fuzz_binary;	/* an input is one message, in which any byte may stand */
 extern int64 fuzz_accepted;
 extern int64 fuzz_rejected;
 extern bool fuzz_thorough;		/* all sets, all allocations fail in turn */
@@ -122,27 +124,30 @@ extern void oracle_predict(const FuzzSet *set, CodecDecoder *decoder, const char
 /* oracle_value.c: the value of a jsonb, array or row column must be what this text makes */
 extern void oracle_check_value(CodecDecoder *decoder, int column, const char *text, Size len, Datum value, Arena *arena);
 
-/* ---- mutate.c ---- */
+/* ---- random.c ---- */
 
 typedef struct Random
 {
 	uint64		state;
 } Random;
 
-typedef struct Buffer
+typedef struct FuzzBuffer
 {
 	char	   *data;
 	Size		len;
 	Size		size;
-} Buffer;
+} FuzzBuffer;
 
 extern uint64 random_next(Random *random);
 extern uint32 random_below(Random *random, uint32 n);
-extern void buffer_append(Buffer *buffer, const char *data, Size len);
-extern void buffer_string(Buffer *buffer, const char *s);
+extern void buffer_append(FuzzBuffer *buffer, const char *data, Size len);
+extern void buffer_string(FuzzBuffer *buffer, const char *s);
+
+/* ---- mutate.c ---- */
+
 /* a message for the columns of the set, mostly a good one */
-extern void generate_message(Random *random, const FuzzSet *set, Buffer *out);
+extern void generate_message(Random *random, const FuzzSet *set, FuzzBuffer *out);
 /* changes "out" at some places; "other": an input to take parts from */
-extern void mutate_message(Random *random, const FuzzSet *set, Buffer *out, const char *other, Size other_len);
+extern void mutate_message(Random *random, const FuzzSet *set, FuzzBuffer *out, const char *other, Size other_len);
 
 #endif							/* FUZZ_H */

@@ -41,10 +41,12 @@ typedef struct KeptState
 	CodecEncoder *encoder;		/* NULL: the set cannot be encoded */
 	MemoryContext encoder_cxt;
 	Arena		arena;
-	Buffer		history;
+	FuzzBuffer		history;
 	int			nmessages;
 } KeptState;
 
+const char *const fuzz_formats = "json|csv|raw";
+const bool	fuzz_binary = false;
 CodecFormat fuzz_format = CODEC_JSON;
 int64		fuzz_accepted;
 int64		fuzz_rejected;

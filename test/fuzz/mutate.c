@@ -14,24 +14,6 @@
 
 #define MAX_MUTATED		(64 * 1024)
 
-/* ---- random numbers: splitmix64, the same everywhere ---- */
-
-uint64
-random_next(Random *random)
-{
-	uint64		z = (random->state += UINT64CONST(0x9e3779b97f4a7c15));
-
-	z = (z ^ (z >> 30)) * UINT64CONST(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64CONST(0x94d049bb133111eb);
-	return z ^ (z >> 31);
-}
-
-uint32
-random_below(Random *random, uint32 n)
-{
-	return n == 0 ? 0 : random_next(random) % n;
-}
-
 static bool
 chance(Random *random, uint32 of)
 {
@@ -40,30 +22,8 @@ chance(Random *random, uint32 of)
 
 #define PICK(random, array) ((array)[random_below(random, lengthof(array))])
 
-/* ---- buffers ---- */
-
-void
-buffer_append(Buffer *buffer, const char *data, Size len)
-{
-	if (buffer->len + len + 1 > buffer->size)
-	{
-		buffer->size = 2 * (buffer->len + len + 1);
-		buffer->data = realloc(buffer->data, buffer->size);
-	}
-	if (len > 0)
-		memcpy(buffer->data + buffer->len, data, len);
-	buffer->len += len;
-	buffer->data[buffer->len] = '\0';
-}
-
-void
-buffer_string(Buffer *buffer, const char *s)
-{
-	buffer_append(buffer, s, strlen(s));
-}
-
 static void
-buffer_char(Buffer *buffer, char c)
+buffer_char(FuzzBuffer *buffer, char c)
 {
 	buffer_append(buffer, &c, 1);
 }
@@ -119,7 +79,7 @@ static const char *const whole_values[] = {
 };
 
 static void
-random_number(Random *random, Buffer *out)
+random_number(Random *random, FuzzBuffer *out)
 {
 	int			n = 1 + random_below(random, chance(random, 20) ? 200 : 20);
 	int			point = chance(random, 2) ? random_below(random, n) : -1;
@@ -143,7 +103,7 @@ random_number(Random *random, Buffer *out)
 }
 
 static void
-random_text(Random *random, Buffer *out)
+random_text(Random *random, FuzzBuffer *out)
 {
 	int			n = random_below(random, chance(random, 50) ? 3000 : chance(random, 5) ? 200 : 12);
 
@@ -162,7 +122,7 @@ random_text(Random *random, Buffer *out)
 static bool careful;
 
 static void
-good_text(Random *random, Oid type, Buffer *out)
+good_text(Random *random, Oid type, FuzzBuffer *out)
 {
 	static const char *const texts[] = {"", "a", "ab ", "abc", "x\"y", "\\", "\xc3\xa4", "\xe2\x82\xac\xf0\x9f\x98\x80"};
 	static const char *const json[] = {"1", "\"x\"", "[1,{\"a\":null}]", "{\"b\":[],\"a\":2}", "1.50", "true", "\"\\u00e4\\n\""};
@@ -244,7 +204,7 @@ good_text(Random *random, Oid type, Buffer *out)
 
 /* The plain text of a value that suits the type, mostly. */
 static void
-value_text(Random *random, Oid type, Buffer *out)
+value_text(Random *random, Oid type, FuzzBuffer *out)
 {
 	if (careful && !chance(random, 64))
 	{
@@ -303,7 +263,7 @@ value_text(Random *random, Oid type, Buffer *out)
 /* ---- JSON ---- */
 
 static void
-space(Random *random, Buffer *out)
+space(Random *random, FuzzBuffer *out)
 {
 	static const char *const spaces[] = {" ", "  ", "\n", "\t", "\r\n", "                    "};
 
@@ -312,7 +272,7 @@ space(Random *random, Buffer *out)
 }
 
 static void
-json_string_of(Random *random, const char *s, Size len, Buffer *out)
+json_string_of(Random *random, const char *s, Size len, FuzzBuffer *out)
 {
 	static const char from[] = "\"\\\b\f\n\r\t/";
 	static const char to[] = "\"\\bfnrt/";
@@ -346,11 +306,11 @@ json_string_of(Random *random, const char *s, Size len, Buffer *out)
 	buffer_char(out, '"');
 }
 
-static void json_value_of(Random *random, Oid type, int depth, Buffer *out);
+static void json_value_of(Random *random, Oid type, int depth, FuzzBuffer *out);
 
 /* Objects and arrays of anything. */
 static void
-json_container(Random *random, int depth, Buffer *out)
+json_container(Random *random, int depth, FuzzBuffer *out)
 {
 	static const char *const keys[] = {"a", "b", "c", "x", "y", "Y", "X", "p", "j", "", "d", "A", "aa", "name with \"quotes\""};
 	bool		object = chance(random, 2);
@@ -377,9 +337,9 @@ json_container(Random *random, int depth, Buffer *out)
 }
 
 static void
-json_value_of(Random *random, Oid type, int depth, Buffer *out)
+json_value_of(Random *random, Oid type, int depth, FuzzBuffer *out)
 {
-	Buffer		text = {0};
+	FuzzBuffer		text = {0};
 	int			n;
 	int			i;
 
@@ -447,7 +407,7 @@ json_value_of(Random *random, Oid type, int depth, Buffer *out)
 
 /* A key: the name, the name in another case, or another one. */
 static void
-json_key_of(Random *random, const char *name, Size len, Buffer *out)
+json_key_of(Random *random, const char *name, Size len, FuzzBuffer *out)
 {
 	static const char *const others[] = {"a", "b", "zz", "", "amout", "card ", "\\u0000", "key", "A", "abc", "aBC"};
 	char		changed[256];
@@ -478,7 +438,7 @@ json_key_of(Random *random, const char *name, Size len, Buffer *out)
 
 /* The columns below a path, as an object. */
 static void
-json_object_of(Random *random, const FuzzSet *set, const char *prefix, Buffer *out)
+json_object_of(Random *random, const FuzzSet *set, const char *prefix, FuzzBuffer *out)
 {
 	Size		prefix_len = strlen(prefix);
 	bool		first = true;
@@ -539,7 +499,7 @@ json_object_of(Random *random, const FuzzSet *set, const char *prefix, Buffer *o
 /* ---- csv ---- */
 
 static void
-csv_record_of(Random *random, const FuzzSet *set, Buffer *out)
+csv_record_of(Random *random, const FuzzSet *set, FuzzBuffer *out)
 {
 	char		delimiter = chance(random, 30) ? ',' : set->delimiter;
 	int			n = set->ncolumns;
@@ -550,7 +510,7 @@ csv_record_of(Random *random, const FuzzSet *set, Buffer *out)
 		n += (int) random_below(random, 3) - 1;
 	for (i = 0; i < n; i++)
 	{
-		Buffer		text = {0};
+		FuzzBuffer		text = {0};
 		bool		quote;
 
 		if (i > 0)
@@ -581,7 +541,7 @@ csv_record_of(Random *random, const FuzzSet *set, Buffer *out)
 }
 
 void
-generate_message(Random *random, const FuzzSet *set, Buffer *out)
+generate_message(Random *random, const FuzzSet *set, FuzzBuffer *out)
 {
 	careful = chance(random, 2);
 	switch (set->format)
@@ -615,9 +575,9 @@ static const char *const csv_tokens[] = {
 };
 
 static void
-replace(Buffer *out, Size at, Size gone, const char *with, Size len)
+replace(FuzzBuffer *out, Size at, Size gone, const char *with, Size len)
 {
-	Buffer		changed = {0};
+	FuzzBuffer		changed = {0};
 
 	buffer_append(&changed, out->data, at);
 	buffer_append(&changed, with, len);
@@ -628,7 +588,7 @@ replace(Buffer *out, Size at, Size gone, const char *with, Size len)
 
 /* A run of bytes that begins after one of "stops" and goes on to the next of them: a value, roughly. */
 static void
-find_part(Random *random, const Buffer *out, const char *stops, Size *at, Size *len)
+find_part(Random *random, const FuzzBuffer *out, const char *stops, Size *at, Size *len)
 {
 	Size		start = random_below(random, out->len + 1);
 	Size		end;
@@ -643,7 +603,7 @@ find_part(Random *random, const Buffer *out, const char *stops, Size *at, Size *
 }
 
 void
-mutate_message(Random *random, const FuzzSet *set, Buffer *out, const char *other, Size other_len)
+mutate_message(Random *random, const FuzzSet *set, FuzzBuffer *out, const char *other, Size other_len)
 {
 	int			n = 1 + random_below(random, 4);
 	const char *stops = set->format == CODEC_CSV ? ",;|\t\"\n" : ",:{}[]";
@@ -656,7 +616,7 @@ mutate_message(Random *random, const FuzzSet *set, Buffer *out, const char *othe
 		Size		rest = out->len - at;
 		Size		most = chance(random, 4) ? rest : Min(rest, 8);
 		Size		len = rest == 0 ? 0 : 1 + random_below(random, most);
-		Buffer		part = {0};
+		FuzzBuffer		part = {0};
 		int			i;
 
 		switch (random_below(random, 15))

@@ -29,7 +29,7 @@ typedef struct Member
 	char	   *key;
 	Size		len;
 	int			order;
-	Buffer		value;
+	FuzzBuffer		value;
 } Member;
 
 static int
@@ -46,7 +46,7 @@ compare_members(const void *a, const void *b)
 }
 
 static void
-append_string(Buffer *out, const char *s, Size len)
+append_string(FuzzBuffer *out, const char *s, Size len)
 {
 	char		hex[8];
 	Size		i;
@@ -68,7 +68,7 @@ append_string(Buffer *out, const char *s, Size len)
 }
 
 static const char *
-write_jsonb(CodecDecoder *decoder, const char *p, const char *end, Arena *arena, Buffer *out)
+write_jsonb(CodecDecoder *decoder, const char *p, const char *end, Arena *arena, FuzzBuffer *out)
 {
 	const char *stop;
 	char	   *plain;
@@ -158,12 +158,12 @@ write_jsonb(CodecDecoder *decoder, const char *p, const char *end, Arena *arena,
 
 /* ---- literals ---- */
 
-static void write_literal(const TypeInfo *info, const char *p, const char *end, Buffer *out);
+static void write_literal(const TypeInfo *info, const char *p, const char *end, FuzzBuffer *out);
 
 static void
-write_quoted(const TypeInfo *info, const char *p, const char *end, Buffer *out)
+write_quoted(const TypeInfo *info, const char *p, const char *end, FuzzBuffer *out)
 {
-	Buffer		text = {0};
+	FuzzBuffer		text = {0};
 	Size		i;
 
 	write_literal(info, p, end, &text);
@@ -179,7 +179,7 @@ write_quoted(const TypeInfo *info, const char *p, const char *end, Buffer *out)
 }
 
 static void
-write_array(const TypeInfo *info, const char *p, const char *end, Buffer *out)
+write_array(const TypeInfo *info, const char *p, const char *end, FuzzBuffer *out)
 {
 	buffer_append(out, "{", 1);
 	for (p = ref_space(p + 1, end); *p != ']'; p = ref_space(p, end))
@@ -207,7 +207,7 @@ same_ignoring_case(const char *a, const char *b, Size len)
 }
 
 static void
-write_row(const TypeInfo *info, const char *object, const char *end, Buffer *out)
+write_row(const TypeInfo *info, const char *object, const char *end, FuzzBuffer *out)
 {
 	bool		first = true;
 	int			i;
@@ -261,7 +261,7 @@ write_row(const TypeInfo *info, const char *object, const char *end, Buffer *out
 }
 
 static void
-write_literal(const TypeInfo *info, const char *p, const char *end, Buffer *out)
+write_literal(const TypeInfo *info, const char *p, const char *end, FuzzBuffer *out)
 {
 	if (*p == '[' && info->shape == SHAPE_ARRAY)
 		write_array(info, p, end, out);
@@ -285,7 +285,7 @@ oracle_check_value(CodecDecoder *decoder, int column, const char *text, Size len
 {
 	const Column *col = &decoder->columns[column];
 	const char *end = text + len;
-	Buffer		expected = {0};
+	FuzzBuffer		expected = {0};
 
 	if (col->kind == KIND_JSONB)
 		(void) write_jsonb(decoder, text, end, arena, &expected);

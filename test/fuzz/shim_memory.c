@@ -30,7 +30,8 @@ typedef struct Chunk
 	struct Chunk *next;
 	ShimContext *context;
 	uint64		magic;
-	char		guard[16];		/* never to be touched: what is written in front of a chunk */
+	Size		size;
+	char		guard[24];		/* never to be touched: what is written in front of a chunk */
 } Chunk;
 
 struct ShimContext
@@ -101,6 +102,7 @@ allocate(MemoryContext context, Size size, Size max)
 		abort();
 	chunk->context = cxt;
 	chunk->magic = CHUNK_MAGIC;
+	chunk->size = size;
 	chunk->prev = cxt->head.prev;
 	chunk->next = &cxt->head;
 	chunk->prev->next = chunk;
@@ -170,6 +172,23 @@ void
 pfree(void *pointer)
 {
 	release((Chunk *) pointer - 1);
+}
+
+/* where the old one is; it always moves */
+static void *
+move_chunk(void *pointer, Size keep, Size size)
+{
+	void	   *moved = MemoryContextAllocHuge(&((Chunk *) pointer)[-1].context->base, size);
+
+	memcpy(moved, pointer, keep);
+	pfree(pointer);
+	return moved;
+}
+
+void *
+repalloc(void *pointer, Size size)
+{
+	return move_chunk(pointer, Min(((Chunk *) pointer)[-1].size, size), size);
 }
 
 char *
@@ -316,14 +335,34 @@ errmsg_internal(const char *fmt,...)
 	return 0;
 }
 
+/* nobody looks at details and hints, but their formats must be right */
+static int
+format_only(const char *fmt, va_list args)
+{
+	char		text[1024];
+
+	pg_vsnprintf(text, sizeof(text), fmt, args);
+	return 0;
+}
+
 int
 errhint(const char *fmt,...)
 {
-	char		hint[1024];
 	va_list		args;
 
 	va_start(args, fmt);
-	pg_vsnprintf(hint, sizeof(hint), fmt, args);
+	(void) format_only(fmt, args);
+	va_end(args);
+	return 0;
+}
+
+int
+errdetail(const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	(void) format_only(fmt, args);
 	va_end(args);
 	return 0;
 }
@@ -407,7 +446,7 @@ initStringInfo(StringInfo str)
 }
 
 void
-appendBinaryStringInfo(StringInfo str, const char *data, int datalen)
+enlargeStringInfo(StringInfo str, int datalen)
 {
 	if (datalen < 0 || str->len + datalen >= SHIM_MAX_STRING)
 		ereport(ERROR,
@@ -417,14 +456,16 @@ appendBinaryStringInfo(StringInfo str, const char *data, int datalen)
 	if (str->len + datalen + 1 > str->maxlen)
 	{
 		int			size = Max(2 * str->maxlen, str->len + datalen + 1);
-		/* where the old one is, as repalloc() does */
-		char	   *grown = MemoryContextAlloc(&((Chunk *) str->data)[-1].context->base, size);
 
-		memcpy(grown, str->data, str->len);
-		pfree(str->data);
-		str->data = grown;
+		str->data = move_chunk(str->data, str->len, size);
 		str->maxlen = size;
 	}
+}
+
+void
+appendBinaryStringInfo(StringInfo str, const char *data, int datalen)
+{
+	enlargeStringInfo(str, datalen);
 	memcpy(str->data + str->len, data, datalen);
 	str->len += datalen;
 	str->data[str->len] = '\0';

@@ -1,5 +1,7 @@
 # Keyed pipelines: what is refused, rows and results that are bad, locks, and changed tables.
 #
+# with assertions
+#
 use strict;
 use warnings;
 use FindBin;

@@ -217,7 +217,7 @@ output_row(FireScan *scan, const FireGroup *group, Datum *values, bool *isnull)
 	old = MemoryContextSwitchTo(spec->group_context->ecxt_per_tuple_memory);
 	if (operator_gives_rows(spec))
 	{
-		(void) (spec->join != NULL ? join_row_read : over_row_read) (spec, base + sizeof(OverRecord), values, isnull);
+		output_row_read(spec, base, group->unit->numbered ? scan->number - 1 : -1, &scan->place, values, isnull);
 		MemoryContextSwitchTo(old);
 		return;
 	}

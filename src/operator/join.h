@@ -20,6 +20,7 @@ typedef struct JoinSpec
 	int			first[2];		/* columns of the side */
 	int			n[2];
 	StringInfoData nulls[2];	/* the same, all of them null, as they are given out */
+	int			place_size;		/* bytes of a RowPlace in front of them; 0: there is none */
 	JoinBound	low;
 	JoinBound	high;
 	/* right's time less left's, inclusive; "calendar": at least and at most, the bounds say exactly */
@@ -30,6 +31,9 @@ typedef struct JoinSpec
 	int64		step;			/* us: slices in which rows are kept */
 	ExprState  *condition;		/* on a pair; NULL: none */
 } JoinSpec;
+
+/* rows are kept with their places where these are given on */
+extern void join_keep_places(OperatorSpec *spec);
 
 /* Rows of one side stand in slices of event time, in panes of their own. */
 #define JOIN_PANE(slice, side)	((slice) * 2 + (side))

@@ -101,6 +101,12 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 					 errmsg("an as-of join needs the rows of both topics in the order of event time: ordering => 'arrival' is not supported in statement %d", statement->number),
 					 errdetail("Which version a row finds would depend on how fast each topic is read."),
 					 errhint("Leave option \"ordering\" out.")));
+		/* below and above in the same order */
+		if (statement->info->stacked && program->arrival)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("window functions or DISTINCT ON over other window functions, DISTINCT ON or a join of topics need the rows in the order of event time: ordering => 'arrival' is not supported"),
+					 errhint("Leave option \"ordering\" out.")));
 		if (statement->info->over)
 		{
 			if (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE)

@@ -262,12 +262,19 @@ answers_in_union(Query *query, List *outer)
 }
 
 void
-legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location)
+legality_check_union(Query *query, CheckContext *cxt, List *outer, int location)
 {
 	if (answers_in_union(query, outer))
 		legality_refuse(cxt, location, "Write one statement for each branch.",
 						"%s over a UNION ALL of window functions, DISTINCT ON or joins of topics is not supported",
-						legality_is_grouped(query) ? "GROUP BY" : legality_session(query) != NULL ? "session()" : "row_number() or DISTINCT ON");
+						legality_is_grouped(query) ? "GROUP BY" : legality_session(query) != NULL ? "session()" :
+						legality_is_top(query, outer) ? "row_number() or DISTINCT ON" : "window functions or DISTINCT ON");
+}
+
+void
+legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location)
+{
+	legality_check_union(query, cxt, outer, location);
 	cxt->info->chained = true;
 }
 

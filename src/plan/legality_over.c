@@ -154,8 +154,10 @@ void
 legality_check_below(Query *query, CheckContext *cxt, List *outer, int location)
 {
 	if (legality_is_over_answers(query, outer))
-		legality_refuse(cxt, location, "Write the rows into a table or topic, and use it there.",
-						"window functions or DISTINCT ON over other window functions, DISTINCT ON or a join of topics are not supported");
+	{
+		legality_check_union(query, cxt, outer, location);
+		cxt->info->stacked = true;
+	}
 	legality_check_correlated(query, cxt, location);
 }
 

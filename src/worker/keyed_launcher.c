@@ -173,6 +173,8 @@ prepare(int ntasks)
 		keyed->barrier->horizon[i] = keyed->closed_now[i];
 	keyed->barrier->signature = keyed->saved->signature;
 	keyed->finite_watermark = keyed->position->stream_watermark;
+	for (i = 0; i < STATE_MAX_OPERATORS; i++)
+		keyed->passed_watermark[i] = WATERMARK_NONE;
 	keyed_close_loaded();
 	/* what a run before has not given out */
 	keyed->unemitted = saved_entries_bytes(keyed->area) > 0;

@@ -300,6 +300,7 @@ operator_row_values(const OperatorSpec *spec)
 /* a row with these values, or a row that takes it, has the place besides "part" and "offset" */
 extern void place_put_second(const OperatorSpec *spec, Datum *values, const RowPlace *place);
 extern RowPlace place_second(const OperatorSpec *spec, const Datum *values);
+extern int	place_compare(const RowPlace *x, const RowPlace *y);
 extern int	place_compare_second(const OperatorSpec *spec, const Datum *x, const Datum *y);
 /* in front of an output row: as many as the operator gives */
 extern void place_write(const OperatorSpec *spec, int32 part, int64 offset, const Datum *values, StringInfo into);

@@ -35,14 +35,20 @@ place_second(const OperatorSpec *spec, const Datum *values)
 }
 
 int
+place_compare(const RowPlace *x, const RowPlace *y)
+{
+	if (x->part != y->part)
+		return x->part < y->part ? -1 : 1;
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+int
 place_compare_second(const OperatorSpec *spec, const Datum *x, const Datum *y)
 {
 	RowPlace	a = place_second(spec, x);
 	RowPlace	b = place_second(spec, y);
 
-	if (a.part != b.part)
-		return a.part < b.part ? -1 : 1;
-	return a.offset < b.offset ? -1 : a.offset > b.offset;
+	return place_compare(&a, &b);
 }
 
 void

@@ -5,7 +5,7 @@
  *
  * An entry has one blob: TopHead, then the rows in their order, each a TopRow and the
  * columns that are needed, those to sort by first.  Equal rows are ordered by
- * where their messages came from, so any number of tasks makes the same list.
+ * where their messages came from (place.c), so any number of tasks makes the same list.
  *
  * Most rows do not make the list: they are compared with the last one of it, and
  * nothing is changed.  Windows of slices are put together from the lists of their
@@ -37,7 +37,7 @@ typedef struct TopHead
 	uint32		last;			/* where the last one begins */
 } TopHead;
 
-/* A row of the list; its columns follow. */
+/* A row of the list; of a pair its second place (RowPlace), and its columns follow. */
 typedef struct TopRow
 {
 	uint32		size;			/* with this header */
@@ -49,6 +49,7 @@ typedef struct TopRow
 typedef struct TopItem
 {
 	TopRow		row;
+	RowPlace	second;			/* of a pair */
 	const char *columns;		/* NULL: it stands in "fresh" */
 	const OperatorRow *fresh;
 	Datum	   *values;			/* to sort by */
@@ -148,7 +149,14 @@ compare_items(const TopSpec *top, const TopItem *x, const TopItem *y)
 		return x->row.part < y->row.part ? -1 : 1;
 	if (x->row.offset != y->row.offset)
 		return x->row.offset < y->row.offset ? -1 : 1;
-	return 0;
+	return place_compare(&x->second, &y->second);
+}
+
+/* bytes of the second place */
+static inline Size
+second_size(const OperatorSpec *spec)
+{
+	return spec->row_places > 1 ? sizeof(RowPlace) : 0;
 }
 
 static const char *
@@ -172,7 +180,9 @@ read_item(const OperatorSpec *spec, const char *from, TopItem *item)
 	int			n = spec->top->nsort_kept;
 
 	memcpy(&item->row, from, sizeof(TopRow));
-	item->columns = from + sizeof(TopRow);
+	memset(&item->second, 0, sizeof(RowPlace));
+	memcpy(&item->second, from + sizeof(TopRow), second_size(spec));
+	item->columns = from + sizeof(TopRow) + second_size(spec);
 	item->fresh = NULL;
 	item->values = palloc(sizeof(Datum) * Max(n, 1));
 	item->isnull = palloc(sizeof(bool) * Max(n, 1));
@@ -257,8 +267,9 @@ list_end(TopList *list, StateCursor *cursor, StateEntry *entry)
 
 		head.last = (uint32) to.len;
 		appendBinaryStringInfo(&to, (const char *) &item->row, sizeof(TopRow));
+		appendBinaryStringInfo(&to, (const char *) &item->second, (int) second_size(spec));
 		if (item->fresh == NULL)
-			appendBinaryStringInfo(&to, item->columns, (int) (item->row.size - sizeof(TopRow)));
+			appendBinaryStringInfo(&to, item->columns, (int) (item->row.size - sizeof(TopRow) - second_size(spec)));
 		for (c = 0; c < top->nkept && item->fresh != NULL; c++)
 		{
 			int			column = top->kept[c];
@@ -297,11 +308,13 @@ top_apply(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, St
 	for (i = 0; i < n; i++)
 	{
 		const OperatorRow *row = rows[i];
-		TopItem		item = {{0, row->part, row->offset}, NULL, row};
+		TopItem		item = {{0, row->part, row->offset}, {0}, NULL, row};
 		Datum		values[OPERATOR_MAX_COLUMNS];
 		bool		isnull[OPERATOR_MAX_COLUMNS];
 
 		CHECK_FOR_INTERRUPTS();
+		if (second_size(spec) > 0)
+			item.second = place_second(spec, row->values);
 		for (c = 0; c < top->nsort_kept; c++)
 		{
 			values[c] = row->values[top->kept[c]];
@@ -382,5 +395,5 @@ top_row_behind(const char *row)
 void
 top_row_read(const OperatorSpec *spec, const char *row, Datum *values, bool *isnull)
 {
-	(void) read_columns(spec, row + sizeof(TopRow), spec->top->nkept, values, isnull);
+	(void) read_columns(spec, row + sizeof(TopRow) + second_size(spec), spec->top->nkept, values, isnull);
 }

@@ -312,7 +312,8 @@ expose(Query *query, List *outer, const char *name)
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
 			column = expose_as_column(rte->subquery, legality_around(query, outer), name);
-			if (list_length(rte->eref->colnames) < column)
+			/* also of junk columns before it */
+			while (list_length(rte->eref->colnames) < column)
 				rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
 			return makeVar(varno, column, type, -1, InvalidOid, 0);
 		}

@@ -47,12 +47,21 @@ static bool
 is_event_order(Query *query, List *outer, List *order)
 {
 	SortGroupClause *clause;
+	Node	   *at;
+	ListCell   *lc;
 
 	if (list_length(order) != 1)
 		return false;
 	clause = linitial_node(SortGroupClause, order);
-	return clause->sortop == lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR)->lt_opr &&
-		legality_is_event_time(get_sortgroupclause_expr(clause, query->targetList), query, outer);
+	if (clause->sortop != lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR)->lt_opr)
+		return false;
+	at = get_sortgroupclause_expr(clause, query->targetList);
+	if (!IsA(at, CoalesceExpr))
+		return legality_is_event_time(at, query, outer);
+	foreach(lc, ((CoalesceExpr *) at)->args)
+		if (!legality_is_event_time(lfirst(lc), query, outer))
+			return false;
+	return true;
 }
 
 static bool

@@ -7,10 +7,11 @@ use warnings;
 sub stacked
 {
 	my ($name, $catches, $select, %more) = @_;
-	my %batch = (o => 't.at, t.part, t.off', q => 'q.at, q.part, q.off', p => 't.at, t.part, t.off, o.part, o.off', r => 'o.at, t.part, t.off, o.part, o.off', f => 'q.at, q.part, q.off, q.part2, q.off2');
-	my %stream = (o => 't.at', q => 'q.at', p => 't.at', r => 'o.at', f => 'q.at');
-	(my $stream = $select) =~ s/\{([oqprf])\}/$stream{$1}/g;
-	(my $batch = $select) =~ s/\{([oqprf])\}/$batch{$1}/g;
+	my %batch = (o => 't.at, t.part, t.off', q => 'q.at, q.part, q.off', p => 't.at, t.part, t.off, o.part, o.off', r => 'o.at, t.part, t.off, o.part, o.off', f => 'q.at, q.part, q.off, q.part2, q.off2',
+		t => ', t.part, t.off, o.part, o.off', u => ', q.part, q.off');
+	my %stream = (o => 't.at', q => 'q.at', p => 't.at', r => 'o.at', f => 'q.at', t => '', u => '');
+	(my $stream = $select) =~ s/\{([oqprftu])\}/$stream{$1}/g;
+	(my $batch = $select) =~ s/\{([oqprftu])\}/$batch{$1}/g;
 	return { name => "stacked_$name", catches => $catches, select => $stream, batch => "INSERT INTO sink $batch", %more };
 }
 
@@ -46,6 +47,12 @@ return (
 		q{SELECT DISTINCT ON (q.city) q.city, q.id, q.at FROM (SELECT DISTINCT ON (t.u) t.* FROM tx t ORDER BY t.u, {o}) q ORDER BY q.city, q.at DESC, q.id DESC}, upsert => ['city']),
 	stacked('last_pair', 'the last pair of each key, by the places of both rows among those of one instant',
 		qq{SELECT DISTINCT ON (t.card) t.card, t.id, o.id AS other FROM tx t JOIN other o ON t.card = o.card AND $five ORDER BY t.card, t.at DESC, t.id, o.id}, upsert => ['card']),
+	stacked('last_ties', 'the last answers of each key, those of one instant by partition and offset',
+		q{SELECT s.* FROM (SELECT q.city, q.id, q.prev, row_number() OVER (PARTITION BY q.city ORDER BY q.at DESC{u}) AS rn
+				FROM (SELECT t.*, lag(t.id) OVER (PARTITION BY t.card ORDER BY {o}) AS prev FROM tx t) q) s WHERE s.rn <= 20}, upsert => [ 'city', 'rn' ]),
+	stacked('best_ties', 'the best pairs of a window, equal ones by both places',
+		qq{SELECT s.* FROM (SELECT t.flag, w.window_start, t.id, o.id AS other, row_number() OVER (PARTITION BY t.flag, w.window_start ORDER BY t.flag {t}) AS rn
+				FROM tx t JOIN other o ON t.card = o.card AND $five, streamproc.tumble(t.at, '10 min') w) s WHERE s.rn <= 5}),
 	stacked('pairs', 'pairs that share a row are one after another',
 		qq{SELECT t.id, o.id AS other, lag(o.id) OVER (PARTITION BY t.card ORDER BY {p}) AS prev, row_number() OVER (PARTITION BY t.card ORDER BY {p}) AS r
 			FROM tx t JOIN other o ON t.card = o.card AND $five}),

@@ -418,9 +418,18 @@ extern void operator_epoch_ended(void);
 /* rows that may be asked for */
 #define TOP_MOST	1000
 
+/* What numbers the rows of a list; with ranks rows that are equal in their order come in, or stay out, together. */
+typedef enum TopRanking
+{
+	TOP_ROW_NUMBER,
+	TOP_RANK,
+	TOP_DENSE_RANK
+} TopRanking;
+
 typedef struct TopSpec
 {
-	int			n;				/* so many rows of each key */
+	int			n;				/* so many rows, or ranks, of each key */
+	TopRanking	ranking;
 	int			nsort;
 	struct TopSort *sort;
 	int			nkept;			/* columns of a row that are kept, those to sort by first */
@@ -433,6 +442,7 @@ typedef struct TopSpec
 typedef struct TopPlan
 {
 	int			n;
+	TopRanking	ranking;
 	List	   *sort_columns;	/* IntList */
 	List	   *sort_ops;		/* OidList */
 	List	   *nulls_first;	/* IntList */
@@ -446,6 +456,8 @@ extern StateEntry *top_merge(OperatorSpec *spec, StateCursor *to, StateEntry *en
 /* the rows of an entry: how many, the first one, the one behind one; its kept columns */
 extern uint32 top_rows(const OperatorSpec *spec, const char *fixed, const char *base, const char **first);
 extern const char *top_row_behind(const char *row);
+/* are the two equal in their order? */
+extern bool top_rows_equal(const OperatorSpec *spec, const char *row, const char *other);
 extern void top_row_read(const OperatorSpec *spec, const char *row, Datum *values, bool *isnull);
 
 /* ---- over_spec.c: window functions ---- */
@@ -774,7 +786,8 @@ typedef struct FireScan
 	/* top: the rows of the present group */
 	FireGroup	group_found;
 	uint32		top_left;		/* behind the present one */
-	int64		top_number;		/* of the present one, from 1 on */
+	int64		top_place;		/* of the present one, from 1 on */
+	int64		top_number;		/* its number or rank */
 	const char *top_row;
 	ItemPointerData place;		/* of the present row, where they are numbered */
 } FireScan;

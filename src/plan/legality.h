@@ -175,6 +175,8 @@ extern List *legality_top_keys(Query *query);
 extern List *legality_top_order(Query *query);
 /* how many of each key; -1: all */
 extern int64 legality_top_limit(Query *query, List *outer);
+/* TOP_ROW_NUMBER and so on; -1: it is another function */
+extern int	legality_ranking(const WindowFunc *function);
 /* is it the number of the row? */
 extern bool legality_is_number(Query *query, TargetEntry *tle);
 extern void legality_check_top(Query *query, CheckContext *cxt, List *outer, int location);

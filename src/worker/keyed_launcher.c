@@ -313,7 +313,7 @@ show_operators(void)
 		if (spec->asof != NULL)
 			appendStringInfoString(&kinds, asof_describe(spec));
 		if (spec->top != NULL)
-			appendStringInfo(&kinds, "first %d rows", spec->top->n);
+			appendStringInfo(&kinds, "first %d %s", spec->top->n, spec->top->ranking == TOP_ROW_NUMBER ? "rows" : "ranks");
 		for (i = 0; i < spec->naggs; i++)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));

@@ -62,7 +62,7 @@ return (
 
 	# ---- ranks ----
 
-	top('rank', 'equal rows of which one comes in and others stay out; ranks that are left out after them',
+	top('ranks', 'equal rows of which one comes in and others stay out; ranks that are left out after them',
 		qq{SELECT q.* FROM (SELECT t.id, t.card, w.window_start, rank() OVER (PARTITION BY t.card, w.window_start ORDER BY t.n % 5 DESC NULLS LAST) AS r FROM tx t, $w1h) q WHERE q.r <= 3}),
 	top('dense_rank', 'the same, without gaps',
 		qq{SELECT q.id, q.city, q.window_end, q.r FROM (SELECT t.id, t.city, w.window_end, dense_rank() OVER (PARTITION BY t.city, w.window_end ORDER BY t.n % 7, t.flag) AS r FROM tx t, $w1h) q WHERE q.r < 4}),
@@ -114,7 +114,7 @@ return (
 		{ name => 'top_filtered', catches => 'a condition that lets a place be empty, whose old row stays', text => q{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, row_number() OVER (PARTITION BY t.card ORDER BY t.amount DESC) AS rn FROM tx t) q WHERE q.rn <= 3 AND q.id > 100 ON CONFLICT (card, rn) DO UPDATE SET id = excluded.id} },
 		{ name => 'top_all', catches => 'all rows of a key in order', text => q{INSERT INTO sink SELECT t.card, row_number() OVER (PARTITION BY t.card ORDER BY t.amount DESC), t.id FROM tx t} },
 		{ name => 'top_many', catches => 'lists of any length', text => qq{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, row_number() OVER (PARTITION BY t.card, w.window_start ORDER BY t.amount DESC) AS rn FROM tx t, $w5) q WHERE q.rn <= 1001} },
-		{ name => 'top_rank', catches => 'rank(), of which any number of rows may be the first', text => qq{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, rank() OVER (PARTITION BY t.card, w.window_start ORDER BY t.amount DESC) AS rn FROM tx t, $w5) q WHERE q.rn <= 3} },
+		{ name => 'top_rank', catches => 'running ranks, of which rows leave that nobody takes away', text => q{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, rank() OVER (PARTITION BY t.card ORDER BY t.amount DESC) AS rn FROM tx t) q WHERE q.rn <= 3 ON CONFLICT (card) DO UPDATE SET id = excluded.id} },
 		{ name => 'top_groups_beyond', catches => 'groups that are compared beyond their window', text => qq{INSERT INTO sink SELECT g.card, rank() OVER (PARTITION BY g.card ORDER BY g.n DESC), g.n FROM (SELECT t.card, w.window_start, count(*) AS n FROM tx t, $w5 GROUP BY t.card, w.window_start) g} },
 		{ name => 'top_groups_running', catches => 'running groups that are ranked', text => q{INSERT INTO sink SELECT t.card, rank() OVER (ORDER BY count(*)), max(t.id) FROM tx t GROUP BY t.card ON CONFLICT (card) DO UPDATE SET id = excluded.id} }),
 );

@@ -266,7 +266,21 @@ section 'refusals' => sub {
 	like($try->("SELECT a.k, lag(b.v) OVER (PARTITION BY a.k ORDER BY b.at) FROM no_in a LEFT JOIN no2_in b ON a.k = b.k AND b.at BETWEEN a.at AND a.at + interval '1 s'"), qr/0A000: rows of a topic in another order than that of event time are not supported\nLINE 1.*HINT/s, 'a time that rows without partner do not have');
 	like($try->("SELECT a.k, lag(r.v) OVER (PARTITION BY a.k ORDER BY r.at) FROM no_in a JOIN LATERAL (SELECT b.v, b.at FROM no2_in b WHERE b.k = a.k AND b.at <= a.at ORDER BY b.at DESC LIMIT 1) r ON true"), qr/0A000: rows of a topic in another order than that of event time are not supported\nLINE 1.*HINT/s, 'the time of versions');
 	like($try->("SELECT g.k, lag(g.n) OVER (PARTITION BY g.k ORDER BY g.s) FROM (SELECT q.k, w.window_start AS s, count(q.prev) AS n FROM $inner q, streamproc.tumble(q.at, '1 min') w GROUP BY q.k, w.window_start) g"), qr/0A000: window functions or DISTINCT ON over groups.*LINE 1.*HINT/s, 'over groups, beyond their windows');
-	like($try->("SELECT a.k, a.prev FROM $inner a JOIN no2_in b ON a.k = b.k AND b.at BETWEEN a.at AND a.at + interval '1 s'"), qr/0A000: a join of topics over groups, window functions, DISTINCT ON or another join of topics is not supported\nLINE 1.*HINT/s, 'below a join');
+	my %below = (
+		'window functions' => $inner,
+		'DISTINCT ON' => '(SELECT DISTINCT ON (t.k) t.* FROM no_in t ORDER BY t.k, t.at)',
+		'a join' => q{(SELECT t.k, t.v, t.at FROM no_in t JOIN no2_in u ON t.k = u.k AND u.at = t.at)},
+		'an as-of join' => '(SELECT t.k, u.v, t.at FROM no_in t JOIN LATERAL (SELECT u.v FROM no2_in u WHERE u.k = t.k AND u.at <= t.at ORDER BY u.at DESC LIMIT 1) u ON true)',
+		'first rows' => '(SELECT x.* FROM (SELECT t.*, row_number() OVER (PARTITION BY t.k ORDER BY t.v) AS rn FROM no_in t) x WHERE x.rn <= 2)',
+		'groups' => q{(SELECT t.k, w.window_start AS at, count(*) AS v FROM no_in t, streamproc.tumble(t.at, '1 min') w GROUP BY t.k, w.window_start)});
+	my $refused = qr/0A000: a join of topics over groups, window functions, DISTINCT ON or another join of topics is not supported\nLINE 1.*HINT:  Write the results below into a topic, and join that/s;
+	for my $what (sort keys %below)
+	{
+		like($try->("SELECT a.k, a.v FROM $below{$what} a JOIN no2_in b ON a.k = b.k AND b.at BETWEEN a.at AND a.at + interval '1 s'"), $refused, "$what below a join");
+		like($try->("SELECT b.k, a.v FROM no2_in b LEFT JOIN $below{$what} a ON a.k = b.k AND a.at BETWEEN b.at AND b.at + interval '1 s'"), $refused, "... on its other side");
+		like($try->("SELECT a.k, r.v FROM $below{$what} a JOIN LATERAL (SELECT b.v FROM no2_in b WHERE b.k = a.k AND b.at <= a.at ORDER BY b.at DESC LIMIT 1) r ON true"), $refused, "... below an as-of join");
+		like($try->("SELECT b.k, r.v FROM no2_in b JOIN LATERAL (SELECT a.v FROM $below{$what} a WHERE a.k = b.k AND a.at <= b.at ORDER BY a.at DESC LIMIT 1) r ON true"), $refused, '... as its versions');
+	}
 };
 
 done_testing();

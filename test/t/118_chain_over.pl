@@ -113,6 +113,27 @@ section 'waiting' => sub {
 	same_as_batch('waiting', 'what both remember outlives the run');
 };
 
+# Three operators, the last one with windows: what a drain has closed above is closed for the first one, too.
+# catches: a row that the first operator takes, and the second or third one cannot
+section 'closed' => sub {
+	$events->make_topic('closed', 1);
+	value('CREATE TABLE closed (k text, at timestamptz, n bigint, s numeric)');
+	my $select = sub { my ($name, $below, $above) = @_; return "SELECT s.k, w.window_start AS at, count(*) AS n, sum(s.before) AS s FROM (SELECT q.k, q.at, lag(q.prev) OVER (PARTITION BY q.v % 3 ORDER BY q.at$above) AS before "
+		  . "FROM (SELECT t.*, lag(t.v) OVER (PARTITION BY t.k ORDER BY t.at$below) AS prev FROM ${name}_in t) q) s, streamproc.tumble(s.at, '10 s') w GROUP BY s.k, w.window_start" };
+	create_pipeline($node, 'closed', 'INSERT INTO closed ' . $select->('closed', '', ''), parallelism => 2);
+	$events->send_rows('closed', map { [ 0, $_, 'a', $_ * 3 ] } 1, 2, 3, 9, 12);
+	wait_caught_up($node, 'closed');
+	is(value('SELECT count(*) FROM closed'), 0, 'no window is closed before all of its rows have come through both');
+	$events->send_rows('closed', [ 0, 12.5, 'a', 3 ], [ 0, 12.6, 'b', 3 ]);
+	wait_query($node, 'SELECT n FROM closed', 4, 60);
+	stop('closed', drain => 1);
+	start('closed');
+	$events->send_rows('closed', [ 0, 15, 'a', 5 ], [ 0, 21, 'a', 6 ], [ 0, 22, 'b', 9 ]);
+	stop('closed', drain => 1);
+	is($events->late('closed'), '0/7 15', 'a row for a window that a drain has closed is late in the first operator');
+	$events->same_rows('closed', 'WITH x_in AS (SELECT * FROM closed_in WHERE o <> 7) ' . $select->('x', ', t.p, t.o', ', q.p, q.o'), 'all others are right');
+};
+
 # catches: rows of one instant in the order in which tasks pass them on
 section 'ties' => sub {
 	make_pipeline('ties', 4, {}, parallelism => 4);

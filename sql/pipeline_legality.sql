@@ -182,7 +182,7 @@ SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM (SE
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, max(b.card), count(*) FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at GROUP BY a.id$$);
 \echo :SQLSTATE
-SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, row_number() OVER (PARTITION BY a.id ORDER BY a.at) FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at$$);
+SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, row_number() OVER (PARTITION BY a.id ORDER BY b.at) FROM tx a LEFT JOIN tx b ON a.id = b.id AND b.at = a.at$$);
 \echo :SQLSTATE
 SELECT create_pipeline('bad', $$INSERT INTO sink SELECT a.id, b.card, 1 FROM tx a JOIN tx b ON a.id = b.id AND b.at = a.at UNION ALL SELECT id, card, 1 FROM ev$$);
 \echo :SQLSTATE

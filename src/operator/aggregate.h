@@ -73,13 +73,20 @@ typedef struct TopHead
 	uint32		last;			/* where the last one begins */
 } TopHead;
 
-/* A row of the list; its columns follow. */
+/* A row of the list; of a pair its second place (RowPlace), and its columns follow. */
 typedef struct TopRow
 {
 	uint32		size;			/* with this header */
 	int32		part;			/* where the message came from: see OperatorRow */
 	int64		offset;
 } TopRow;
+
+/* bytes of the second place */
+static inline Size
+top_second_size(const OperatorSpec *spec)
+{
+	return spec->row_places > 1 ? sizeof(RowPlace) : 0;
+}
 
 /* ---- transition.c ---- */
 

@@ -286,7 +286,7 @@ passes_filter(AsofWork *work)
 		return true;
 	old = MemoryContextSwitchTo(work->row_cxt);
 	ExecClearTuple(spec->slot);
-	(void) over_row_read(spec, work->out.data + sizeof(OverRecord), spec->slot->tts_values, spec->slot->tts_isnull);
+	output_row_read(spec, work->out.data, -1, NULL, spec->slot->tts_values, spec->slot->tts_isnull);
 	ExecStoreVirtualTuple(spec->slot);
 	passes = over_filter_passes(spec, spec->filter);
 	MemoryContextSwitchTo(old);
@@ -305,6 +305,7 @@ answer_row(AsofWork *work, const OverRow *row)
 		return;
 	resetStringInfo(out);
 	appendBinaryStringInfo(out, (const char *) &record, sizeof(record));
+	place_write(work->spec, row->part, row->offset, row->values, out);
 	append_columns(work, row, 0, out);
 	if (found)
 		appendBinaryStringInfo(out, work->version.data + sizeof(TimestampTz), work->version.len - (int) sizeof(TimestampTz));

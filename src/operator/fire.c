@@ -217,7 +217,7 @@ output_row(FireScan *scan, const FireGroup *group, Datum *values, bool *isnull)
 	old = MemoryContextSwitchTo(spec->group_context->ecxt_per_tuple_memory);
 	if (operator_gives_rows(spec))
 	{
-		(void) (spec->join != NULL ? join_row_read : over_row_read) (spec, base + sizeof(OverRecord), values, isnull);
+		output_row_read(spec, base, group->unit->numbered ? scan->number - 1 : -1, &scan->place, values, isnull);
 		MemoryContextSwitchTo(old);
 		return;
 	}
@@ -511,9 +511,13 @@ next_row(FireScan *scan)
 
 	if (scan->top_left > 0)
 	{
+		const char *before = scan->top_row;
+
 		scan->top_left--;
-		scan->top_number++;
-		scan->top_row = top_row_behind(scan->top_row);
+		scan->top_place++;
+		scan->top_row = top_row_behind(before);
+		if (spec->top->ranking == TOP_ROW_NUMBER || !top_rows_equal(spec, before, scan->top_row))
+			scan->top_number = spec->top->ranking == TOP_DENSE_RANK ? scan->top_number + 1 : scan->top_place;
 		return true;
 	}
 	do
@@ -525,7 +529,7 @@ next_row(FireScan *scan)
 		scan->top_left = top_rows(spec, scan->group_found.fixed, scan->group_found.base, &scan->top_row);
 	} while (scan->top_left == 0);
 	scan->top_left--;
-	scan->top_number = 1;
+	scan->top_place = scan->top_number = 1;
 	return true;
 }
 

@@ -260,6 +260,7 @@ decode_side(JoinWork *work, int side, const char *columns)
 
 	if (columns == NULL)
 		columns = join->nulls[side].data;
+	columns += join->place_size;
 	for (i = join->first[side]; i < join->first[side] + join->n[side]; i++, to++)
 		columns = state_datum_read(columns, &spec->slot->tts_values[to], &spec->slot->tts_isnull[to],
 								   spec->column_len[i], spec->column_byval[i], spec->column_align[i]);
@@ -289,11 +290,15 @@ write_pair(JoinWork *work, const char *left, uint32 left_len, const char *right,
 {
 	OverRecord	record = {0, (uint32) work->spec->number};
 	StringInfo	out = &work->out;
+	int			place = work->join->place_size;
 
 	resetStringInfo(out);
 	appendBinaryStringInfo(out, (const char *) &record, sizeof(record));
-	appendBinaryStringInfo(out, left, (int) left_len);
-	appendBinaryStringInfo(out, right, (int) right_len);
+	/* both places in front */
+	appendBinaryStringInfo(out, left, place);
+	appendBinaryStringInfo(out, right, place);
+	appendBinaryStringInfo(out, left + place, (int) left_len - place);
+	appendBinaryStringInfo(out, right + place, (int) right_len - place);
 	appendStringInfoSpaces(out, (8 - out->len % 8) % 8);
 	record.size = (uint32) out->len;
 	memcpy(out->data, &record, sizeof(record));
@@ -595,10 +600,12 @@ encode_row(JoinWork *work, const OperatorRow *row, int side, TimestampTz at)
 	OperatorSpec *spec = work->spec;
 	JoinSpec   *join = work->join;
 	JoinRow		head = {at, 0};
+	RowPlace	place = {row->offset, row->part, 0};
 	int			i;
 
 	resetStringInfo(&work->row);
 	appendBinaryStringInfo(&work->row, (const char *) &head, JOIN_ROW_SIZE);
+	appendBinaryStringInfo(&work->row, (const char *) &place, join->place_size);
 	for (i = join->first[side]; i < join->first[side] + join->n[side]; i++)
 		state_datum_write(&work->row, row->values[i], (row->nulls & (UINT64CONST(1) << i)) != 0, spec->column_len[i], spec->column_byval[i]);
 	head.len = (uint32) (work->row.len - JOIN_ROW_SIZE);

@@ -20,6 +20,7 @@ typedef struct JoinSpec
 	int			first[2];		/* columns of the side */
 	int			n[2];
 	StringInfoData nulls[2];	/* the same, all of them null, as they are given out */
+	int			place_size;		/* bytes of a RowPlace in front of them; 0: there is none */
 	JoinBound	low;
 	JoinBound	high;
 	/* right's time less left's, inclusive; "calendar": at least and at most, the bounds say exactly */
@@ -31,12 +32,15 @@ typedef struct JoinSpec
 	ExprState  *condition;		/* on a pair; NULL: none */
 } JoinSpec;
 
+/* rows are kept with their places where these are given on */
+extern void join_keep_places(OperatorSpec *spec);
+
 /* Rows of one side stand in slices of event time, in panes of their own. */
 #define JOIN_PANE(slice, side)	((slice) * 2 + (side))
 #define JOIN_PANE_SIDE(pane)	((int) ((pane) & 1))
 #define JOIN_PANE_SLICE(pane)	((pane) >> 1)
 
-/* A row as it is kept; its columns follow. */
+/* A row as it is kept; its place, where that is given on (join_keep_places()), and its columns follow. */
 typedef struct JoinRow
 {
 	TimestampTz at;

@@ -38,12 +38,36 @@ bound_us(const JoinBound *bound, bool low)
 	return us;
 }
 
+/* What stands for a side that has no row. */
+static void
+write_nulls(OperatorSpec *spec)
+{
+	JoinSpec   *join = spec->join;
+	RowPlace	nowhere = PLACE_NOWHERE;
+	int			side;
+	int			i;
+
+	for (side = 0; side < 2; side++)
+	{
+		resetStringInfo(&join->nulls[side]);
+		appendBinaryStringInfo(&join->nulls[side], (const char *) &nowhere, join->place_size);
+		for (i = join->first[side]; i < join->first[side] + join->n[side]; i++)
+			state_datum_write(&join->nulls[side], (Datum) 0, true, spec->column_len[i], spec->column_byval[i]);
+	}
+}
+
+void
+join_keep_places(OperatorSpec *spec)
+{
+	spec->join->place_size = spec->given_places > 0 ? (int) sizeof(RowPlace) : 0;
+	write_nulls(spec);
+}
+
 void
 join_spec_make(OperatorSpec *spec, const JoinPlan *plan)
 {
 	JoinSpec   *join = palloc0(sizeof(JoinSpec));
 	int			side;
-	int			i;
 
 	spec->join = join;
 	join->side_column = plan->side_column;
@@ -62,9 +86,8 @@ join_spec_make(OperatorSpec *spec, const JoinPlan *plan)
 		join->outer[side] = plan->outer[side];
 		join->n[side] = plan->ncolumns[side];
 		initStringInfo(&join->nulls[side]);
-		for (i = join->first[side]; i < join->first[side] + join->n[side]; i++)
-			state_datum_write(&join->nulls[side], (Datum) 0, true, spec->column_len[i], spec->column_byval[i]);
 	}
+	write_nulls(spec);
 	/* the other ones are given out when they come, or never */
 	spec->waits = join->outer[0] || join->outer[1];
 

@@ -21,6 +21,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/primnodes.h"
 #include "state/state.h"
+#include "storage/itemptr.h"
 #include "time/time.h"
 
 /* columns of a row of the row query */
@@ -105,6 +106,10 @@ typedef struct OperatorSpec
 	int			nkeys;
 	int			at_column;		/* -1: none */
 	int			place_column;
+	/* rows of one instant are told apart by where they come from: see place.c */
+	int			row_places;		/* of a row that comes; 0: as 1 */
+	int			given_places;	/* of a row that is given to another operator; 0: nobody asks there */
+	int			place_output;	/* the output column that says which of them it is, -1: none */
 	StateKeyColumn *keys;
 	int16	   *column_len;
 	bool	   *column_byval;
@@ -263,7 +268,7 @@ struct OperatorRow
 	uint16		key_meta;
 	bool		late;			/* for all of its windows */
 	uint8		set;			/* grouping set */
-	int32		part;			/* where the message came from, see OperatorRows.origins */
+	int32		part;			/* where the message came from; of a pair, that of the left row, see place.c */
 	int64		offset;
 	int64		slice;
 	uint64		place;			/* tid as a number: row of the feed, source */
@@ -271,6 +276,39 @@ struct OperatorRow
 	const char *key;
 	Datum		values[FLEXIBLE_ARRAY_MEMBER];
 };
+
+/* ---- place.c ---- */
+
+/* Where a row comes from: partition and offset of its message. */
+typedef struct RowPlace
+{
+	int64		offset;
+	int32		part;
+	int32		unused;
+} RowPlace;
+
+/* of a pair: the side that has no row comes last */
+#define PLACE_NOWHERE	((RowPlace) {PG_INT64_MAX, PG_INT32_MAX, 0})
+
+/* values of a row: its columns, and behind them what is known of a second place */
+static inline int
+operator_row_values(const OperatorSpec *spec)
+{
+	return spec->ncolumns + (spec->row_places > 1 ? 2 : 0);
+}
+
+/* a row with these values, or a row that takes it, has the place besides "part" and "offset" */
+extern void place_put_second(const OperatorSpec *spec, Datum *values, const RowPlace *place);
+extern RowPlace place_second(const OperatorSpec *spec, const Datum *values);
+extern int	place_compare(const RowPlace *x, const RowPlace *y);
+extern int	place_compare_second(const OperatorSpec *spec, const Datum *x, const Datum *y);
+/* in front of an output row: as many as the operator gives */
+extern void place_write(const OperatorSpec *spec, int32 part, int64 offset, const Datum *values, StringInfo into);
+/* an operator, whose plan and neighbours are known: "below" is what it reads, NULL: topics; "above" takes its rows */
+extern void place_plan(OperatorSpec *spec, const OperatorSpec *below, const OperatorSpec *above);
+/* rows of the row query over these records (so many) learn where they come from */
+struct OperatorRows;
+extern void place_find(struct OperatorRows *rows, const OperatorSpec *below, const char *records, int64 n);
 
 /* Panes of rows that wait, as of the begin of a batch: none of them is closed before its end. */
 typedef struct WaitingPanes
@@ -380,9 +418,18 @@ extern void operator_epoch_ended(void);
 /* rows that may be asked for */
 #define TOP_MOST	1000
 
+/* What numbers the rows of a list; with ranks rows that are equal in their order come in, or stay out, together. */
+typedef enum TopRanking
+{
+	TOP_ROW_NUMBER,
+	TOP_RANK,
+	TOP_DENSE_RANK
+} TopRanking;
+
 typedef struct TopSpec
 {
-	int			n;				/* so many rows of each key */
+	int			n;				/* so many rows, or ranks, of each key */
+	TopRanking	ranking;
 	int			nsort;
 	struct TopSort *sort;
 	int			nkept;			/* columns of a row that are kept, those to sort by first */
@@ -395,6 +442,7 @@ typedef struct TopSpec
 typedef struct TopPlan
 {
 	int			n;
+	TopRanking	ranking;
 	List	   *sort_columns;	/* IntList */
 	List	   *sort_ops;		/* OidList */
 	List	   *nulls_first;	/* IntList */
@@ -408,6 +456,8 @@ extern StateEntry *top_merge(OperatorSpec *spec, StateCursor *to, StateEntry *en
 /* the rows of an entry: how many, the first one, the one behind one; its kept columns */
 extern uint32 top_rows(const OperatorSpec *spec, const char *fixed, const char *base, const char **first);
 extern const char *top_row_behind(const char *row);
+/* are the two equal in their order? */
+extern bool top_rows_equal(const OperatorSpec *spec, const char *row, const char *other);
 extern void top_row_read(const OperatorSpec *spec, const char *row, Datum *values, bool *isnull);
 
 /* ---- over_spec.c: window functions ---- */
@@ -615,12 +665,15 @@ extern void asof_apply_group(OperatorRows *rows, StateArea *area, int group);
 /* values of an output row as over.c wrote it */
 extern const char *over_row_read(const OperatorSpec *spec, const char *from, Datum *values, bool *isnull);
 
-/* a row in a task's log of output rows; its values follow */
+/* a row in a task's log of output rows; RowPlaces, where it has some, and its values follow */
 typedef struct OverRecord
 {
 	uint32		size;			/* with this header; a multiple of 8 */
 	uint32		op;
 } OverRecord;
+
+/* the values of a record of an operator that gives out rows; the rows of a batch have numbers, -1: nobody asks for it */
+extern void output_row_read(const OperatorSpec *spec, const char *record, int64 number, ItemPointer place, Datum *values, bool *isnull);
 
 /* ---- session.c ---- */
 
@@ -677,7 +730,8 @@ typedef struct FireUnit
 	int64		cut_pane;
 	List	   *blocks;			/* of FireBlock: records of a cut */
 	struct HTAB *again;			/* keys with several records in the blocks; the last one counts.  NULL: none */
-	bool		output;			/* the blocks hold OverRecords */
+	bool		output;			/* the blocks hold OverRecords, */
+	bool		numbered;		/* whose place column says the number of the row */
 } FireUnit;
 
 typedef struct FireBlock
@@ -732,8 +786,10 @@ typedef struct FireScan
 	/* top: the rows of the present group */
 	FireGroup	group_found;
 	uint32		top_left;		/* behind the present one */
-	int64		top_number;		/* of the present one, from 1 on */
+	int64		top_place;		/* of the present one, from 1 on */
+	int64		top_number;		/* its number or rank */
 	const char *top_row;
+	ItemPointerData place;		/* of the present row, where they are numbered */
 } FireScan;
 
 /* by operator number, while the launcher runs the output plan; NULL: nobody does */

@@ -576,6 +576,7 @@ emit(OverKey *key, const OverRow *row)
 	}
 	resetStringInfo(&key->out);
 	appendBinaryStringInfo(&key->out, (const char *) &record, sizeof(record));
+	place_write(spec, row->part, row->offset, row->values, &key->out);
 	for (i = 0; i < spec->noutput; i++)
 	{
 		int			n = spec->output[i].number;

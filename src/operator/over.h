@@ -74,6 +74,8 @@ typedef struct OverRow
 	TimestampTz at;
 	uint64		nulls;
 	const Datum *values;		/* by column; NULL: first_only, it will not be given out */
+	int32		part;			/* where it comes from, see OperatorRow; only of rows that waited */
+	int64		offset;
 } OverRow;
 
 /* A slice of the history, as of one key group. */
@@ -226,9 +228,9 @@ typedef struct WaitingRow
 #define WAITING_NUMBERS		0x7fff
 
 static inline char *
-waiting_key(int ncolumns, WaitingRow *row)
+waiting_key(const OperatorSpec *spec, WaitingRow *row)
 {
-	return row->bare ? (char *) &row->nulls : (char *) (row->values + ncolumns);
+	return row->bare ? (char *) &row->nulls : (char *) (row->values + operator_row_values(spec));
 }
 
 /* rows begin behind a border of 8: 4 bytes stand before the blob's bytes */

@@ -24,7 +24,7 @@ typedef struct ReleasedRow
 static inline const char *
 key_of(const OperatorSpec *spec, const WaitingRow *row)
 {
-	return waiting_key(spec->ncolumns, unconstify(WaitingRow *, row));
+	return waiting_key(spec, unconstify(WaitingRow *, row));
 }
 
 static int
@@ -36,7 +36,7 @@ compare_keys_of(const OperatorSpec *spec, const WaitingRow *x, const WaitingRow 
 	return operator_compare_keys(&a, &b);
 }
 
-/* Rows of one order: by key, event time, partition, offset. */
+/* Rows of one order: by key, event time, partition, offset; pairs by those of the left row, then of the right one. */
 static int
 compare_same_order(const WaitingRow *x, const WaitingRow *y, const OperatorSpec *spec)
 {
@@ -50,6 +50,8 @@ compare_same_order(const WaitingRow *x, const WaitingRow *y, const OperatorSpec 
 		return x->part < y->part ? -1 : 1;
 	if (x->offset != y->offset)
 		return x->offset < y->offset ? -1 : 1;
+	if (spec->row_places > 1 && (c = place_compare_second(spec, x->values, y->values)) != 0)
+		return c;
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
@@ -125,7 +127,8 @@ as_over_row(const OperatorSpec *spec, WaitingRow *row, uint32 chunk_hash)
 
 		*value = PointerGetDatum((char *) row + *value);
 	}
-	return (OverRow) {row->hash, chunk_hash, row->key_meta, key_of(spec, row), row->at, row->bare ? 0 : row->nulls, row->bare ? NULL : row->values};
+	return (OverRow) {row->hash, chunk_hash, row->key_meta, key_of(spec, row), row->at, row->bare ? 0 : row->nulls, row->bare ? NULL : row->values,
+		row->part, row->offset};
 }
 
 static void

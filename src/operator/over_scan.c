@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * over_scan.c
- *	  Rows that over.c has answered, on their way into the output plan.
+ *	  Rows that over.c and others have answered, on their way into the output plan, or into
+ *	  the row query of another operator.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,4 +34,17 @@ over_row_read(const OperatorSpec *spec, const char *from, Datum *values, bool *i
 		}
 	}
 	return from;
+}
+
+void
+output_row_read(const OperatorSpec *spec, const char *record, int64 number, ItemPointer place, Datum *values, bool *isnull)
+{
+	const char *columns = record + sizeof(OverRecord) + sizeof(RowPlace) * spec->given_places;
+
+	(void) (spec->join != NULL ? join_row_read : over_row_read) (spec, columns, values, isnull);
+	if (number < 0 || spec->place_output < 0)
+		return;
+	ItemPointerSet(place, (BlockNumber) number, FirstOffsetNumber);
+	values[spec->place_output] = PointerGetDatum(place);
+	isnull[spec->place_output] = false;
 }

@@ -185,7 +185,7 @@ waiting_size(const OperatorSpec *spec, const OperatorRow *row, bool bare)
 
 	if (bare)
 		return (uint32) (offsetof(WaitingRow, nulls) + size);
-	size += offsetof(WaitingRow, values) + sizeof(Datum) * spec->ncolumns;
+	size += offsetof(WaitingRow, values) + sizeof(Datum) * operator_row_values(spec);
 	for (i = 0; i < spec->nrefs; i++)
 		if (!(row->nulls & (UINT64CONST(1) << spec->refs[i])))
 			size += ref_size(spec, row, spec->refs[i]);
@@ -211,10 +211,10 @@ write_waiting(const OperatorSpec *spec, const ComingRow *coming, WaitingRow *to)
 	if (!coming->bare)
 	{
 		to->nulls = row->nulls;
-		memcpy(to->values, row->values, sizeof(Datum) * spec->ncolumns);
+		memcpy(to->values, row->values, sizeof(Datum) * operator_row_values(spec));
 		memset(to->values, 0, sizeof(Datum) * spec->first_kept);
 	}
-	behind = waiting_key(spec->ncolumns, to);
+	behind = waiting_key(spec, to);
 	/* the bytes that fill it up are saved, too */
 	if (len > 0)
 		memset(behind + MAXALIGN(len) - MAXIMUM_ALIGNOF, 0, MAXIMUM_ALIGNOF);
@@ -370,7 +370,8 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 		entry = eternal != NULL ? state_entry_find(&keys, row->hash, row->key, row->key_meta) : NULL;
 		if (entry != NULL && (spec->ttl == 0 || to->at < state_entry_expires(keys.op, entry, keys.data)))
 			continue;
-		to->bare = spec->over != NULL && spec->over->first_only && !first_passes(spec, row);
+		/* of a pair the second place stands among its values */
+		to->bare = spec->over != NULL && spec->over->first_only && spec->row_places <= 1 && !first_passes(spec, row);
 		to->size = waiting_size(spec, row, to->bare);
 		/* rows of one message that go to one key group come one after another */
 		to->number = before != NULL && before->part == row->part && before->offset == row->offset ? (coming[n - 1].number + 1) & WAITING_NUMBERS : 0;

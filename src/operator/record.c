@@ -139,7 +139,8 @@ top_right(const OperatorSpec *spec, Bytes bytes)
 	if (take(&bytes, sizeof(head)) == NULL)
 		return false;
 	memcpy(&head, begin, sizeof(head));
-	if (head.rows > (uint32) top->n)
+	/* of ranks there may be any number of rows */
+	if (top->ranking == TOP_ROW_NUMBER && head.rows > (uint32) top->n)
 		return false;
 	for (i = 0; i < head.rows; i++)
 	{
@@ -155,6 +156,7 @@ top_right(const OperatorSpec *spec, Bytes bytes)
 		if (row.size < sizeof(row) || take(&bytes, row.size - sizeof(row)) == NULL)
 			return false;
 		columns.end = bytes.from;
+		(void) take(&columns, top_second_size(spec));
 		take_columns(&columns, spec, top->kept, top->nkept);
 		if (!is_at_end(&columns))
 			return false;
@@ -289,7 +291,7 @@ waiting_row_right(const OperatorSpec *spec, const StateRun *run, const WaitingRo
 		return false;
 	if (row->bare && (spec->over == NULL || !spec->over->first_only))
 		return false;
-	at = row->bare ? offsetof(WaitingRow, nulls) : offsetof(WaitingRow, values) + sizeof(Datum) * spec->ncolumns;
+	at = row->bare ? offsetof(WaitingRow, nulls) : offsetof(WaitingRow, values) + sizeof(Datum) * operator_row_values(spec);
 	if (at + STATE_KEY_LEN(row->key_meta) > row->size || (row->key_meta & STATE_KEY_MEMBER))
 		return false;
 	/* whoever makes an entry for it goes by the hash */
@@ -509,6 +511,7 @@ check_join(const OperatorSpec *spec, const StateRun *run, const StateRecord *rec
 		if (take(&bytes, JOIN_LEN(row)) == NULL)
 			return "rows of a key that are damaged";
 		columns.end = bytes.from;
+		(void) take(&columns, join->place_size);
 		for (i = join->first[side]; i < join->first[side] + join->n[side]; i++)
 			take_column(&columns, spec, i);
 		if (!is_at_end(&columns))

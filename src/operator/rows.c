@@ -214,7 +214,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	OperatorRows *rows = (OperatorRows *) self;
 	OperatorSpec *spec = rows->spec;
-	Size		size = offsetof(OperatorRow, values) + sizeof(Datum) * spec->ncolumns;
+	Size		size = offsetof(OperatorRow, values) + sizeof(Datum) * operator_row_values(spec);
 	OperatorRow *row;
 	int			i;
 

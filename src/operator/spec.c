@@ -158,6 +158,10 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 		spec->output[i].kind = (OutputKind) list_nth_int(plan->output, 2 * i);
 		spec->output[i].number = list_nth_int(plan->output, 2 * i + 1);
 	}
+	spec->place_output = -1;
+	for (i = 0; i < spec->noutput; i++)
+		if ((spec->output[i].kind == OUTPUT_COLUMN || spec->output[i].kind == OUTPUT_NOTHING) && spec->output[i].number == spec->place_column)
+			spec->place_output = i;
 
 	if (!spec->exact_keys)
 		spec->originals_at = place_state(spec, sizeof(StateBlob), true);
@@ -289,6 +293,9 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	}
 	if (spec->top != NULL)
 		top_signature(spec, into);
+	/* they are part of what is kept of rows */
+	if (spec->row_places > 1 || (spec->join != NULL && spec->given_places > 0))
+		appendStringInfoString(into, " with places");
 	for (i = 0; i < spec->naggs; i++)
 	{
 		const AggregateSpec *agg = &spec->aggs[i];

@@ -5,7 +5,10 @@
  *
  * An entry has one blob: TopHead, then the rows in their order, each a TopRow and the
  * columns that are needed, those to sort by first.  Equal rows are ordered by
- * where their messages came from, so any number of tasks makes the same list.
+ * where their messages came from (place.c), so any number of tasks makes the same list.
+ *
+ * With rank() or dense_rank() the list has all rows of the first n ranks: it ends with
+ * all that are equal to its last row, so it may be as long as these are many.
  *
  * Most rows do not make the list: they are compared with the last one of it, and
  * nothing is changed.  Windows of slices are put together from the lists of their
@@ -35,6 +38,7 @@ typedef struct TopSort
 typedef struct TopItem
 {
 	TopRow		row;
+	RowPlace	second;			/* of a pair */
 	const char *columns;		/* NULL: it stands in "fresh" */
 	const OperatorRow *fresh;
 	Datum	   *values;			/* to sort by */
@@ -44,8 +48,10 @@ typedef struct TopItem
 typedef struct TopList
 {
 	const OperatorSpec *spec;
-	TopItem    *items;			/* room for one more than n */
+	TopItem    *items;
+	int			room;
 	int			n;
+	int			groups;			/* of equal rows; TOP_DENSE_RANK */
 	bool		read;			/* all of them, else the last one alone */
 	bool		changed;
 	const char *blob;
@@ -64,6 +70,7 @@ top_spec_make(OperatorSpec *spec, const TopPlan *plan, const List *columns, uint
 
 	spec->top = top;
 	top->n = plan->n;
+	top->ranking = plan->ranking;
 	top->at = at;
 	top->nsort = list_length(plan->sort_columns);
 	top->sort = palloc0(sizeof(TopSort) * Max(top->nsort, 1));
@@ -106,7 +113,7 @@ top_signature(const OperatorSpec *spec, StringInfo into)
 	const TopSpec *top = spec->top;
 	int			i;
 
-	appendStringInfo(into, " first %d by", top->n);
+	appendStringInfo(into, " first %d%s by", top->n, top->ranking == TOP_RANK ? " ranks" : top->ranking == TOP_DENSE_RANK ? " dense ranks" : "");
 	for (i = 0; i < top->nsort; i++)
 		appendStringInfo(into, "%s %s of column %d%s", i > 0 ? "," : "", get_opname(top->sort[i].sortop), top->sort[i].column,
 						 top->sort[i].support.ssup_nulls_first ? " nulls first" : "");
@@ -116,8 +123,9 @@ top_signature(const OperatorSpec *spec, StringInfo into)
 
 /* ---- lists ---- */
 
+/* By what they are sorted by. */
 static int
-compare_items(const TopSpec *top, const TopItem *x, const TopItem *y)
+compare_values(const TopSpec *top, const TopItem *x, const TopItem *y)
 {
 	int			i;
 
@@ -130,11 +138,21 @@ compare_items(const TopSpec *top, const TopItem *x, const TopItem *y)
 		if (c != 0)
 			return c;
 	}
+	return 0;
+}
+
+static int
+compare_items(const TopSpec *top, const TopItem *x, const TopItem *y)
+{
+	int			c = compare_values(top, x, y);
+
+	if (c != 0)
+		return c;
 	if (x->row.part != y->row.part)
 		return x->row.part < y->row.part ? -1 : 1;
 	if (x->row.offset != y->row.offset)
 		return x->row.offset < y->row.offset ? -1 : 1;
-	return 0;
+	return place_compare(&x->second, &y->second);
 }
 
 static const char *
@@ -158,29 +176,13 @@ read_item(const OperatorSpec *spec, const char *from, TopItem *item)
 	int			n = spec->top->nsort_kept;
 
 	memcpy(&item->row, from, sizeof(TopRow));
-	item->columns = from + sizeof(TopRow);
+	memset(&item->second, 0, sizeof(RowPlace));
+	memcpy(&item->second, from + sizeof(TopRow), top_second_size(spec));
+	item->columns = from + sizeof(TopRow) + top_second_size(spec);
 	item->fresh = NULL;
 	item->values = palloc(sizeof(Datum) * Max(n, 1));
 	item->isnull = palloc(sizeof(bool) * Max(n, 1));
 	(void) read_columns(spec, item->columns, n, item->values, item->isnull);
-}
-
-/* What stands in the entry; of a full list only the last row is looked at, until it is clear that another one comes in. */
-static void
-list_begin(TopList *list, const OperatorSpec *spec, const char *blob, uint32 len)
-{
-	TopHead		head = {0, 0};
-
-	if (len > 0)
-		memcpy(&head, blob, sizeof(head));
-	list->spec = spec;
-	list->items = palloc(sizeof(TopItem) * (spec->top->n + 1));
-	list->n = (int) head.rows;
-	list->read = head.rows == 0;
-	list->changed = false;
-	list->blob = blob;
-	if (list->n > 0)
-		read_item(spec, blob + head.last, &list->items[list->n - 1]);
 }
 
 static void
@@ -193,8 +195,82 @@ read_all(TopList *list)
 	{
 		read_item(list->spec, p, &list->items[i]);
 		p += list->items[i].row.size;
+		if (list->spec->top->ranking == TOP_DENSE_RANK && (i == 0 || compare_values(list->spec->top, &list->items[i - 1], &list->items[i]) != 0))
+			list->groups++;
 	}
 	list->read = true;
+}
+
+/* What stands in the entry; of a full list only the last row is looked at, until it is clear that another one comes in. */
+static void
+list_begin(TopList *list, const OperatorSpec *spec, const char *blob, uint32 len)
+{
+	TopHead		head = {0, 0};
+
+	if (len > 0)
+		memcpy(&head, blob, sizeof(head));
+	list->spec = spec;
+	list->room = Max(spec->top->n, (int) head.rows) + 1;
+	list->items = palloc_extended(sizeof(TopItem) * list->room, MCXT_ALLOC_HUGE);
+	list->n = (int) head.rows;
+	list->groups = 0;
+	list->read = head.rows == 0;
+	list->changed = false;
+	list->blob = blob;
+	if (list->n > 0)
+		read_item(spec, blob + head.last, &list->items[list->n - 1]);
+	/* how many ranks there are is not kept */
+	if (spec->top->ranking == TOP_DENSE_RANK)
+		read_all(list);
+}
+
+/* Is the item no better than the last one of a list that is full? */
+static bool
+stays_out(const TopList *list, const TopItem *item)
+{
+	const TopSpec *top = list->spec->top;
+	const TopItem *last = &list->items[list->n - 1];
+
+	switch (top->ranking)
+	{
+		case TOP_ROW_NUMBER:
+			return list->n == top->n && compare_items(top, item, last) >= 0;
+		case TOP_RANK:
+			return list->n >= top->n && compare_values(top, item, last) > 0;
+		case TOP_DENSE_RANK:
+			return list->groups == top->n && compare_values(top, item, last) > 0;
+	}
+	return false;
+}
+
+/* One has come in, here: what is beyond the last number or rank goes. */
+static void
+list_cut(TopList *list, int at)
+{
+	const TopSpec *top = list->spec->top;
+	const TopItem *items = list->items;
+	int			first = list->n - 1;	/* of those that are equal to the last one */
+
+	if (top->ranking == TOP_ROW_NUMBER)
+	{
+		list->n = Min(list->n, top->n);
+		return;
+	}
+	while (first > 0 && compare_values(top, &items[first - 1], &items[list->n - 1]) == 0)
+		first--;
+	if (top->ranking == TOP_RANK)
+	{
+		if (first >= top->n)
+			list->n = first;
+		return;
+	}
+	if ((at == 0 || compare_values(top, &items[at - 1], &items[at]) != 0) && (at == list->n - 1 || compare_values(top, &items[at + 1], &items[at]) != 0))
+		list->groups++;
+	if (list->groups > top->n)
+	{
+		list->n = first;
+		list->groups--;
+	}
 }
 
 static void
@@ -204,9 +280,11 @@ list_insert(TopList *list, const TopItem *item)
 	int			low = 0;
 	int			high = list->n;
 
-	if (list->n == top->n && compare_items(top, item, &list->items[list->n - 1]) >= 0)
+	if (stays_out(list, item))
 		return;
 	read_all(list);
+	if (list->n == list->room)
+		list->items = repalloc_huge(list->items, sizeof(TopItem) * (list->room *= 2));
 	while (low < high)
 	{
 		int			mid = (low + high) / 2;
@@ -219,7 +297,8 @@ list_insert(TopList *list, const TopItem *item)
 	}
 	memmove(&list->items[low + 1], &list->items[low], sizeof(TopItem) * (list->n - low));
 	list->items[low] = *item;
-	list->n = Min(list->n + 1, top->n);
+	list->n++;
+	list_cut(list, low);
 	list->changed = true;
 }
 
@@ -243,8 +322,9 @@ list_end(TopList *list, StateCursor *cursor, StateEntry *entry)
 
 		head.last = (uint32) to.len;
 		appendBinaryStringInfo(&to, (const char *) &item->row, sizeof(TopRow));
+		appendBinaryStringInfo(&to, (const char *) &item->second, (int) top_second_size(spec));
 		if (item->fresh == NULL)
-			appendBinaryStringInfo(&to, item->columns, (int) (item->row.size - sizeof(TopRow)));
+			appendBinaryStringInfo(&to, item->columns, (int) (item->row.size - sizeof(TopRow) - top_second_size(spec)));
 		for (c = 0; c < top->nkept && item->fresh != NULL; c++)
 		{
 			int			column = top->kept[c];
@@ -283,11 +363,13 @@ top_apply(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, St
 	for (i = 0; i < n; i++)
 	{
 		const OperatorRow *row = rows[i];
-		TopItem		item = {{0, row->part, row->offset}, NULL, row};
+		TopItem		item = {{0, row->part, row->offset}, {0}, NULL, row};
 		Datum		values[OPERATOR_MAX_COLUMNS];
 		bool		isnull[OPERATOR_MAX_COLUMNS];
 
 		CHECK_FOR_INTERRUPTS();
+		if (top_second_size(spec) > 0)
+			item.second = place_second(spec, row->values);
 		for (c = 0; c < top->nsort_kept; c++)
 		{
 			values[c] = row->values[top->kept[c]];
@@ -295,7 +377,7 @@ top_apply(OperatorSpec *spec, OperatorRow **rows, int n, StateCursor *cursor, St
 		}
 		item.values = values;
 		item.isnull = isnull;
-		if (list.n == top->n && compare_items(top, &item, &list.items[list.n - 1]) >= 0)
+		if (stays_out(&list, &item))
 			continue;
 		item.values = palloc(sizeof(Datum) * Max(top->nsort_kept, 1));
 		item.isnull = palloc(sizeof(bool) * Max(top->nsort_kept, 1));
@@ -365,8 +447,24 @@ top_row_behind(const char *row)
 	return row + head.size;
 }
 
+bool
+top_rows_equal(const OperatorSpec *spec, const char *row, const char *other)
+{
+	MemoryContext old = MemoryContextSwitchTo(spec->temp_context->ecxt_per_tuple_memory);
+	TopItem		x;
+	TopItem		y;
+	bool		equal;
+
+	read_item(spec, row, &x);
+	read_item(spec, other, &y);
+	equal = compare_values(spec->top, &x, &y) == 0;
+	MemoryContextSwitchTo(old);
+	ResetExprContext(spec->temp_context);
+	return equal;
+}
+
 void
 top_row_read(const OperatorSpec *spec, const char *row, Datum *values, bool *isnull)
 {
-	(void) read_columns(spec, row + sizeof(TopRow), spec->top->nkept, values, isnull);
+	(void) read_columns(spec, row + sizeof(TopRow) + top_second_size(spec), spec->top->nkept, values, isnull);
 }

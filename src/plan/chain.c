@@ -51,7 +51,7 @@ program_passed_json(Program *program, int number, const char *record)
 	Datum	   *values = palloc(sizeof(Datum) * Max(desc->natts, 1));
 	bool	   *isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
 
-	(void) (node->spec->join != NULL ? join_row_read : over_row_read) (node->spec, record + sizeof(OverRecord), values, isnull);
+	output_row_read(node->spec, record, -1, NULL, values, isnull);
 	return TextDatumGetCString(DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(heap_form_tuple(desc, values, isnull), desc)));
 }
 
@@ -63,7 +63,7 @@ program_run_passed(Program *program, int number, StateArea *area, const char *re
 	FireUnit	unit = {0};
 	FireSet		sets[STATE_MAX_OPERATORS] = {0};
 
-	unit.output = true;
+	unit.output = unit.numbered = true;
 	unit.blocks = list_make1(&block);
 	sets[node->upstream].spec = program->keyed[node->upstream].spec;
 	sets[node->upstream].area = area;
@@ -75,6 +75,7 @@ program_run_passed(Program *program, int number, StateArea *area, const char *re
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		(void) plan_execute(node->query[program_plan_size(rows)], &node->rows->pub);
+		place_find(node->rows, sets[node->upstream].spec, records, rows);
 		PopActiveSnapshot();
 	}
 	PG_FINALLY();

@@ -101,6 +101,12 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 					 errmsg("an as-of join needs the rows of both topics in the order of event time: ordering => 'arrival' is not supported in statement %d", statement->number),
 					 errdetail("Which version a row finds would depend on how fast each topic is read."),
 					 errhint("Leave option \"ordering\" out.")));
+		/* below and above in the same order */
+		if (statement->info->stacked && program->arrival)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("window functions or DISTINCT ON over other window functions, DISTINCT ON or a join of topics need the rows in the order of event time: ordering => 'arrival' is not supported"),
+					 errhint("Leave option \"ordering\" out.")));
 		if (statement->info->over)
 		{
 			if (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE)
@@ -125,6 +131,12 @@ plan_check_emit(Program *program, EmitKind emit, LateKind late)
 					 errmsg("a session is given out once, when it has ended: emit => 'changes' or 'every ...' and late => 'update' are not supported"),
 					 errdetail("Until then its bounds change, and two sessions may become one."),
 					 errhint("Leave the option out; allowed_lateness keeps sessions open for late rows.")));
+		if (statement->info->ranked && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("first ranks of a window are given out once, when it is closed: emit => 'changes' or 'every ...' and late => 'update' are not supported"),
+					 errdetail("Rows leave a rank, and no other one takes their place."),
+					 errhint("Use row_number(), or leave the option out.")));
 		if (statement->info->nested && (emit == EMIT_CHANGES || emit == EMIT_EVERY || late == LATE_UPDATE))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

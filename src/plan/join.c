@@ -318,7 +318,7 @@ union_query(Query *sides[2], StreamJoin *join, List *columns, List *names, Query
 		foreach(lc, join->keys[s])
 			add_column(sides[s], copyObject(lfirst(lc)), psprintf("key%d", foreach_current_index(lc) + 1), false);
 		add_column(sides[s], (Expr *) copyObject(join->at[s]), "at", false);
-		add_column(sides[s], (Expr *) keyed_expose_place(sides[s], around), "place", false);
+		add_column(sides[s], (Expr *) keyed_expose_place(sides[s], around), KEYED_PLACE_NAME, false);
 		foreach(lc, columns)
 		{
 			Var		   *var = lfirst_node(Var, lc);
@@ -433,8 +433,11 @@ join_prepare(Query *query, List *outer, Program *program)
 	wrapper = make_query(NIL, makeFromExpr(list_make1(reference(1)), NULL));
 	both = union_query(sides, join, exchange.columns, names, wrapper, query, outer);
 	wrapper->rtable = list_make1(subquery_entry(both, "sides"));
-	for (i = 0; i < list_length(exchange.columns); i++)
-		add_union_column(wrapper, both, UNION_COLUMNS(join) + i, list_nth(names, i), i >= nabove);
+	for (i = 0; i < nabove; i++)
+		add_union_column(wrapper, both, UNION_COLUMNS(join) + i, list_nth(names, i), false);
+	add_union_column(wrapper, both, UNION_PLACE(join), KEYED_PLACE_NAME, false);
+	for (i = nabove; i < list_length(exchange.columns); i++)
+		add_union_column(wrapper, both, UNION_COLUMNS(join) + i, list_nth(names, i), true);
 	for (i = 1; i < UNION_PLACE(join); i++)
 		add_union_column(wrapper, both, i, "joined by", true);
 	add_union_column(wrapper, both, UNION_PLACE(join), psprintf(JOIN_MARKER "%d", number), true);

@@ -764,7 +764,7 @@ keyed_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 		ExplainPropertyText("Kept", spec->window == OPERATOR_NO_WINDOW ? "one entry per key" : spec->window == OPERATOR_TUMBLE ?
 							"one entry per key and window" : "one entry per key and slice", es);
 	if (spec->top != NULL)
-		ExplainPropertyInteger("First Rows", NULL, spec->top->n, es);
+		ExplainPropertyInteger(spec->top->ranking == TOP_ROW_NUMBER ? "First Rows" : "First Ranks", NULL, spec->top->n, es);
 	for (i = 0; i < spec->naggs; i++)
 		ExplainPropertyText(spec->aggs[i].name, operator_kind_name(&spec->aggs[i]), es);
 }

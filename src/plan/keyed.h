@@ -52,6 +52,8 @@ extern List *window_arguments(FuncExpr *call);
 extern void keyed_put_ctes_in(Query *query, List *outer);
 /* the place of the message as an expression of the query */
 extern Var *keyed_expose_place(Query *query, List *outer);
+/* the column that has it in subqueries is called so */
+#define KEYED_PLACE_NAME	"streamproc_place"
 /* the select list as text, the same wherever it is asked for */
 extern char *keyed_select_list(Query *query);
 

@@ -169,6 +169,15 @@ keyed_collect(Program *program, Statement *statement, PlannedStmt *plan, int siz
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
 
+	/* operators below have smaller numbers */
+	for (i = 0; i < program->nkeyed; i++)
+	{
+		KeyedNode  *node = &program->keyed[i];
+
+		if (node->spec != NULL && node->spec->statement == statement->number)
+			place_plan(node->spec, node->upstream >= 0 ? program->keyed[node->upstream].spec : NULL, node->consumer >= 0 ? program->keyed[node->consumer].spec : NULL);
+	}
+
 	/* a row query must not start what belongs to the output */
 	for (i = 0; i < program->nkeyed; i++)
 	{

@@ -46,8 +46,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-/* columns that subqueries give up: the place of the message, its event time */
-#define PLACE_NAME "streamproc_place"
+/* a column that subqueries give up, as KEYED_PLACE_NAME: the event time */
 #define EVENT_TIME_NAME "streamproc_event_time"
 
 static Oid
@@ -246,7 +245,7 @@ add_setop_column(Node *node, Oid type)
 static Oid
 exposed_type(const char *name)
 {
-	return strcmp(name, PLACE_NAME) == 0 ? TIDOID : TIMESTAMPTZOID;
+	return strcmp(name, KEYED_PLACE_NAME) == 0 ? TIDOID : TIMESTAMPTZOID;
 }
 
 /* The query gives out the place or time of the message too; the column. */
@@ -313,7 +312,9 @@ expose(Query *query, List *outer, const char *name)
 		if (rte->rtekind == RTE_SUBQUERY)
 		{
 			column = expose_as_column(rte->subquery, legality_around(query, outer), name);
-			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
+			/* also of junk columns before it */
+			while (list_length(rte->eref->colnames) < column)
+				rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
 			return makeVar(varno, column, type, -1, InvalidOid, 0);
 		}
 		if (rte->rtekind == RTE_CTE)
@@ -389,14 +390,14 @@ has_window(Query *query, List *clauses)
 Var *
 keyed_expose_place(Query *query, List *outer)
 {
-	return expose(query, outer, PLACE_NAME);
+	return expose(query, outer, KEYED_PLACE_NAME);
 }
 
-/* What window functions or a join have answered belongs to no message any more. */
+/* Of what is put into groups; what window functions or a join have answered belongs to no message any more. */
 static Expr *
 place_of_rows(Query *query, List *outer)
 {
-	return legality_is_over_answers(query, outer) ? (Expr *) makeNullConst(TIDOID, -1, InvalidOid) : (Expr *) expose(query, outer, PLACE_NAME);
+	return legality_is_over_answers(query, outer) ? (Expr *) makeNullConst(TIDOID, -1, InvalidOid) : (Expr *) expose(query, outer, KEYED_PLACE_NAME);
 }
 
 static void
@@ -474,7 +475,7 @@ static void
 add_over_marker(Query *query, List *outer, int number, const char *what)
 {
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry(place_of_rows(query, outer), list_length(query->targetList) + 1,
+								makeTargetEntry((Expr *) expose(query, outer, KEYED_PLACE_NAME), list_length(query->targetList) + 1,
 												psprintf(OVER_MARKER "%d%s", number, what), true));
 }
 
@@ -808,6 +809,14 @@ prepare_top(Query *query, List *outer, Program *program)
 	add_over_marker(query, outer, program->nkeyed++, psprintf(OVER_MARKER_TOP INT64_FORMAT, limit));
 }
 
+/* By what window functions order rows, or DISTINCT ON those of a key. */
+static Node *
+event_time_of_order(Query *query)
+{
+	return get_sortgroupclause_expr(query->hasDistinctOn ? llast(query->sortClause) : linitial(linitial_node(WindowClause, query->windowClause)->orderClause),
+									query->targetList);
+}
+
 void
 keyed_prepare(Query *query, List *outer, Program *program)
 {
@@ -866,8 +875,7 @@ keyed_prepare(Query *query, List *outer, Program *program)
 			prepare_top(query, outer, program);
 			return;
 		}
-		if (legality_is_over_answers(query, outer))
-			elog(ERROR, "window functions over what has been answered");
+		program->keyed[program->nkeyed].time_side = join_side_of((Node *) event_time_of_order(query), query, program);
 		if (first)
 			first_rows(query);
 		program->keyed[program->nkeyed].over = true;

@@ -63,6 +63,8 @@ extern bool legality_answers(Query *query, List *outer);
 /* a query over rows that window functions, DISTINCT ON or a join of topics (in its own FROM too) have answered */
 extern bool legality_is_over_answers(Query *query, List *outer);
 /* such a query: they must come from one operator */
+extern void legality_check_union(Query *query, CheckContext *cxt, List *outer, int location);
+/* ... and are put into groups */
 extern void legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location);
 /* what a query groups by; or, of the first rows, their keys */
 extern List *legality_group_clauses(Query *grouped);
@@ -99,7 +101,7 @@ extern void legality_check_over(Query *query, CheckContext *cxt, List *outer, in
 /* SELECT DISTINCT ON (keys) ... ORDER BY keys, event time: the first row of each key */
 extern void legality_check_distinct_on(Query *query, CheckContext *cxt, List *outer);
 
-/* no operator below, and nothing of the queries around */
+/* one operator below at most, and nothing of the queries around */
 extern void legality_check_below(Query *query, CheckContext *cxt, List *outer, int location);
 extern void legality_check_correlated(Query *query, CheckContext *cxt, int location);
 /* ascending, by event time */
@@ -173,6 +175,8 @@ extern List *legality_top_keys(Query *query);
 extern List *legality_top_order(Query *query);
 /* how many of each key; -1: all */
 extern int64 legality_top_limit(Query *query, List *outer);
+/* TOP_ROW_NUMBER and so on; -1: it is another function */
+extern int	legality_ranking(const WindowFunc *function);
 /* is it the number of the row? */
 extern bool legality_is_number(Query *query, TargetEntry *tle);
 extern void legality_check_top(Query *query, CheckContext *cxt, List *outer, int location);

@@ -19,6 +19,28 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
+static bool column_is_event_time(Query *query, AttrNumber column, List *outer);
+
+/* The same of a join of topics that was exchanged for the union of its sides: one of them has the column, the other one nulls. */
+static bool
+prepared_is_event_time(Query *sides, Var *var)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, sides->rtable)
+	{
+		Query	   *side = lfirst_node(RangeTblEntry, lc)->subquery;
+
+		if (IsA(list_nth_node(TargetEntry, side->targetList, var->varattno - 1)->expr, Const))
+			continue;
+		if (!column_is_event_time(side, var->varattno, NIL))
+			return false;
+		found = true;
+	}
+	return found;
+}
+
 /* Is this column of the query's result the event time of its topic, unmodified? */
 static bool
 column_is_event_time(Query *query, AttrNumber column, List *outer)
@@ -27,6 +49,8 @@ column_is_event_time(Query *query, AttrNumber column, List *outer)
 	ListCell   *lc;
 
 	check_stack_depth();
+	if (join_is_prepared(query))
+		return tle != NULL && prepared_is_event_time(linitial_node(RangeTblEntry, query->rtable)->subquery, (Var *) tle->expr);
 	if (query->setOperations == NULL)
 		return tle != NULL && legality_is_known_time((Node *) tle->expr, query, outer);
 	foreach(lc, query->rtable)
@@ -262,12 +286,19 @@ answers_in_union(Query *query, List *outer)
 }
 
 void
-legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location)
+legality_check_union(Query *query, CheckContext *cxt, List *outer, int location)
 {
 	if (answers_in_union(query, outer))
 		legality_refuse(cxt, location, "Write one statement for each branch.",
 						"%s over a UNION ALL of window functions, DISTINCT ON or joins of topics is not supported",
-						legality_is_grouped(query) ? "GROUP BY" : legality_session(query) != NULL ? "session()" : "row_number() or DISTINCT ON");
+						legality_is_grouped(query) ? "GROUP BY" : legality_session(query) != NULL ? "session()" :
+						legality_is_top(query, outer) ? "row_number() or DISTINCT ON" : "window functions or DISTINCT ON");
+}
+
+void
+legality_check_chain(Query *query, CheckContext *cxt, List *outer, int location)
+{
+	legality_check_union(query, cxt, outer, location);
 	cxt->info->chained = true;
 }
 

@@ -145,7 +145,7 @@ is_over_groups(Query *query, CheckContext *cxt, List *outer, List *clauses, int 
 		return false;
 	if (!legality_within_windows(query, outer, clauses))
 		legality_refuse(cxt, location, "Put window_start and window_end of the groups into PARTITION BY, or into DISTINCT ON; or write the groups into a table or topic, and use it there.",
-						"window functions or DISTINCT ON over groups, or over other window functions, of a topic are only supported within the windows of the groups");
+						"window functions or DISTINCT ON over groups of a topic are only supported within the windows of the groups");
 	cxt->info->grouped = cxt->info->nested = true;
 	return true;
 }
@@ -154,8 +154,10 @@ void
 legality_check_below(Query *query, CheckContext *cxt, List *outer, int location)
 {
 	if (legality_is_over_answers(query, outer))
-		legality_refuse(cxt, location, "Write the rows into a table or topic, and use it there.",
-						"window functions or DISTINCT ON over other window functions, DISTINCT ON or a join of topics are not supported");
+	{
+		legality_check_union(query, cxt, outer, location);
+		cxt->info->stacked = true;
+	}
 	legality_check_correlated(query, cxt, location);
 }
 

@@ -26,20 +26,51 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
-static bool
-is_row_number(const Node *node)
+int
+legality_ranking(const WindowFunc *function)
 {
-	return IsA(node, WindowFunc) && ((const WindowFunc *) node)->winfnoid == F_ROW_NUMBER;
+	switch (function->winfnoid)
+	{
+		case F_ROW_NUMBER:
+			return TOP_ROW_NUMBER;
+		case F_RANK_:
+			return TOP_RANK;
+		case F_DENSE_RANK_:
+			return TOP_DENSE_RANK;
+		default:
+			return -1;
+	}
 }
 
 static bool
-other_function_walker(Node *node, void *context)
+is_row_number(const Node *node)
+{
+	return IsA(node, WindowFunc) && legality_ranking((const WindowFunc *) node) == TOP_ROW_NUMBER;
+}
+
+/* Finds the function that numbers the rows; true: there is another one besides. */
+static bool
+other_function_walker(Node *node, WindowFunc **found)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, WindowFunc))
-		return !is_row_number(node);
-	return expression_tree_walker(node, other_function_walker, context);
+	{
+		if (legality_ranking((WindowFunc *) node) < 0 || (*found != NULL && (*found)->winfnoid != ((WindowFunc *) node)->winfnoid))
+			return true;
+		*found = (WindowFunc *) node;
+		return false;
+	}
+	return expression_tree_walker(node, other_function_walker, found);
+}
+
+/* NULL: there are others, or none. */
+static WindowFunc *
+numbering(Query *query)
+{
+	WindowFunc *found = NULL;
+
+	return other_function_walker((Node *) query->targetList, &found) ? NULL : found;
 }
 
 /* Is it the order of window functions: that of event time? */
@@ -47,12 +78,21 @@ static bool
 is_event_order(Query *query, List *outer, List *order)
 {
 	SortGroupClause *clause;
+	Node	   *at;
+	ListCell   *lc;
 
 	if (list_length(order) != 1)
 		return false;
 	clause = linitial_node(SortGroupClause, order);
-	return clause->sortop == lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR)->lt_opr &&
-		legality_is_event_time(get_sortgroupclause_expr(clause, query->targetList), query, outer);
+	if (clause->sortop != lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR)->lt_opr)
+		return false;
+	at = get_sortgroupclause_expr(clause, query->targetList);
+	if (!IsA(at, CoalesceExpr))
+		return legality_is_event_time(at, query, outer);
+	foreach(lc, ((CoalesceExpr *) at)->args)
+		if (!legality_is_event_time(lfirst(lc), query, outer))
+			return false;
+	return true;
 }
 
 static bool
@@ -70,6 +110,7 @@ has_window(Query *query)
 bool
 legality_is_top(Query *query, List *outer)
 {
+	WindowFunc *number;
 	int64		limit;
 
 	if (legality_is_grouped(query) || legality_is_over_groups(query, outer))
@@ -82,7 +123,9 @@ legality_is_top(Query *query, List *outer)
 	limit = legality_top_limit(query, outer);
 	if (is_event_order(query, outer, legality_top_order(query)) && (limit < 1 || limit > TOP_MOST || !has_window(query)))
 		return false;
-	return !other_function_walker((Node *) query->targetList, NULL);
+	number = numbering(query);
+	/* without a limit ranks are no lists, and no window functions either: their order is another one */
+	return number != NULL && (legality_ranking(number) == TOP_ROW_NUMBER || limit >= 0);
 }
 
 List *
@@ -96,6 +139,13 @@ legality_top_order(Query *query)
 {
 	return query->hasDistinctOn ? list_copy_tail(query->sortClause, list_length(query->distinctClause)) :
 		linitial_node(WindowClause, query->windowClause)->orderClause;
+}
+
+/* ... or its rank? */
+static bool
+is_numbering(Query *query, TargetEntry *tle)
+{
+	return !query->hasDistinctOn && IsA(tle->expr, WindowFunc) && legality_ranking((WindowFunc *) tle->expr) >= 0;
 }
 
 bool
@@ -159,7 +209,7 @@ limit_of(Node *node, Query *query, int varno, int64 *limit)
 		turned = true;
 	}
 	if (strategy == 0 || !IsA(var, Var) || var->varno != varno || var->varlevelsup != 0 || var->varattno <= 0 ||
-		!legality_is_number(query, get_tle_by_resno(query->targetList, var->varattno)) ||
+		!is_numbering(query, get_tle_by_resno(query->targetList, var->varattno)) ||
 		!const_value(turned ? linitial(op->args) : lsecond(op->args), &value))
 		return false;
 	if (turned)
@@ -225,6 +275,13 @@ legality_check_top(Query *query, CheckContext *cxt, List *outer, int location)
 						"the first " INT64_FORMAT " rows of each key of a topic are not supported", limit);
 	foreach(lc, legality_top_keys(query))
 		window |= legality_check_window(get_sortgroupclause_expr(lfirst(lc), query->targetList), query, cxt, outer, location) != NULL;
+	if (!query->hasDistinctOn && legality_ranking(numbering(query)) != TOP_ROW_NUMBER)
+	{
+		if (!window)
+			legality_refuse(cxt, location, "Use row_number(): its number tells each row apart, so a better one can take its place; or add window_start of a window to PARTITION BY.",
+							"the first ranks of each key of a topic without a window are not supported");
+		cxt->info->ranked = true;
+	}
 	cxt->info->grouped = cxt->info->top = true;
 	if (!window)
 		cxt->info->unwindowed = true;

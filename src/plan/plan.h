@@ -52,6 +52,8 @@ typedef struct StatementInfo
 	bool		session;		/* some of the windows are sessions */
 	bool		nested;			/* and those into groups again */
 	bool		chained;		/* puts what window functions answer into groups */
+	bool		ranked;			/* first ranks: of a rank there may be any number of rows */
+	bool		stacked;		/* window functions or DISTINCT ON over such answers */
 	bool		having;			/* some of the groups are not given out */
 	const char *conflict_misses;	/* why ON CONFLICT does not find a group's row, NULL: it does */
 } StatementInfo;

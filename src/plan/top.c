@@ -25,6 +25,7 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/tlist.h"
 #include "plan/keyed.h"
+#include "plan/legality.h"
 
 static const CustomPathMethods top_path_methods = {
 	.CustomName = "Streamproc Top",
@@ -83,6 +84,7 @@ top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry 
 	TopUse		use = {input->cheapest_total_path->pathtarget->exprs};
 	TopUse		all;
 	FuncExpr   *window = NULL;
+	TopRanking	ranking = TOP_ROW_NUMBER;
 	List	   *keys = NIL;
 	List	   *eqops = NIL;
 	List	   *sort_columns = NIL;
@@ -154,7 +156,10 @@ top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry 
 		ListCell   *lk;
 
 		if (IsA(expr, WindowFunc))
+		{
 			kind = OUTPUT_NUMBER;
+			ranking = (TopRanking) legality_ranking((WindowFunc *) expr);
+		}
 		else if (is_border_of(expr, window, &is_end))
 			kind = is_end ? OUTPUT_WINDOW_END : OUTPUT_WINDOW_START;
 		foreach(lk, keys)
@@ -179,7 +184,7 @@ top_paths(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output, TargetEntry 
 						 out);
 	private = list_concat(private, list_make5(NIL, NIL, NIL, NIL, NIL));
 	private = lappend(private, NIL);
-	private = lappend(private, list_make4(makeInteger(n), sort_columns, sort_ops, nulls_first));
+	private = lappend(private, list_make5(makeInteger(n), sort_columns, sort_ops, nulls_first, makeInteger(ranking)));
 
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -204,5 +209,6 @@ top_read(List *private)
 	plan->sort_columns = lsecond(private);
 	plan->sort_ops = lthird(private);
 	plan->nulls_first = lfourth(private);
+	plan->ranking = (TopRanking) intVal(list_nth(private, 4));
 	return plan;
 }

@@ -87,6 +87,8 @@ keyed_released_standing(const KeyedNode *node)
 {
 	return node->spec->waits && node->spec->over != NULL && node->consumer < 0;
 }
+/* its rows that come must know how far others have been answered */
+extern void keyed_task_waiting(int op);
 /* before an operator is at work: takes what it answers; NULL: it goes into the task's log */
 extern const OperatorConsumer *keyed_task_consumer(int op);
 /* in PG_CATCH: is it rows that were passed on that have half changed the state? */
@@ -137,6 +139,7 @@ typedef struct KeyedLauncher
 	int64		next_emit_us;
 	bool		unemitted;		/* rows have come since */
 	TimestampTz closed_now[STATE_MAX_OPERATORS];	/* windows that close until then are given out, as of the last epoch */
+	TimestampTz passed_watermark[STATE_MAX_OPERATORS];	/* of rows that an operator takes from another one, as of the last stop */
 	bool		give_all;		/* the next epoch gives out all that are alive */
 	bool		rewriting_planned;	/* before the stop */
 	bool		new_total;		/* the group of a query without GROUP BY was made, and not given out yet */

@@ -33,14 +33,21 @@
 
 /* ---- the watermark ---- */
 
-/* us: rows that the operator below answers may lie so far behind those with which they come */
+/*
+ * us: rows that the operator below answers may lie so far behind those with which they come.
+ * It may have a join below itself, and give out its rows in the order of another side.
+ */
 static int64
 behind(int op)
 {
-	const KeyedNode *node = &my_launcher->program->keyed[op];
-	const OperatorSpec *below = node->upstream >= 0 ? my_launcher->program->keyed[node->upstream].spec : NULL;
+	const KeyedNode *keyed = my_launcher->program->keyed;
+	int			below = keyed[op].upstream;
 
-	return below != NULL && below->join != NULL ? join_behind(below, node->time_side) : 0;
+	if (below >= 0 && keyed[below].spec->join == NULL && keyed[below].time_side == keyed[op].time_side && keyed[op].time_side != 2)
+		return 0;
+	while (below >= 0 && keyed[below].spec->join == NULL)
+		below = keyed[below].upstream;
+	return below >= 0 ? join_behind(keyed[below].spec, keyed[op].time_side) : 0;
 }
 
 /*
@@ -61,6 +68,7 @@ watermark_of(int op, TimestampTz watermark)
 
 	if (upstream < 0 || watermark == WATERMARK_NONE)
 		return watermark;
+	watermark = watermark_of(upstream, watermark);
 	horizon = my_keyed->barrier->horizon[upstream];
 	panes = state_panes_open(my_keyed->area, upstream, &n);
 	for (i = 0; i < n; i++)
@@ -77,7 +85,19 @@ watermark_of(int op, TimestampTz watermark)
 static TimestampTz
 chain_delay(int op)
 {
-	return my_launcher->program->keyed[op].upstream >= 0 ? OVER_WAITING_SLICE + behind(op) : 0;
+	int			upstream = my_launcher->program->keyed[op].upstream;
+
+	return upstream >= 0 ? OVER_WAITING_SLICE + behind(op) + chain_delay(upstream) : 0;
+}
+
+/* By which rows of the operator are answered that wait, when the watermark of the topics is this one. */
+static TimestampTz
+answering_watermark(int op, TimestampTz watermark)
+{
+	const KeyedNode *node = &my_launcher->program->keyed[op];
+
+	/* before the stop those that the operator below answers are still on their way: what is known is as of the stop before */
+	return node->upstream >= 0 && node->consumer >= 0 ? my_keyed->passed_watermark[op] : watermark_of(op, watermark);
 }
 
 /* The last instant at which something is still to be given out; DT_NOBEGIN: nothing is. */
@@ -102,7 +122,7 @@ last_deadline(void)
 			/* also the end of what is remembered: silence frees it */
 			for (i = 0; i < n; i++)
 				if (panes[i]->id != STATE_PANE_ETERNAL)
-					last = Max(last, operator_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE);
+					last = Max(last, operator_pane_end(spec, panes[i]->id) + spec->allowed_lateness + OVER_WAITING_SLICE + chain_delay(op));
 		}
 		else if (n > 0)
 			last = Max(last, operator_closing(spec, operator_last_end(spec, panes[n - 1]->id)) + spec->allowed_lateness + chain_delay(op));
@@ -264,6 +284,7 @@ history_bound(const OperatorSpec *spec, StatePane **panes, int n, TimestampTz wa
 	/* the end of a run is not the end of time: what comes in the next one needs its frames */
 	if (watermark == DT_NOEND)
 		watermark = my_keyed->finite_watermark;
+	watermark = watermark_of(spec->number, watermark);
 	if (watermark == WATERMARK_NONE)
 		return DT_NOBEGIN;
 	/* a row is late where the slice is over that it would wait in */
@@ -385,7 +406,7 @@ keyed_mark_passing(TimestampTz watermark)
 
 		if (!spec->waits)
 			continue;
-		horizon = over_horizon(my_keyed->area, spec, watermark);
+		horizon = over_horizon(my_keyed->area, spec, answering_watermark(op, watermark));
 		panes = state_panes_open(my_keyed->area, op, &n);
 		for (i = 0; i < n; i++)
 			if (OVER_IS_WAITING(panes[i]->id) && operator_pane_end(spec, panes[i]->id) <= horizon)
@@ -407,7 +428,10 @@ keyed_set_horizons(TimestampTz watermark, bool standing)
 
 		/* it never goes back: what stands before it has been answered */
 		if (spec->waits && keyed_released_standing(&my_launcher->program->keyed[op]) == standing)
-			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, watermark));
+			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, answering_watermark(op, watermark)));
+		/* all stand: everything that was answered has been passed on */
+		if (standing)
+			my_keyed->passed_watermark[op] = watermark_of(op, watermark);
 	}
 	LWLockRelease(&barrier->lock);
 }
@@ -453,7 +477,8 @@ keyed_closes_something(TimestampTz watermark)
 		if (operator_gives_rows(spec))
 		{
 			/* something to answer, or history to free */
-			closes = over_horizon(my_keyed->area, spec, watermark) != DT_NOBEGIN || over_closes(spec, watermark);
+			closes = over_horizon(my_keyed->area, spec, watermark_of(op, watermark)) != DT_NOBEGIN ||
+				over_horizon(my_keyed->area, spec, answering_watermark(op, watermark)) != DT_NOBEGIN || over_closes(spec, watermark);
 			continue;
 		}
 		if (spec->window == OPERATOR_NO_WINDOW)
@@ -602,7 +627,8 @@ keep_chains_closed(Epoch *epoch)
 {
 	int			op;
 
-	for (op = 0; op < my_launcher->program->nkeyed; op++)
+	/* of a consumer before what it takes */
+	for (op = my_launcher->program->nkeyed - 1; op >= 0; op--)
 	{
 		int			consumer = my_launcher->program->keyed[op].consumer;
 		TimestampTz until;

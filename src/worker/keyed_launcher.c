@@ -173,6 +173,8 @@ prepare(int ntasks)
 		keyed->barrier->horizon[i] = keyed->closed_now[i];
 	keyed->barrier->signature = keyed->saved->signature;
 	keyed->finite_watermark = keyed->position->stream_watermark;
+	for (i = 0; i < STATE_MAX_OPERATORS; i++)
+		keyed->passed_watermark[i] = WATERMARK_NONE;
 	keyed_close_loaded();
 	/* what a run before has not given out */
 	keyed->unemitted = saved_entries_bytes(keyed->area) > 0;
@@ -311,7 +313,7 @@ show_operators(void)
 		if (spec->asof != NULL)
 			appendStringInfoString(&kinds, asof_describe(spec));
 		if (spec->top != NULL)
-			appendStringInfo(&kinds, "first %d rows", spec->top->n);
+			appendStringInfo(&kinds, "first %d %s", spec->top->n, spec->top->ranking == TOP_ROW_NUMBER ? "rows" : "ranks");
 		for (i = 0; i < spec->naggs; i++)
 			appendStringInfo(&kinds, "%s%s %s", i > 0 ? ", " : "", spec->aggs[i].name,
 							 operator_kind_name(&spec->aggs[i]));

@@ -185,26 +185,20 @@ apply_passed(int to)
 {
 	OperatorRows *rows = my_task->program->keyed[to].rows;
 	ErrorData  *edata = NULL;
-	OperatorRow *row;
-	int			g;
 
-	if (rows->nlate > 0)
-		elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
-	/* no message tells apart rows that are equal in their order */
-	for (g = 0; g < STATE_GROUPS && rows->spec->top != NULL; g++)
-		for (row = rows->first[g]; row != NULL; row = row->next)
-		{
-			row->part = -1;
-			row->offset = 0;
-		}
-	if (my_task->pipeline->pass_carefully)
+	keyed_task_waiting(to);
+	if (my_task->pipeline->pass_carefully && rows->spec->over == NULL)
 		edata = apply_carefully(rows);
 	else
 	{
-		applying_passed = true;
+		/* what only waits has no functions that could fail, but its filter */
+		applying_passed = rows->spec->over == NULL;
 		operator_apply(rows, my_keyed->area, &keyed_task_for_functions, NULL);
 		applying_passed = false;
 	}
+	/* when it came, or, where it waits, when it was put into its pane */
+	if (rows->nlate > 0)
+		elog(ERROR, "operator %d answered a row behind its horizon", passed_from);
 	if (edata != NULL && !worker_error_of_row(edata))
 		ReThrowError(edata);
 	if (edata == NULL)
@@ -262,6 +256,15 @@ pass_all(void)
 	from->passed = NIL;
 	from->bytes = 0;
 	MemoryContextReset(from->cxt);
+}
+
+void
+keyed_task_waiting(int op)
+{
+	OperatorRows *rows = my_task->program->keyed[op].rows;
+
+	rows->horizon = &my_keyed->barrier->horizon[op];
+	rows->pace = &my_keyed->barrier->pace;
 }
 
 bool

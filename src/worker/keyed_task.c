@@ -464,6 +464,15 @@ find_origins(OperatorRows *rows)
 		}
 }
 
+/* Does the order of rows that come from the topic matter, or where they come from to another operator? */
+static bool
+needs_origins(const KeyedNode *node)
+{
+	const OperatorSpec *spec = node->spec;
+
+	return node->upstream < 0 && (spec->top != NULL || (spec->waits && spec->join == NULL) || spec->given_places > 0);
+}
+
 /* ---- one message at a time ---- */
 
 static int
@@ -595,18 +604,12 @@ keyed_task_commit(CheckpointReason reason)
 	{
 		FAULT_POINT("keyed-before-apply");
 		for (i = 0; i < my_task->program->nkeyed; i++)
-			if (my_task->program->keyed[i].spec->top != NULL)
+			if (needs_origins(&my_task->program->keyed[i]))
 				find_origins(my_task->program->keyed[i].rows);
 		if (my_keyed->careful)
 			apply_carefully();
 		for (i = 0; i < my_task->program->nkeyed; i++)
-			if (my_task->program->keyed[i].spec->waits)
-			{
-				if (my_task->program->keyed[i].spec->join == NULL)
-					find_origins(my_task->program->keyed[i].rows);
-				my_task->program->keyed[i].rows->horizon = &my_keyed->barrier->horizon[i];
-				my_task->program->keyed[i].rows->pace = &my_keyed->barrier->pace;
-			}
+			keyed_task_waiting(i);
 		for (i = 0; i < my_task->program->nkeyed && !my_keyed->careful; i++)
 			operator_apply(my_task->program->keyed[i].rows, my_keyed->area, &keyed_task_for_functions, keyed_task_consumer(i));
 		ship_overtaken_rows();

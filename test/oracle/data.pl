@@ -242,7 +242,7 @@ SQL
 
 my %columns = (
 	tx => "$tx_columns, part int OPTIONS (kafka 'partition'), off bigint OPTIONS (kafka 'offset')",
-	other => $tx_columns,
+	other => "$tx_columns, part int OPTIONS (kafka 'partition'), off bigint OPTIONS (kafka 'offset')",
 	none => $tx_columns,
 	dst => 'id bigint, k text, v int, at timestamptz NOT NULL',
 	odd => <<'SQL',

@@ -111,15 +111,18 @@ sub random_source
 }
 
 # Window functions of one PARTITION BY, over frames of all kinds, with conditions below and above; or the first row of each key.
+# Of the topic, or of what others have answered.
 sub random_over
 {
 	my ($name) = @_;
 	my @k = some((0, 1, 1, 1, 2)[ int(rand(5)) ], sort keys %keys);
 	my $where = rand() < 0.3 ? ' WHERE ' . (some(1, @conditions))[0] : '';
+	my ($source, @added) = rand() < 0.35 ? random_source() : ('gen g');
+	my @more = @added ? ('g.prev', 'g.seen') : ();
 	if (@k && rand() < 0.2)
 	{
 		my $keys = join(', ', @k);
-		my $select = "SELECT DISTINCT ON ($keys) g.id, g.at, g.v3, g.v5, g.k6 FROM gen g$where ORDER BY $keys, g.at{o}";
+		my $select = "SELECT DISTINCT ON ($keys) " . join(', ', 'g.id', 'g.at', 'g.v3', 'g.v5', 'g.k6', @more) . " FROM $source$where ORDER BY $keys, g.at{o}";
 		return { name => $name, kind => 'rows', select => rand() < 0.3 ? "SELECT d.*, s.name FROM ($select) d LEFT JOIN setting s ON s.value > 50" : $select };
 	}
 	my $partition = @k ? 'PARTITION BY ' . join(', ', @k) . ' ' : '';
@@ -146,7 +149,7 @@ sub random_over
 		push @values, "f$number" if $what =~ /v3|2\.5|k3/;
 		push @select, "$what$filter OVER ($partition$frame) AS f" . $number++;
 	}
-	my $select = 'SELECT ' . join(', ', 'g.id', 'g.k1', 'g.v1', 'g.k5', @select) . " FROM gen g$where";
+	my $select = 'SELECT ' . join(', ', 'g.id', 'g.k1', 'g.v1', 'g.k5', @more, @select) . " FROM $source$where";
 	$select = "SELECT q.* FROM ($select) q WHERE " . (some(1, 'q.f0 IS NOT NULL', 'q.k5', 'q.v1 > 0', 'q.f0 IS NULL OR q.k5', "q.id > (SELECT value FROM setting WHERE name = 'few')"))[0] if rand() < 0.35;
 	return { name => $name, kind => 'rows', select => $select, by_value => \@values, tolerance => '1e-9' };
 }
@@ -290,7 +293,7 @@ sub bundles
 			while ($n < @$kind && $n < $size)
 			{
 				my $text = $kind->[$n]{select};
-				$operators += (() = $text =~ /GROUP BY/g) + ($text =~ /OVER \(|DISTINCT ON/ ? 1 : 0) + ($text =~ /JOIN gen h|LATERAL \(SELECT/ ? 1 : 0);
+				$operators += (() = $text =~ /GROUP BY/g) + ($text =~ /OVER \(|DISTINCT ON/ ? 1 : 0) + ($text =~ /FROM \(SELECT (?:DISTINCT ON|g\.\*, lag)/ ? 1 : 0) + ($text =~ /JOIN gen h|LATERAL \(SELECT/ ? 1 : 0);
 				last if $n > 0 && $operators > 16;
 				$n++;
 			}

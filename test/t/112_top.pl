@@ -165,6 +165,37 @@ $events->section('windows', sub {
 	is(value(q{SELECT count(*) FROM streamproc.stat_operator WHERE pipeline = 'win' AND keys > 0}), 0, 'and nothing is kept');
 });
 
+# Few values, so that many rows are of one rank; in many epochs, whose segments are merged.
+# catches: equal rows that are lost with a kill, that come twice, or of which a merged list keeps some
+$events->section('ranks', sub {
+	$events->make_topic('ranks', 2);
+	my $of = sub { my ($function) = @_; return "SELECT q.k, q.rn, q.v, q.at, q.window_start FROM (SELECT t.*, w.window_start, $function OVER (PARTITION BY w.window_start, w.window_end, t.k ORDER BY t.v DESC) AS rn FROM ranks_in t, streamproc.hop(t.at, '5 s', '10 s') w) q WHERE q.rn <= 3" };
+	my %select = (ranks => $of->('rank()'), dense => $of->('dense_rank()'));
+	for my $name (sort keys %select)
+	{
+		value("CREATE TABLE $name (k text, rn bigint, v bigint, at timestamptz, window_start timestamptz)");
+		create_pipeline($node, $name, "INSERT INTO $name $select{$name}", parallelism => 2);
+	}
+	my $n = 0;
+	my $more = sub { $n++; send_rows('ranks', map { [ $_ % 2, $n * 0.4 + $_ / 100, 'k' . $_ % 3, int(rand(8)) ] } 1 .. 30); wait_caught_up($node, $_, 60) for sort keys %select; return };
+	$more->() for 1 .. 40;
+	$events->kill('ranks', 'task');
+	$events->kill('dense', 'launcher');
+	$more->() for 1 .. 5;
+	$events->kill('ranks', 'postmaster');
+	$more->();
+	for my $name (sort keys %select)
+	{
+		$events->stop($name);
+		value("SELECT streamproc.alter_pipeline('$name', parallelism => 1)");
+		value("SELECT streamproc.start_pipeline('$name')");
+	}
+	$more->();
+	$events->stop($_, drain => 1) for sort keys %select;
+	same_rows($_, $select{$_}, "$_: the rows of the first three of each window, over kills") for sort keys %select;
+	is(value(q{SELECT string_agg(DISTINCT aggregates, ', ') FROM streamproc.stat_operator WHERE pipeline IN ('ranks', 'dense')}), 'first 3 ranks', 'the view says so');
+});
+
 # catches: a window that changes after it was given out, and does not take the places of its rows
 $events->section('late update', sub {
 	$events->make_topic('upd', 1);
@@ -218,6 +249,13 @@ $events->section('refused', sub {
 	$fails->($top->('PARTITION BY t.k ORDER BY t.v', 'rn <= v'), '0A000: row_number\(\) over a topic in another order', 1, 'a number that is none');
 	$fails->(q{SELECT k, rn, v FROM (SELECT t.k, t.v, row_number() OVER (PARTITION BY w.window_start ORDER BY t.v) AS rn FROM no_in t, streamproc.tumble(t.at + interval '1 s', '1 min') w) q WHERE rn <= 2}, '0A000: tumble\(\) over something else', 1, 'another time');
 	$fails->(q{SELECT g.k, rank() OVER (ORDER BY g.n), g.n FROM (SELECT t.k, w.window_start, count(*) AS n FROM no_in t, streamproc.tumble(t.at, '1 min') w GROUP BY 1, 2) g}, '0A000: window functions or DISTINCT ON over groups', 1, 'groups of all windows');
+	my $ranks = sub { my ($function, $over) = @_; return "SELECT k, rn, v FROM (SELECT t.k, t.v, w.window_start, $function OVER ($over) AS rn FROM no_in t, streamproc.tumble(t.at, '1 min') w) q WHERE rn <= 2" };
+	$fails->($ranks->('rank()', 'PARTITION BY t.k ORDER BY t.v'), '0A000: the first ranks of each key of a topic without a window are not supported', 1, 'ranks without a window');
+	$fails->($ranks->('dense_rank()', 'PARTITION BY t.k ORDER BY t.v DESC'), '0A000: the first ranks of each key of a topic without a window are not supported', 1, 'dense ranks, too');
+	for my $option (q{emit => 'changes'}, q{emit => 'every 1 s'}, q{late => 'update', allowed_lateness => '1 s'})
+	{
+		like($events->error_of(q{SELECT streamproc.create_pipeline('x', 'INSERT INTO no } . $ranks->('rank()', 'PARTITION BY t.k, w.window_start ORDER BY t.v') =~ s/'/''/gr . "', $option)"), qr/0A000: first ranks of a window are given out once.*HINT/s, "ranks with $option");
+	}
 	like($events->error_of(q{SELECT streamproc.create_pipeline('x', 'INSERT INTO no } . $top->('PARTITION BY t.k ORDER BY t.v', 'rn <= 2 AND v > 0') . q{')}), qr/0A000: HAVING, or a condition on what groups have come to, is not supported.*HINT/s, 'a condition that empties places');
 	create_pipeline($node, 'no', 'INSERT INTO no ' . $top->('PARTITION BY t.k ORDER BY t.v', 'rn <= 2'));
 	send_rows('no', [ 0, 1 ]);

@@ -299,8 +299,6 @@ section 'refusals' => sub {
 	like($try->($of->('JOIN', "a.at + interval '1 s'")), $known, 'a time that was moved');
 	like($try->($of->('JOIN', 'a.at') . ' ON CONFLICT (at) DO UPDATE SET n = EXCLUDED.n', q{, late => 'update', allowed_lateness => '1 min'}), qr/0A000: GROUP BY over a join of topics gets no late rows.*HINT/s, 'late => update');
 	like($try->("SELECT q.at, count(*) FROM (SELECT a.at FROM no_a_in a JOIN no_b_in b $on UNION ALL SELECT a.at FROM no_a_in a JOIN no_b_in b $on) q GROUP BY q.at ON CONFLICT (at) DO UPDATE SET n = EXCLUDED.n"), qr/0A000: GROUP BY over a UNION ALL.*joins of topics.*LINE 1.*HINT/s, 'rows of two joins');
-	like($try->("SELECT a.at, lag(a.v) OVER (PARTITION BY a.k ORDER BY a.at) FROM no_a_in a JOIN no_b_in b $on"), qr/0A000: window functions or DISTINCT ON over.*a join of topics are not supported\nLINE 1.*HINT/s, 'window functions over a join');
-	like($try->("SELECT DISTINCT ON (a.k) a.at, b.v FROM no_a_in a JOIN no_b_in b $on ORDER BY a.k, a.at"), qr/0A000: window functions or DISTINCT ON over.*a join of topics are not supported\nLINE 1.*HINT/s, 'its first rows');
 	like($try->("SELECT lower(q.s), count(*) FROM (SELECT a.k, streamproc.session(b.at, '1 min') OVER (PARTITION BY a.k ORDER BY b.at) AS s FROM no_a_in a LEFT JOIN no_b_in b $on) q GROUP BY q.k, q.s"), qr/0A000: rows of a topic in another order than that of event time are not supported\nLINE 1.*HINT/s, 'sessions by a time that may be missing');
 	like($try->("SELECT a.at, count(*) FROM no_a_in a JOIN no_b_in b $on GROUP BY a.at ON CONFLICT (at) DO UPDATE SET n = EXCLUDED.n", q{, state_ttl => '1 h'}), qr/0A000: option "state_ttl" for groups without a window over window functions, DISTINCT ON or a join of topics is not supported.*HINT/s, 'state_ttl');
 };

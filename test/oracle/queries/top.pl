@@ -60,6 +60,23 @@ return (
 		q{SELECT q.id, q.side, q.rn FROM (SELECT t.id, t.side, w.window_start, row_number() OVER (PARTITION BY w.window_start ORDER BY t.id, t.side) AS rn
 			FROM (SELECT id, at, 'a' AS side FROM tx WHERE id % 2 = 0 UNION ALL SELECT id, at, 'b' FROM tx WHERE n > 0) t, streamproc.tumble(t.at, '1 hour') w) q WHERE q.rn <= 6}),
 
+	# ---- ranks ----
+
+	top('ranks', 'equal rows of which one comes in and others stay out; ranks that are left out after them',
+		qq{SELECT q.* FROM (SELECT t.id, t.card, w.window_start, rank() OVER (PARTITION BY t.card, w.window_start ORDER BY t.n % 5 DESC NULLS LAST) AS r FROM tx t, $w1h) q WHERE q.r <= 3}),
+	top('dense_rank', 'the same, without gaps',
+		qq{SELECT q.id, q.city, q.window_end, q.r FROM (SELECT t.id, t.city, w.window_end, dense_rank() OVER (PARTITION BY t.city, w.window_end ORDER BY t.n % 7, t.flag) AS r FROM tx t, $w1h) q WHERE q.r < 4}),
+	top('rank_hop', 'lists of slices that are put together, each with more rows than ranks',
+		q{SELECT q.* FROM (SELECT t.id, w.window_start, w.window_end, rank() OVER (PARTITION BY w.window_start, w.window_end ORDER BY t.city, t.n % 3) AS r FROM tx t, streamproc.hop(t.at, '5 min', '20 min') w) q WHERE q.r <= 4}),
+	top('dense_rank_hop', 'the same, of which the ranks are counted anew',
+		q{SELECT q.* FROM (SELECT t.id, t.flag, w.window_start, w.window_end, dense_rank() OVER (PARTITION BY t.flag, w.window_start, w.window_end ORDER BY t.n % 11 DESC NULLS LAST) AS r FROM tx t, streamproc.cumulate(t.at, '10 min', '1 hour') w) q WHERE q.r <= 3}),
+	top('rank_second', 'one rank, and not those before it; a list that is never full',
+		qq{SELECT q.* FROM (SELECT t.id, w.window_start, dense_rank() OVER (PARTITION BY w.window_start ORDER BY t.flag) AS r FROM tx t, $w5) q WHERE q.r = 2}),
+	top('rank_first', 'the first ranks by event time: rows of one instant',
+		qq{SELECT q.* FROM (SELECT t.id, t.city, w.window_start, rank() OVER (PARTITION BY t.city, w.window_start ORDER BY t.at) AS r FROM tx t, $w1h) q WHERE q.r <= 2}),
+	top('rank_distinct', 'ranks of what another operator has answered',
+		qq{SELECT q.* FROM (SELECT d.u, d.city, w.window_start, rank() OVER (PARTITION BY d.city, w.window_start ORDER BY d.n % 4) AS r FROM (SELECT DISTINCT ON (t.u, t.city) t.u, t.city, t.n, t.at FROM tx t WHERE t.n % 4 = t.id % 4 ORDER BY t.u, t.city, t.at{o}) d, streamproc.tumble(d.at, '1 hour') w) q WHERE q.r <= 2}),
+
 	# ---- running ----
 
 	top('running', 'a row that stays in a place that a better one has taken',
@@ -97,7 +114,7 @@ return (
 		{ name => 'top_filtered', catches => 'a condition that lets a place be empty, whose old row stays', text => q{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, row_number() OVER (PARTITION BY t.card ORDER BY t.amount DESC) AS rn FROM tx t) q WHERE q.rn <= 3 AND q.id > 100 ON CONFLICT (card, rn) DO UPDATE SET id = excluded.id} },
 		{ name => 'top_all', catches => 'all rows of a key in order', text => q{INSERT INTO sink SELECT t.card, row_number() OVER (PARTITION BY t.card ORDER BY t.amount DESC), t.id FROM tx t} },
 		{ name => 'top_many', catches => 'lists of any length', text => qq{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, row_number() OVER (PARTITION BY t.card, w.window_start ORDER BY t.amount DESC) AS rn FROM tx t, $w5) q WHERE q.rn <= 1001} },
-		{ name => 'top_rank', catches => 'rank(), of which any number of rows may be the first', text => qq{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, rank() OVER (PARTITION BY t.card, w.window_start ORDER BY t.amount DESC) AS rn FROM tx t, $w5) q WHERE q.rn <= 3} },
+		{ name => 'top_rank', catches => 'running ranks, of which rows leave that nobody takes away', text => q{INSERT INTO sink SELECT q.card, q.rn, q.id FROM (SELECT t.card, t.id, rank() OVER (PARTITION BY t.card ORDER BY t.amount DESC) AS rn FROM tx t) q WHERE q.rn <= 3 ON CONFLICT (card) DO UPDATE SET id = excluded.id} },
 		{ name => 'top_groups_beyond', catches => 'groups that are compared beyond their window', text => qq{INSERT INTO sink SELECT g.card, rank() OVER (PARTITION BY g.card ORDER BY g.n DESC), g.n FROM (SELECT t.card, w.window_start, count(*) AS n FROM tx t, $w5 GROUP BY t.card, w.window_start) g} },
 		{ name => 'top_groups_running', catches => 'running groups that are ranked', text => q{INSERT INTO sink SELECT t.card, rank() OVER (ORDER BY count(*)), max(t.id) FROM tx t GROUP BY t.card ON CONFLICT (card) DO UPDATE SET id = excluded.id} }),
 );

@@ -303,6 +303,8 @@ extern struct Upsert *upsert_create(Statement *statement, MemoryContext cxt);
 extern void upsert_collect(Statement *statement, PlannedStmt *child);
 extern int64 upsert_prepare(Statement *statement);
 extern uint64 upsert_flush(Statement *statement);
+/* before it; until the end of the transaction.  Without a snapshot */
+extern void upsert_wait_for_turn(Program *program, bool alone);
 extern void upsert_reset(struct Upsert *upsert);
 extern Size upsert_bytes(struct Upsert *upsert);
 extern void upsert_init(void);

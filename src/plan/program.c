@@ -749,41 +749,6 @@ program_run_empty(Program *program)
 	}
 }
 
-/*
- * Tasks with the same hot keys have to go one after the other anyway.  Would
- * they meet at the rows, each would wait with a snapshot, and the versions
- * that the others make could not be pruned: the one at work walks over all of
- * them, at four tasks five times as slow.  So they line up here, without a
- * snapshot.  A lock of PostgreSQL's, so that deadlocks are seen; on a
- * sub-object of the procedure that nobody else locks.
- *
- * Who writes in several parts does not take keys in order, so he goes alone,
- * too; others, which do, may go beside each other.
- */
-static void
-wait_for_turn(Program *program, bool alone)
-{
-	if (!OidIsValid(program->procedure))
-		return;
-	InvalidateCatalogSnapshot();
-	LockDatabaseObject(ProcedureRelationId, program->procedure, 1, alone ? ExclusiveLock : ShareLock);
-}
-
-void
-program_begin_pieces(Program *program)
-{
-	ListCell   *lc;
-
-	foreach(lc, program->statements)
-	{
-		if (((Statement *) lfirst(lc))->mode == STATEMENT_UPSERT)
-		{
-			wait_for_turn(program, true);
-			break;
-		}
-	}
-}
-
 void
 program_finish(Program *program)
 {
@@ -811,7 +776,7 @@ program_finish(Program *program)
 			program->upsert_most = Max(program->upsert_most, upsert_prepare(statement));
 	}
 	if (program->upsert_most > 0)
-		wait_for_turn(program, program->upsert_most >= HOT_KEY_ROWS);
+		upsert_wait_for_turn(program, program->upsert_most >= HOT_KEY_ROWS);
 	foreach(lc, program->statements)
 	{
 		Statement  *statement = lfirst(lc);

@@ -177,7 +177,7 @@ sub kstreams_command {
 	my (%setting) = @_;
 	my $directory = "$work/kstreams";
 	mkdir $directory;
-	%setting = (brokers => $address, dir => $directory, commit => $peer{checkpoint}, 'default.dsl.store' => 'in_memory',
+	%setting = (brokers => $address, dir => $directory, commit => $peer{checkpoint},
 		'statestore.cache.max.bytes' => 268435456, 'producer.linger.ms' => 5, 'main.consumer.max.poll.records' => 5000, 'main.consumer.max.partition.fetch.bytes' => 4194304,
 		'producer.transaction.timeout.ms' => 600000,
 		# windows are given out when they are over, not once a second: nothing would come after the last event

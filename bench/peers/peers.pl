@@ -186,7 +186,7 @@ sub judge_files {
 	my ($name, $case, $path, $changes) = @_;
 	my @files = glob "$path*";
 	my $columns = join ', ', grep { !/^PRIMARY/ } split /, (?=\w+ )/, $case->{sink};
-	sql("CREATE TABLE got (" . ($changes ? 'line bigint, kind text, ' : '') . "$columns) WITH (autovacuum_enabled = off)", map { "COPY got FROM '$_'" } @files);
+	sql('DROP TABLE IF EXISTS got', "CREATE TABLE got (" . ($changes ? 'line bigint, kind text, ' : '') . "$columns) WITH (autovacuum_enabled = off)", map { "COPY got FROM '$_'" } @files);
 	my $key = $case->{upsert};
 	my $right = judge($name, $case, $key ? "(SELECT DISTINCT ON ($key) * FROM got ORDER BY $key, line DESC) g WHERE kind <> '-D'" : 'got');
 	sql('DROP TABLE got');
@@ -259,6 +259,15 @@ sub variants_of {
 	} @{$peer{variants}};
 }
 
+# What a run that failed leaves is ended, and it has no score.
+sub failed_run {
+	my ($name) = @_;
+	check($name, $@ =~ s/\s+/ /gr, 'an answer');
+	kill_jvms();
+	try_sql("SELECT streamproc.drop_pipeline('$name') FROM streamproc.stat_pipeline WHERE pipeline = '$name'");
+	return {wall => 0, cpu => 0, pss => 0, p50_ms => 0, p99_ms => 0, max_ms => 0, right => 0};
+}
+
 sub compare_cases {
 	my ($title, @list) = @_;
 	@list = grep { !%{$peer{only}} || $peer{only}{$_->{name}} } @list;
@@ -290,7 +299,7 @@ sub compare_cases {
 				(my $name = "$case->{name}_${variant}_$round") =~ tr/-/_/;
 				# the others go on without it
 				my $figures = eval { $system eq 'streamproc' ? run_ours($case, $name) : $system eq 'flink' ? run_flink($case, $name, @how) : run_kstreams($case, $name, @how) };
-				if (!$figures) { kill_jvms(); check($name, $@ =~ s/\s+/ /gr, 'an answer'); $figures = {wall => 0, cpu => 0, pss => 0}; }
+				$figures ||= failed_run($name);
 				push @{$result{$case->{name}}{$variant}}, $figures;
 				progress($round, "$case->{label}, $variant", $figures);
 			}

@@ -31,6 +31,7 @@ import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.kstream.Windowed;
+import org.apache.kafka.streams.state.BuiltInDslStoreSuppliers;
 import org.apache.kafka.streams.state.WindowStore;
 
 /**
@@ -176,6 +177,7 @@ public final class KStreamsPeer
 				total.max = Math.max(total.max, price);
 				return total;
 			}, Materialized.<byte[], Total, WindowStore<Bytes, byte[]>>as("windows").withKeySerde(Serdes.ByteArray()).withValueSerde(TOTAL).withCachingEnabled()
+				.withStoreType(BuiltInDslStoreSuppliers.IN_MEMORY)
 				.withRetention(Duration.ofMinutes(1)))
 			.toStream();
 	}

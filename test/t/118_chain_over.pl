@@ -319,7 +319,7 @@ section 'refusals' => sub {
 	{
 		like($try->("SELECT a.k, a.v FROM $below{$what} a JOIN no2_in b ON a.k = b.k AND b.at BETWEEN a.at AND a.at + interval '1 s'"), $refused, "$what below a join");
 		like($try->("SELECT b.k, a.v FROM no2_in b LEFT JOIN $below{$what} a ON a.k = b.k AND a.at BETWEEN b.at AND b.at + interval '1 s'"), $refused, "... on its other side");
-		like($try->("SELECT a.k, r.v FROM $below{$what} a JOIN LATERAL (SELECT b.v FROM no2_in b WHERE b.k = a.k AND b.at <= a.at ORDER BY b.at DESC LIMIT 1) r ON true"), $refused, "... below an as-of join");
+		like($try->("SELECT a.k, r.v FROM $below{$what} a JOIN LATERAL (SELECT b.v FROM no2_in b WHERE b.k = a.k AND b.at <= a.at ORDER BY b.at DESC LIMIT 1) r ON true"), $what eq 'groups' ? qr/0A000: an as-of join at another time than the event time of the row is not supported\nLINE 1.*HINT/s : $refused, "... below an as-of join");
 		like($try->("SELECT b.k, r.v FROM no2_in b JOIN LATERAL (SELECT a.v FROM $below{$what} a WHERE a.k = b.k AND a.at <= b.at ORDER BY a.at DESC LIMIT 1) r ON true"), $refused, '... as its versions');
 	}
 };

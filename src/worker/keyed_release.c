@@ -4,8 +4,8 @@
  *	  A task before the stop, and while all stand: rows that waited are answered.  And
  *	  what one operator answers is passed on to another one that takes it.
  *
- * Answers of window functions, and rows of joins, that are grouped again (a chain) do not leave the
- * task: they are collected, and when there are enough of them, or the task is to
+ * Answers of window functions, and rows of joins, that another operator takes (a chain) do not leave
+ * the task: they are collected, and when there are enough of them, or the task is to
  * stop, the row query of the consumer runs over them, in a transaction that only
  * reads, and its rows are applied.  All of it is part of the epoch that ends:
  * state of both operators, and what they give out, are committed together.

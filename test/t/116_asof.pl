@@ -240,8 +240,7 @@ $events->section('faults', sub {
 			ok($crash->wait_hit($point), "$point, $action: it hits");
 			$crash->reset_fault;
 			wait_query($node, 'SELECT 1', 1, 60);
-			value(q{SELECT streamproc.start_pipeline('faults')}) if value(q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'faults'}) eq 'failed';
-			value(q{SELECT streamproc.wait_until_caught_up('faults', '60 s')});
+			$crash->catch_up('faults');
 		}
 	}
 	$events->stop('faults', drain => 1);

@@ -187,8 +187,7 @@ section 'kills' => sub {
 			ok($crash->wait_hit($point), "$point, $action: it hits");
 			$crash->reset_fault;
 			wait_query($node, 'SELECT 1', 1, 60);
-			start('kills') if value(q{SELECT state FROM streamproc.stat_pipeline WHERE pipeline = 'kills'}) eq 'failed';
-			value(q{SELECT streamproc.wait_until_caught_up('kills', '60 s')});
+			$crash->catch_up('kills');
 		}
 	}
 	$events->kill('kills', $_), $more->() for qw(task launcher postmaster);

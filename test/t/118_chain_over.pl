@@ -204,11 +204,7 @@ section 'kills' => sub {
 		return;
 	};
 	my $settle = sub {
-		for my $name ('kills', 'kills3')
-		{
-			start($name) if value("SELECT state FROM streamproc.stat_pipeline WHERE pipeline = '$name'") eq 'failed';
-			value("SELECT streamproc.wait_until_caught_up('$name', '60 s')");
-		}
+		$crash->catch_up($_) for qw(kills kills3);
 	};
 	for my $point (qw(operator-apply over-pass over-release over-released keyed-before-output keyed-before-commit keyed-committed barrier-copied))
 	{

@@ -289,9 +289,9 @@ set_group(Random *random, StateRun *run, StateRecord *record, Size size)
 			WaitingRow *row = (WaitingRow *) ((char *) record + sizeof(StateRecord) + fixed_size + 8 + 8);
 
 			left -= fixed_size;
-			if (left < 16 + sizeof(WaitingRow) || row->size > left - 16 || fuzz_specs[run->op].ncolumns * sizeof(Datum) + sizeof(WaitingRow) + STATE_KEY_LEN(row->key_meta) > row->size)
+			if (left < 16 + sizeof(WaitingRow) || row->size > left - 16 || operator_row_values(&fuzz_specs[run->op]) * sizeof(Datum) + sizeof(WaitingRow) + STATE_KEY_LEN(row->key_meta) > row->size)
 				return;
-			row->hash = state_hash(waiting_key(fuzz_specs[run->op].ncolumns, row), row->key_meta);
+			row->hash = state_hash(waiting_key(&fuzz_specs[run->op], row), row->key_meta);
 			run->group = state_group_of(row->hash);
 			return;
 		}

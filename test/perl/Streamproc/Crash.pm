@@ -65,6 +65,22 @@ sub wait_hit
 	return $pid;
 }
 
+# The pipeline has read everything that is there; a fault point that it failed at is passed over, however late that shows.
+sub catch_up
+{
+	my ($self, $pipeline, $seconds) = @_;
+	my $node = $self->{node};
+	$seconds //= 60;
+	for (1 .. 2)
+	{
+		my ($out, $err) = ('', '');
+		return if $node->psql('postgres', "SELECT streamproc.wait_until_caught_up('$pipeline', '$seconds s')", stdout => \$out, stderr => \$err) == 0;
+		croak($err) unless $err =~ /failed: fault point/;
+		$node->safe_psql('postgres', "SELECT streamproc.start_pipeline('$pipeline')");
+	}
+	croak("pipeline $pipeline failed again");
+}
+
 # { "point: action" => number } of the whole log
 sub log_hits
 {

@@ -123,6 +123,8 @@ sub _judge
 			$self->_bad('dead letters', "$f[0]: $f[1] of $f[3] messages") if $f[1] != $f[3];
 		}
 		elsif ($kind =~ /^(?:last|totals)$/) { $sum{$kind} = [ @f[ 0, 1 ] ] }
+		# a drain gives out windows before the watermark has come to their end, and that stays as it is
+		elsif ($kind eq 'early' && -e "$self->{dir}/stop") { next }
 		elsif ($f[1] != 0) { $self->_bad("$f[0] $kind", "$f[1], the first $f[2]") }
 	}
 	my $good = 1;

@@ -249,7 +249,7 @@ sub random_asof
 	my @on = map { my $key = $_; join(' = ', map { (my $side = $key) =~ s/\?/$_/g; $side } rand() < 0.5 ? ('g', 'h') : ('h', 'g')) }
 		some(1 + int(rand(2)), map({ "?.k$_" } 1 .. 7), 'lower(?.k1)', '?.k2 % 2', 'coalesce(?.k1, ?.v5)', '?.k3 + 1');
 	push @on, (some(1, 'h.at <= g.at', 'h.at < g.at', 'g.at >= h.at'))[0];
-	push @on, map { s/\bg\./h./gr } grep { !/SELECT/ } some(1, @conditions) if rand() < 0.4;
+	push @on, map { "(" . s/\bg\./h./gr . ")" } grep { !/SELECT/ } some(1, @conditions) if rand() < 0.4;
 	my ($order) = some(1, '', '', ', h.v1 DESC NULLS LAST, h.id', ', h.id DESC', ', h.v3, h.id');
 	my $number = 0;
 	my @right = map { "$_ AS r" . $number++ } 'h.id', some(int(rand(4)), 'h.v1', 'h.v3', 'h.v5', 'h.at', 'h.k6', 'h.v7');

@@ -158,6 +158,4 @@ return (
 		qq{SELECT w.window_start, count(*) FROM (SELECT t.at FROM tx t JOIN other o ON t.card = o.card AND $five UNION ALL SELECT t.at FROM tx t JOIN other o ON t.u = o.u AND $five) q, streamproc.tumble(q.at, '1 hour') w GROUP BY w.window_start}),
 	pairs_refused('session_time', 'sessions by a time that is null where there is no partner',
 		qq{SELECT lower(q.win), count(*) FROM (SELECT t.card, streamproc.session(o.at, '5 min') OVER (PARTITION BY t.card ORDER BY o.at) AS win FROM tx t LEFT JOIN other o ON t.card = o.card AND $five) q GROUP BY q.card, q.win}),
-	pairs_refused('over', 'window functions over pairs',
-		qq{SELECT t.at, count(*) OVER (PARTITION BY t.card ORDER BY t.at) FROM tx t JOIN other o ON t.card = o.card AND $five}),
 );

@@ -117,7 +117,6 @@ return (
 	topics_refused('variable', 'an interval that depends on the row', q{SELECT t.id, o.id FROM tx t JOIN other o ON t.card = o.card AND o.at BETWEEN t.at AND t.at + o.i}),
 	topics_refused('three', 'three topics', qq{SELECT t.id, o.id FROM tx t JOIN other o ON t.card = o.card AND $five JOIN odd x ON x.id = t.id AND x.at = t.at}),
 	topics_refused('grouped', 'groups above a join, without a window, that replace nothing', qq{SELECT t.id, count(*) FROM tx t JOIN other o ON t.card = o.card AND $five GROUP BY t.id}),
-	topics_refused('over_above', 'window functions above a join', qq{SELECT q.id, lag(q.id) OVER (PARTITION BY q.card ORDER BY q.at) FROM (SELECT t.id, t.at, t.card FROM tx t JOIN other o ON t.card = o.card AND $five) q}),
 	topics_refused('over_below', 'a join of window functions', qq{SELECT t.id, o.id FROM (SELECT *, lag(x.id) OVER (PARTITION BY x.card ORDER BY x.at) AS prev FROM tx x) t JOIN other o ON t.card = o.card AND $five}),
 	{	name => 'topics_mixed_with', catches => 'rows of the topic beside a join, in WITH', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint); CREATE TABLE more (LIKE sink)',
 		text => qq{WITH i AS (INSERT INTO more SELECT id, id FROM tx) INSERT INTO sink SELECT t.id, o.id FROM tx t JOIN other o ON t.card = o.card AND $five} },

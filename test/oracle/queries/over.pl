@@ -115,6 +115,4 @@ return (
 	{	name => 'over_other_order', catches => 'an order that is not that of event time', must_refuse => 1, sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, rank() OVER (PARTITION BY t.card ORDER BY t.amount) AS n FROM tx t} },
 	{	name => 'over_two_partitions', catches => 'rows of different keys in one SELECT', must_refuse => 1,
 		sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT t.id, lag(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS a, lag(t.id) OVER (PARTITION BY t.city ORDER BY t.at) AS b FROM tx t} },
-	{	name => 'over_nested', catches => 'window functions over others', must_refuse => 1,
-		sink => 'CREATE TABLE sink (a bigint, b bigint, c bigint)', text => q{INSERT INTO sink SELECT q.id, lag(q.p) OVER (PARTITION BY q.card ORDER BY q.at) AS a FROM (SELECT t.*, lag(t.id) OVER (PARTITION BY t.card ORDER BY t.at) AS p FROM tx t) q} },
 );

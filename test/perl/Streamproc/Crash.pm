@@ -47,20 +47,20 @@ sub set_fault
 
 sub reset_fault { my ($self) = @_; return $self->_write('') }
 
+# ( pid, action ) of the first process that hit the point since set_fault; empty if none did.
+sub hit
+{
+	my ($self, $point) = @_;
+	return slurp_file($self->{node}->logfile, $self->{offset}) =~ /\[(\d+)\] .*LOG:  streamproc fault point "\Q$point\E": (\w+)/m;
+}
+
 # pid of the first process that hit the point since set_fault; undef if none comes by.  One that kills itself is gone
 # then: the postmaster has seen it, and whoever asks the server next asks that after the crash.
 sub wait_hit
 {
 	my ($self, $point, $seconds) = @_;
 	my ($pid, $action);
-	wait_until(
-		sub {
-			my $text = slurp_file($self->{node}->logfile, $self->{offset});
-			return 0 unless $text =~ /\[(\d+)\] .*LOG:  streamproc fault point "\Q$point\E": (\w+)/m;
-			($pid, $action) = ($1, $2);
-			return 1;
-		},
-		$seconds // 20);
+	wait_until(sub { ($pid, $action) = $self->hit($point); return defined $pid }, $seconds // 20);
 	wait_until(sub { !-d "/proc/$pid" }) if $pid && $action eq 'kill';
 	return $pid;
 }

@@ -234,6 +234,11 @@ sub drain {
 }
 
 sub speed {
+	if ($ENV{BENCH_CASES}) {
+		# "table" is what the others are compared with
+		my %only = map { $_ => 1 } 'table', split ' ', $ENV{BENCH_CASES};
+		@pipelines = grep { $only{ $_->{name} } } @pipelines;
+	}
 	say_line("\n", load('tx', '--count', $opt{events}, '--payload', 'tx', '--keys', $cards, '--spread', 'even', '--bytes', 200));
 	sql("CREATE FOREIGN TABLE tx (tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz,
 			p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))

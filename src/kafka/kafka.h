@@ -163,6 +163,13 @@ typedef enum KafkaPartitionError
 } KafkaPartitionError;
 
 /*
+ * For a process that lives by consuming: memory of fetched messages that was
+ * freed is kept for the next ones.  Process-wide and for good; not for a
+ * user's backend.
+ */
+extern void kafka_keep_memory(void);
+
+/*
  * Opens a consumer that assign()s the partitions at their next_offset with
  * one librdkafka queue each (forwarded to NULL before assign), one
  * non-blocking pipe for all.  queue_kb is shared out over the partitions

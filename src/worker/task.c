@@ -563,6 +563,7 @@ void
 streamproc_task_main(Datum arg)
 {
 	worker_begin(arg, WORKER_TASK);
+	kafka_keep_memory();
 
 	my_task = MemoryContextAllocZero(TopMemoryContext, sizeof(Task));
 	my_task->cxt = AllocSetContextCreate(TopMemoryContext, "streamproc task", ALLOCSET_DEFAULT_SIZES);

@@ -402,10 +402,11 @@ worker_fail_pipeline(Reason *reason)
 	recorded = record_end("failed", reason);
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	if (recorded)
+	/* unless somebody has started it again already */
+	if (recorded && slot->version <= my_version + 1)
 	{
 		pipeline_set_state_locked(slot, PIPELINE_FAILED, reason);
-		slot->wanted = slot->wanted && slot->version > my_version + 1;
+		slot->wanted = false;
 	}
 	slot->expected_exit = true;
 	pipeline_wake_launcher_locked(my_pipeline);

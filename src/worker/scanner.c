@@ -53,6 +53,9 @@ follow_row(PipelineRow *row)
 			slot->pass_carefully = false;
 			pipeline_set_state_locked(slot, PIPELINE_STARTING, NULL);
 		}
+		/* the launcher of the run that failed is still on its way out, and the next one leaves this state as it is */
+		else if (should_run && slot->state == PIPELINE_FAILED)
+			pipeline_set_state_locked(slot, PIPELINE_STARTING, NULL);
 	}
 	slot->dropped = false;
 	slot->wanted = should_run;

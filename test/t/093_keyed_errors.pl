@@ -430,5 +430,30 @@ SQL
 	same('SELECT card, count(*) FROM look GROUP BY 1', 'TABLE look_tot', 'another pipeline of that name begins with nothing');
 };
 
+# catches: the launcher of the run that failed leaves late, and "failed" stays where the next run is at work
+section 'started while it leaves' => sub {
+	$kafka->topic('soon', 1);
+	value(q{CREATE FOREIGN TABLE soon (v int) SERVER kafka OPTIONS (topic 'soon', format 'json'); CREATE TABLE soon_v (v int CHECK (v <> 2))});
+	# row-wise: its tasks commit without the launcher
+	create_pipeline($node, 'soon', 'INSERT INTO soon_v SELECT v FROM soon', on_error => 'fail', parallelism => 1);
+	$kafka->produce('soon', '{"v": 1}');
+	wait_caught_up($node, 'soon');
+	my $launcher = $crash->launcher('soon');
+	kill 'STOP', $launcher;
+	$kafka->produce('soon', '{"v": 2}');
+	my $failed = wait_until(sub { stat_of('state', 'soon') eq 'failed' }, 30);
+	value('ALTER TABLE soon_v DROP CONSTRAINT soon_v_v_check');
+	$crash->set_fault('scanner-scan=wait');
+	start('soon');
+	my $scans = $crash->wait_hit('scanner-scan', 20);
+	$crash->reset_fault;
+	my $scanned = $scans && wait_until(sub { !-d "/proc/$scans" }, 20);
+	kill 'CONT', $launcher;
+	ok($failed && $scanned, 'it failed, and was started while its launcher could not leave');
+	wait_caught_up($node, 'soon');
+	ok(wait_until(sub { stat_of('state', 'soon') eq 'running' }, 10), 'the next run says that it runs');
+	is(value('SELECT sum(v) FROM soon_v'), 3, 'and does');
+};
+
 $node->stop('fast');
 done_testing();

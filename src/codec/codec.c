@@ -206,6 +206,7 @@ codec_decoder_create(const CodecOptions *options, const CodecColumn *columns, in
 	if (decoder->options.delimiter == '\0')
 		decoder->options.delimiter = ',';
 	decoder->cxt = own;
+	memcpy(decoder->date, "2000-01-01", sizeof(decoder->date));	/* day 0 */
 	decoder->tmp = AllocSetContextCreate(own, "streamproc decoder value", ALLOCSET_DEFAULT_SIZES);
 	decoder->ncolumns = ncolumns;
 	decoder->columns = palloc0(sizeof(Column) * Max(ncolumns, 1));

@@ -12,6 +12,10 @@
 
 #include "postgres.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "fmgr.h"
 #include "pgtime.h"
 #include "utils/timestamp.h"
@@ -129,6 +133,8 @@ struct CodecDecoder
 	Scratch		digits;
 	Oid			to_server;		/* conversion from UTF-8, InvalidOid: none */
 	pg_tz	   *utc;
+	char		date[10];		/* the last one of a timestamp, YYYY-MM-DD: mostly the next one's, too */
+	int32		date_days;
 	JsonDoc		doc;
 	JsonDecoder *json;
 	MemoryContextCallback on_reset; /* frees the indexer */
@@ -262,10 +268,32 @@ extern uint32 json_value_end(const JsonDoc *doc, uint32 i);
 /* a string's content; 0 or the sqlstate of what is wrong with it; dst: room for len bytes */
 extern int	json_unescape(const char *src, Size len, char *dst, Size *dstlen);
 
-/* The end of a number, by JSON's grammar; NULL: it is none. */
+/* The end of a number, by JSON's grammar; NULL: it is none.  16 bytes behind its first are readable. */
 static inline const uint8 *
 json_number_end(const uint8 *p)
 {
+#ifdef __SSE2__
+	/* a short one without a loop, whose end would be guessed wrong for most */
+	const uint8 *q = p + (*p == '-');
+	__m128i		v = _mm_add_epi8(_mm_loadu_si128((const __m128i *) q), _mm_set1_epi8((char) (0x80 - '0')));
+	uint32		others = ~(uint32) _mm_movemask_epi8(_mm_cmplt_epi8(v, _mm_set1_epi8((char) (0x80 + 10))));
+	int			n = __builtin_ctz(others);
+
+	if (likely(n > 0 && n < 16 && (n == 1 || *q != '0')))
+	{
+		if (q[n] == '.')
+		{
+			int			point = n;
+
+			others &= others - 1;
+			n = __builtin_ctz(others);
+			if (unlikely(n == point + 1 && n < 16))
+				return NULL;
+		}
+		if (likely(n < 16 && (q[n] | 0x20) != 'e'))
+			return q + n;
+	}
+#endif
 	if (*p == '-')
 		p++;
 	if (*p == '0')

@@ -60,20 +60,28 @@ iso_date(const char *p, int32 *days)
  * the other parser must look at it.
  */
 static bool
-iso_timestamp(const char *text, Size len, bool with_zone, Timestamp *result)
+iso_timestamp(CodecDecoder *decoder, const char *text, Size len, bool with_zone, Timestamp *result)
 {
 	const char *p = text;
 	const char *end = text + len;
-	int32		days;
 	int			hour;
 	int			minute;
 	int			second = 0;
 	int64		fraction = 0;
 	int			zone = 0;
 
-	if (len < 16 || !iso_date(p, &days))
+	if (len < 16)
 		return false;
-	p += 10;
+	if (unlikely(memcmp(p, decoder->date, sizeof(decoder->date)) != 0))
+	{
+		int32		days;
+
+		if (!iso_date(p, &days))
+			return false;
+		memcpy(decoder->date, p, sizeof(decoder->date));
+		decoder->date_days = days;
+	}
+	p += sizeof(decoder->date);
 	if (*p != 'T' && *p != ' ' && *p != 't')
 		return false;
 	p++;
@@ -143,7 +151,7 @@ iso_timestamp(const char *text, Size len, bool with_zone, Timestamp *result)
 		else
 			return false;
 	}
-	*result = (int64) days * USECS_PER_DAY +
+	*result = (int64) decoder->date_days * USECS_PER_DAY +
 		((int64) hour * 3600 + minute * 60 + second) * USECS_PER_SEC + fraction;
 	if (with_zone)
 		*result -= (int64) zone * USECS_PER_SEC;
@@ -226,7 +234,7 @@ parse_timestamp(CodecDecoder *decoder, const char *text, Size len, bool with_zon
 	int			zone;
 	TimeResult	r;
 
-	if (likely(iso_timestamp(text, len, with_zone, result)))
+	if (likely(iso_timestamp(decoder, text, len, with_zone, result)))
 		return TIME_OK;
 
 	r = decode_datetime(decoder, text, len, &type, &tm, &fsec, &zone);

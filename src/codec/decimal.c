@@ -278,6 +278,98 @@ numeric_word(const char *text, Size len, int32 typmod, Arena *arena, Datum *resu
 	return NUMBER_SYNTAX;
 }
 
+/* What most numbers are: digits of one word, a fraction of one base digit. */
+#define PLAIN_DIGITS	15
+
+/*
+ * [-] digits [. up to four digits] that need no rounding.  False says only
+ * that parse_numeric() must look at it.
+ */
+static inline bool
+plain_numeric(const char *text, Size len, int32 typmod, Arena *arena, Datum *result)
+{
+	static const int64 powers[] = {
+		1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000,
+		1000000000000, 10000000000000, 100000000000000, 1000000000000000
+	};
+	const char *p = text;
+	const char *end = text + len;
+	bool		negative = false;
+	int64		whole = 0;
+	int			fraction = 0;
+	int			nfrac = 0;
+	int			dscale;
+	int			weight = -1;
+	int			ndigits = 0;
+	int16		digits[5];
+	uint16		header;
+	Size		size;
+	char	   *out;
+
+	/* sign and point */
+	if (len == 0 || len > PLAIN_DIGITS + 2)
+		return false;
+	if (*p == '-')
+	{
+		negative = true;
+		p++;
+	}
+	if (p == end || !is_digit(*p))
+		return false;
+	while (p < end && is_digit(*p))
+		whole = whole * 10 + (*p++ - '0');
+	if (p < end)
+	{
+		nfrac = end - p - 1;
+		if (*p++ != '.' || nfrac > NUM_BASE_DIGITS)
+			return false;
+		while (p < end && is_digit(*p))
+			fraction = fraction * 10 + (*p++ - '0');
+		if (p < end)
+			return false;
+		fraction *= powers[NUM_BASE_DIGITS - nfrac];
+	}
+	if (whole >= powers[PLAIN_DIGITS])
+		return false;
+	dscale = nfrac;
+	if (typmod >= (int32) VARHDRSZ)
+	{
+		int			precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
+		int			scale = (((typmod - VARHDRSZ) & 0x7ff) ^ 1024) - 1024;
+
+		if (nfrac > scale || scale > NUM_SHORT_DSCALE_MAX || precision < scale ||
+			(precision - scale < PLAIN_DIGITS && whole >= powers[precision - scale]))
+			return false;
+		dscale = scale;
+	}
+
+	/* from the last digit backwards; those at the end that are zero are not stored */
+	digits[4] = fraction;
+	for (int i = 3; whole != 0; i--)
+	{
+		digits[i] = whole % NUM_BASE;
+		whole /= NUM_BASE;
+		weight++;
+	}
+	/* first: 3 - weight */
+	ndigits = weight + 2;
+	while (ndigits > 0 && digits[2 - weight + ndigits] == 0)
+		ndigits--;
+	if (ndigits == 0)
+	{
+		negative = false;
+		weight = 0;
+	}
+
+	header = numeric_short_header(negative, dscale, weight);
+	size = VARHDRSZ + sizeof(header) + ndigits * sizeof(int16);
+	*result = PointerGetDatum(out = arena_alloc(arena, size));
+	SET_VARSIZE(out, size);
+	memcpy(out + VARHDRSZ, &header, sizeof(header));
+	memcpy(out + VARHDRSZ + sizeof(header), &digits[3 - weight], ndigits * sizeof(int16));
+	return true;
+}
+
 NumberResult
 parse_numeric(CodecDecoder *decoder, const char *text, Size len, int32 typmod, Arena *arena, Datum *result)
 {
@@ -298,6 +390,8 @@ parse_numeric(CodecDecoder *decoder, const char *text, Size len, int32 typmod, A
 	char	   *out;
 	int64		i;
 
+	if (likely(plain_numeric(text, len, typmod, arena, result)))
+		return NUMBER_OK;
 	if (unlikely(!decimal_parse(text, len, &decimal)))
 		return numeric_word(text, len, typmod, arena, result);
 	if (unlikely(decimal.exponent >= INT_MAX / 2 || decimal.exponent <= -(INT_MAX / 2)))

@@ -10,10 +10,6 @@
  */
 #include "postgres.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "access/htup_details.h"
 #include "common/int.h"
 #include "mb/pg_wchar.h"

@@ -76,7 +76,7 @@ my @queries = (
 			GROUP BY q.bidder, q.win},
 		flink_columns => 'bidder BIGINT, n BIGINT, first_at TIMESTAMP(3), until_at TIMESTAMP(3)',
 		flink => q{SELECT bidder, COUNT(*), window_start, window_end FROM TABLE(SESSION(TABLE nx_bid PARTITION BY bidder, DESCRIPTOR(`at`), INTERVAL '10' SECOND)) GROUP BY bidder, window_start, window_end}},
-	{name => 'q15', label => 'q15 bidding statistics', state => 1, sink => join(', ', 'day date PRIMARY KEY', $ranks, map { my $c = $_; $ranks =~ s/(\w+) bigint/${c}_$1 bigint/gr } qw(bidders auctions)), upsert => 'day',
+	{name => 'q15', label => 'q15 bidding statistics', state => 1, sink => join(', ', 'day date', $ranks, (map { my $c = $_; $ranks =~ s/(\w+) bigint/${c}_$1 bigint/gr } qw(bidders auctions)), 'PRIMARY KEY (day)'), upsert => 'day',
 		query => "SELECT $day, count(*), $filters, " . join(', ', map { distinct_of("t.$_", "count(*), $filters") } qw(bidder auction)) . " FROM {nx_bid} t GROUP BY 1",
 		conflict => '(day) ' . excluded(map { my $c = $_; map { "$c$_" } qw(n rank1 rank2 rank3) } '', 'bidders_', 'auctions_'),
 		flink_columns => join(', ', '`day` STRING', $flink_ranks, map { my $c = $_; $flink_ranks =~ s/(\w+) BIGINT/${c}_$1 BIGINT/gr } qw(bidders auctions)),

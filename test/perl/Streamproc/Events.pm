@@ -94,7 +94,8 @@ sub kill
 	}
 	my $pid = $self->value("SELECT pid FROM streamproc.stat_worker WHERE pipeline = '$name' AND role = '$what' AND pid IS NOT NULL ORDER BY pid LIMIT 1");
 	if ($pid) { kill9($pid); wait_gone($pid) }
-	wait_query($node, 'SELECT 1', 1, 60);
+	# by a new connection: a session that stays may answer once more before it is told to go
+	wait_until(sub { eval { $self->value('SELECT 1') } }, 60) || die 'the server does not come back';
 	return;
 }
 

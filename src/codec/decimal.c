@@ -300,7 +300,7 @@ plain_numeric(const char *text, Size len, int32 typmod, Arena *arena, Datum *res
 	int			nfrac = 0;
 	int			dscale;
 	int			weight = -1;
-	int			ndigits = 0;
+	int			ndigits;
 	int16		digits[5];
 	uint16		header;
 	Size		size;

@@ -49,7 +49,7 @@
  * The library's thread allocates a buffer for each answer, and the task frees
  * it message by message.  By default glibc gives the pages at the top of the
  * heap back to the kernel each time and faults them in again for the next
- * answer: a tenth of the CPU of a cheap pipeline.  KEEP_BYTES is what each
+ * answer: some 8 % of the CPU of a cheap pipeline.  KEEP_BYTES is what each
  * thread's heap may keep; what is as large as OWN_MAPPING_BYTES, more than an
  * answer of the default size, still comes and goes by itself.
  */

@@ -422,8 +422,8 @@ worker_finish_pipeline(const char *how)
 	bool		recorded = record_end(how, NULL);
 
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	if (recorded)
-		slot->wanted = slot->wanted && slot->version > my_version + 1;
+	if (recorded && slot->version <= my_version + 1)
+		slot->wanted = false;
 	slot->expected_exit = true;
 	LWLockRelease(shmem->lock);
 }

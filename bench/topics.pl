@@ -68,12 +68,13 @@ sub topics_latency {
 	my $rate = 20_000;
 	my $seconds = $ENV{BENCH_TOPICS_SECONDS} || 60;
 	my $linger = $ENV{BENCH_TOPICS_LINGER} // 5;
+	my %only = map { $_ => 1 } split ' ', $ENV{BENCH_CASES} || '';
 	arrival('warm_topics', $rate, $opt{broker}) if $opt{broker} > 0;
 	printf "\nInto a topic: from message timestamp to a read_committed consumer of the result, %d events/s for %d s, linger of the generator %d ms\n", $rate, $seconds, $linger;
 	printf "%-36s %9s %6s %-7s %9s %6s %-7s %9s\n", '', 'p50 ms', 'bar', '', 'p99 ms', 'bar', '', 'max ms';
 	my $alone = arrival('alone', $rate, 10, '--linger', $linger);
 	printf "%-36s %9.2f %14s %9.2f %14s %9.1f\n", 'broker alone, without a pipeline', $alone->{p50_ms}, '', $alone->{p99_ms}, '', $alone->{max_ms};
-	for my $delivery (qw(exactly_once at_least_once)) {
+	for my $delivery (grep { !%only || $only{$_} } qw(exactly_once at_least_once)) {
 		my $name = "late_$delivery";
 		run("$tree/test/kafka/broker.sh", 'topic', $broker, "in_$name", $partitions);
 		out_topic($name);

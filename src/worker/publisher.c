@@ -56,9 +56,6 @@
 /* stored positions expire in Kafka after 7 days without a commit */
 #define RENEW_US			(INT64CONST(3600) * 1000000)
 #define PAUSE_MOST_MS		5000
-/* between two transactions: of the time that the last one took; and at most */
-#define PACE_PERCENT		150
-#define PACE_MOST_US		(30 * 1000)
 
 Publisher  *my_publisher;
 
@@ -211,6 +208,19 @@ load_conf(void)
 	return conf;
 }
 
+static bool
+begin(int64 number, const char *metadata, KafkaError *err)
+{
+	return kafka_publisher_begin(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, err);
+}
+
+/* A transaction of nothing but the position. */
+static bool
+store_position(KafkaError *err)
+{
+	return begin(my_publisher->published, publisher_metadata(), err) && kafka_publisher_commit(my_publisher->kafka, KAFKA_TIMEOUT_MS, err);
+}
+
 /* From a failure to the next message; false: not now. */
 static bool
 connect_kafka(void)
@@ -261,10 +271,7 @@ connect_kafka(void)
 	FAULT_POINT("publisher-before-compare");
 	publisher_compare(exactly_once, offset, metadata);
 	FAULT_POINT("publisher-signed");
-	if (exactly_once &&
-		(!kafka_publisher_begin(my_publisher->kafka, &err) ||
-		 !kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published,
-								 publisher_metadata(), KAFKA_TIMEOUT_MS, &err)))
+	if (exactly_once && !store_position(&err))
 	{
 		give_up_handle(&err);
 		return false;
@@ -369,35 +376,6 @@ show_sent(int64 messages, int64 bytes, TimestampTz oldest)
 	my_publisher->undeleted_bytes += bytes;
 }
 
-/*
- * A transaction costs the broker much the same whatever is in it, and what is
- * committed while one is under way goes with the next.  So where they would
- * follow each other without end the next one waits for a time in proportion to
- * what the last one took: broker and tasks get the processor, each transaction
- * is faster, and messages are there sooner.  One that comes after a silence does
- * not wait, nor does anything where much waits.
- */
-static void
-keep_pace(int64 begun_us, int64 bytes)
-{
-	int64		now = monotonic_us();
-
-	my_publisher->not_before_us = now;
-	if (bytes < (int64) my_publisher->read_bytes / 2)
-		my_publisher->not_before_us += Min((now - begun_us) * PACE_PERCENT / 100, PACE_MOST_US);
-	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, my_publisher->not_before_us - begun_us);
-}
-
-/* Nobody wakes us: what is committed meanwhile is seen afterwards. */
-static void
-wait_for_pace(void)
-{
-	int64		left = my_publisher->not_before_us - monotonic_us();
-
-	if (left > 0)
-		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (left + 500) / 1000, PG_WAIT_EXTENSION);
-}
-
 /* One Kafka transaction; false: nothing to send, or it could not be sent. */
 static bool
 send_some(void)
@@ -406,6 +384,7 @@ send_some(void)
 	List	   *streams[SHMEM_MAX_TASKS];
 	int64		sent[SHMEM_MAX_TASKS];
 	int64		number = my_publisher->published;
+	int64		last = number;	/* of the messages of this transaction */
 	int64		messages;
 	int64		taken = 0;
 	int64		bytes = 0;
@@ -413,14 +392,21 @@ send_some(void)
 	const char *topic = "";
 	KafkaError	err;
 	MemoryContext old;
+	ListCell   *lc;
 	bool		good;
 	int			s;
 
 	if (read_outbox(streams) == 0)
 		return false;
 	for (s = 0; s < my_publisher->nstreams; s++)
-		if (streams[s] != NIL)
-			oldest = Min(oldest, ((OutboxSegment *) linitial(streams[s]))->written);
+	{
+		sent[s] = streams[s] == NIL ? my_publisher->sent[s] : ((OutboxSegment *) llast(streams[s]))->number;
+		foreach(lc, streams[s])
+		{
+			oldest = Min(oldest, ((OutboxSegment *) lfirst(lc))->written);
+			last += ((OutboxSegment *) lfirst(lc))->nmessages;
+		}
+	}
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	my_publisher->pipeline->outbox_oldest = oldest;
 	LWLockRelease(shmem->lock);
@@ -428,12 +414,9 @@ send_some(void)
 	make_durable();
 	FAULT_POINT("publisher-before-begin");
 	old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	good = kafka_publisher_begin(my_publisher->kafka, &err);
+	good = begin(last, publisher_metadata_of(sent), &err);
+	FAULT_POINT("publisher-begun");
 	for (s = 0; s < my_publisher->nstreams; s++)
-	{
-		ListCell   *lc;
-
-		sent[s] = my_publisher->sent[s];
 		foreach(lc, streams[s])
 		{
 			OutboxSegment *segment = lfirst(lc);
@@ -441,17 +424,16 @@ send_some(void)
 			if (!good)
 				break;
 			good = send_segment(segment, &number, &taken, &topic, &err);
-			sent[s] = segment->number;
 			bytes += segment->len;
 		}
-	}
+	/* the reader has seen to it */
+	Assert(!good || number == last);
 	messages = number - my_publisher->published;
 	counter_add(&my_publisher->slot->batches, 1);
 	counter_add(&my_publisher->slot->rows_in, messages);
 	FAULT_POINT("publisher-before-commit");
 	if (good)
-		good = kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number,
-									  publisher_metadata_of(sent), KAFKA_TIMEOUT_MS, &err);
+		good = kafka_publisher_commit(my_publisher->kafka, KAFKA_TIMEOUT_MS, &err);
 	MemoryContextSwitchTo(old);
 	if (!good)
 	{
@@ -474,7 +456,8 @@ send_some(void)
 		my_publisher->refused_run = 0;
 	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
 	show_sent(messages, bytes, oldest);
-	keep_pace(begun_us, bytes);
+	/* tasks commit by it: what is committed while one is under way goes with the next */
+	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, monotonic_us() - begun_us);
 	return true;
 }
 
@@ -505,9 +488,7 @@ renew(void)
 
 	if (my_publisher->row->at_least_once || monotonic_us() - my_publisher->last_commit_us < RENEW_US)
 		return true;
-	if (kafka_publisher_begin(my_publisher->kafka, &err) &&
-		kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published,
-							   publisher_metadata(), KAFKA_TIMEOUT_MS, &err))
+	if (store_position(&err))
 	{
 		my_publisher->last_commit_us = monotonic_us();
 		return true;
@@ -566,8 +547,6 @@ publisher_loop(void)
 		if (send_some())
 		{
 			delete_some(false);
-			if (!stop)
-				wait_for_pace();
 			continue;
 		}
 		if (my_publisher->kafka == NULL)

@@ -50,7 +50,6 @@ typedef struct Publisher
 	int			refused_run;	/* messages that were refused since one was taken */
 	int			failures;		/* in a row */
 	int64		last_commit_us; /* in Kafka */
-	int64		not_before_us;	/* the next transaction; see keep_pace() */
 	int64		last_delete_us;
 } Publisher;
 

@@ -98,7 +98,7 @@ for my $what (qw(publisher task launcher))
 
 # ---- each step, killed, failed and repeated ----
 
-for my $point (qw(outbox-insert commit-before-position commit-done publisher-before-durable publisher-before-begin publisher-before-commit
+for my $point (qw(outbox-insert commit-before-position commit-done publisher-before-durable publisher-before-begin publisher-begun publisher-before-commit
 	publisher-committed publisher-before-delete publisher-before-delete-commit publisher-before-init publisher-before-compare publisher-signed))
 {
 	# an error of a task that does not pass is a bad row's; one of the publisher ends it

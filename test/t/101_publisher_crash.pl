@@ -109,7 +109,7 @@ sub strike
 
 sub kill_role { my ($role, $pipeline) = @_; my $pid = pid_of($role, $pipeline); kill9($pid); wait_gone($pid); return }
 
-my @points = qw(publisher-before-durable publisher-before-begin publisher-before-commit publisher-committed publisher-before-delete publisher-before-delete-commit);
+my @points = qw(publisher-before-durable publisher-before-begin publisher-begun publisher-before-commit publisher-committed publisher-before-delete publisher-before-delete-commit);
 my @rounds;
 for my $turn (1 .. ($long ? 3 : 1))
 {

@@ -84,7 +84,7 @@ my %kinds = (
 		batch  => 'SELECT p, o, card, amount FROM batch WHERE amount > 0',
 		# what is published comes behind what is committed
 		due    => 'SELECT * FROM b_topic WHERE false',
-		points => [ (grep { !/flush|constraints/ } @rows), qw(outbox-insert publisher-start publisher-before-init publisher-before-compare publisher-before-durable publisher-before-begin publisher-signed
+		points => [ (grep { !/flush|constraints/ } @rows), qw(outbox-insert publisher-start publisher-before-init publisher-before-compare publisher-before-durable publisher-before-begin publisher-begun publisher-signed
 			  publisher-before-commit publisher-committed publisher-before-delete publisher-before-delete-commit) ] });
 my @actions = qw(kill postmaster terminate error retry memory);
 

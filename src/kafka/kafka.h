@@ -163,8 +163,8 @@ typedef enum KafkaPartitionError
 } KafkaPartitionError;
 
 /*
- * For a process that lives by consuming: memory of fetched messages that was
- * freed is kept for the next ones.  Process-wide and for good; not for a
+ * For a process that lives by consuming or producing: memory of messages that
+ * was freed is kept for the next ones.  Process-wide and for good; not for a
  * user's backend.
  */
 extern void kafka_keep_memory(void);

@@ -597,6 +597,7 @@ void
 streamproc_publisher_main(Datum arg)
 {
 	worker_begin(arg, WORKER_PUBLISHER);
+	kafka_keep_memory();
 	/* a wait for a synchronous standby must not be ended by pg_cancel_backend(): what follows would be sent too early */
 	pqsignal(SIGINT, SIG_IGN);
 

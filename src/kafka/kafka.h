@@ -295,15 +295,16 @@ extern bool kafka_publisher_position(KafkaPublisher *publisher, const char *topi
 									 int64 *offset, char **metadata, KafkaError *err);
 /* number of a topic for kafka_publisher_send(), -1: it cannot be used now */
 extern int	kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
-/* With transactions: begins one, and puts the position behind its messages into it.  Before they are sent, as it is faster so. */
+/* With transactions: begins one; the position is that before its messages. */
 extern bool kafka_publisher_begin(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
 								  const char *metadata, int timeout_ms, KafkaError *err);
 /* as kafka_producer_send(); "number" is the caller's, for kafka_publisher_refused() */
 extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 								 const char *key, Size key_len, const char *value, Size value_len,
 								 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err);
-/* Waits until all is delivered; with transactions: commits it, and the position. */
-extern bool kafka_publisher_commit(KafkaPublisher *publisher, int timeout_ms, KafkaError *err);
+/* Waits until all is delivered; with transactions: commits it, and this position. */
+extern bool kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
+								   const char *metadata, int timeout_ms, KafkaError *err);
 
 /* what to do about KAFKA_NOT_ALLOWED */
 #define KAFKA_NOT_ALLOWED_HINT "A superuser can add it to the setting streamproc.allowed_brokers and reload the configuration."

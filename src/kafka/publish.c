@@ -53,8 +53,8 @@ struct KafkaPublisher
 typedef enum PublishKind
 {
 	PUBLISH_INIT,
-	PUBLISH_BEGIN,				/* the position into the transaction */
-	PUBLISH_COMMIT,				/* wait for deliveries; with transactions: commit */
+	PUBLISH_BEGIN,				/* the position before the messages into the transaction */
+	PUBLISH_COMMIT,				/* wait for deliveries; with transactions: position, commit */
 	PUBLISH_POSITION,
 	PUBLISH_CREATE_TOPIC,
 	PUBLISH_ABORT
@@ -238,15 +238,8 @@ wait_for_deliveries(PublishCall *p)
 	return true;
 }
 
-/*
- * The position goes before the messages.  The first request of a transaction is
- * refused as long as the markers of the last one are being written
- * (CONCURRENT_TRANSACTIONS).  The one that registers the group is repeated after
- * retry.backoff.ms then; the one that registers the partitions of messages after
- * 20 ms, whatever is configured (2.0.2).
- */
-static void
-run_begin(PublishCall *p)
+static bool
+send_position(PublishCall *p)
 {
 	rd_kafka_t *rk = p->call.handle->rk;
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
@@ -262,6 +255,7 @@ run_begin(PublishCall *p)
 			break;
 	rd_kafka_consumer_group_metadata_destroy(group);
 	rd_kafka_topic_partition_list_destroy(list);
+	return error == NULL;
 }
 
 static void
@@ -269,7 +263,7 @@ run_commit(PublishCall *p)
 {
 	rd_kafka_error_t *error;
 
-	if (!wait_for_deliveries(p) || !p->transactional)
+	if (!wait_for_deliveries(p) || !p->transactional || !send_position(p))
 		return;
 	while ((error = rd_kafka_commit_transaction(p->call.handle->rk, kafka_call_remaining_ms(&p->call))) != NULL)
 		if (!again(&p->call, error))
@@ -429,7 +423,7 @@ publish_run(KafkaCall *call)
 			run_init(p);
 			break;
 		case PUBLISH_BEGIN:
-			run_begin(p);
+			(void) send_position(p);
 			break;
 		case PUBLISH_COMMIT:
 			run_commit(p);
@@ -579,7 +573,7 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, 
 		{"partitioner", "murmur2_random"},	/* as Java clients do */
 		{"allow.auto.create.topics", "false"},
 		{"delivery.report.only.error", "true"},
-		{"retry.backoff.ms", "2"},	/* with the default a transaction takes 105 ms; see run_begin() */
+		{"retry.backoff.ms", "2"},	/* with the default a transaction takes 105 ms; see kafka_publisher_begin() */
 		{"message.timeout.ms", "30000"},
 	};
 	int			n = 7;
@@ -676,12 +670,24 @@ kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const cha
 
 /* ---- messages ---- */
 
+/*
+ * The first request of a transaction is refused as long as the markers of the
+ * last one are being written (CONCURRENT_TRANSACTIONS).  One that registers the
+ * group is repeated after retry.backoff.ms then; one that registers the
+ * partitions of messages after 20 ms, whatever is configured (2.0.2).  So the old
+ * position is sent before the messages, and they find a transaction that is open.
+ *
+ * Not the new one: brokers before 3.9.1 may take what is pending of this
+ * transaction for what was pending of the last one (KAFKA-17507), and if this one
+ * is aborted then, the position would be ahead of the messages.
+ */
 bool
 kafka_publisher_begin(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
 					  const char *metadata, int timeout_ms, KafkaError *err)
 {
 	PublishCall *p;
 	rd_kafka_error_t *error;
+	bool		result;
 
 	publisher->begun_us = monotonic_us();
 	if (!publisher->transactional)
@@ -696,7 +702,9 @@ kafka_publisher_begin(KafkaPublisher *publisher, const char *topic, const char *
 	}
 	p = publish_call(publisher, publisher->handle, PUBLISH_BEGIN, topic, group, metadata, timeout_ms);
 	p->offset = offset;
-	return publish_make(p, err);
+	result = publish_make(p, err);
+	kafka_handle_log(publisher->handle);
+	return result;
 }
 
 int
@@ -776,12 +784,13 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 }
 
 bool
-kafka_publisher_commit(KafkaPublisher *publisher, int timeout_ms, KafkaError *err)
+kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
+					   const char *metadata, int timeout_ms, KafkaError *err)
 {
-	PublishCall *p = publish_call(publisher, publisher->handle, PUBLISH_COMMIT, NULL, NULL, NULL, timeout_ms);
+	PublishCall *p = publish_call(publisher, publisher->handle, PUBLISH_COMMIT, topic, group, metadata, timeout_ms);
 	bool		result;
 
-	/* time for the commit is left */
+	p->offset = offset;
 	p->last_deadline_us = Max(p->call.deadline_us, publisher->begun_us + (int64) (TRANSACTION_TIMEOUT_MS / 2) * 1000);
 	result = publish_make(p, err);
 	kafka_handle_log(publisher->handle);

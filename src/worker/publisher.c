@@ -209,16 +209,23 @@ load_conf(void)
 }
 
 static bool
-begin(int64 number, const char *metadata, KafkaError *err)
+begin(KafkaError *err)
 {
-	return kafka_publisher_begin(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, err);
+	return kafka_publisher_begin(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published, publisher_metadata(),
+								 KAFKA_TIMEOUT_MS, err);
+}
+
+static bool
+commit(int64 number, const char *metadata, KafkaError *err)
+{
+	return kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, err);
 }
 
 /* A transaction of nothing but the position. */
 static bool
 store_position(KafkaError *err)
 {
-	return begin(my_publisher->published, publisher_metadata(), err) && kafka_publisher_commit(my_publisher->kafka, KAFKA_TIMEOUT_MS, err);
+	return begin(err) && commit(my_publisher->published, publisher_metadata(), err);
 }
 
 /* From a failure to the next message; false: not now. */
@@ -311,6 +318,18 @@ read_outbox(List **streams)
 	return n;
 }
 
+static int64
+streams_bytes(List **streams)
+{
+	int64		bytes = 0;
+	ListCell   *lc;
+
+	for (int s = 0; s < my_publisher->nstreams; s++)
+		foreach(lc, streams[s])
+			bytes += ((OutboxSegment *) lfirst(lc))->len;
+	return bytes;
+}
+
 /* number: of the last message; taken: how many were not withdrawn */
 static bool
 send_segment(const OutboxSegment *segment, int64 *number, int64 *taken, const char **topic, KafkaError *err)
@@ -384,7 +403,6 @@ send_some(void)
 	List	   *streams[SHMEM_MAX_TASKS];
 	int64		sent[SHMEM_MAX_TASKS];
 	int64		number = my_publisher->published;
-	int64		last = number;	/* of the messages of this transaction */
 	int64		messages;
 	int64		taken = 0;
 	int64		bytes = 0;
@@ -398,25 +416,25 @@ send_some(void)
 
 	if (read_outbox(streams) == 0)
 		return false;
+	FAULT_POINT("publisher-before-begin");
+	old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	good = begin(&err);
+	FAULT_POINT("publisher-begun");
+	/* that took as long as some commits of the tasks: where little waits they come along */
+	if (good && !my_publisher->row->at_least_once && streams_bytes(streams) < (int64) my_publisher->read_bytes / 2)
+		(void) read_outbox(streams);
+	MemoryContextSwitchTo(my_publisher->send_cxt);
 	for (s = 0; s < my_publisher->nstreams; s++)
-	{
-		sent[s] = streams[s] == NIL ? my_publisher->sent[s] : ((OutboxSegment *) llast(streams[s]))->number;
-		foreach(lc, streams[s])
-		{
-			oldest = Min(oldest, ((OutboxSegment *) lfirst(lc))->written);
-			last += ((OutboxSegment *) lfirst(lc))->nmessages;
-		}
-	}
+		if (streams[s] != NIL)
+			oldest = Min(oldest, ((OutboxSegment *) linitial(streams[s]))->written);
 	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 	my_publisher->pipeline->outbox_oldest = oldest;
 	LWLockRelease(shmem->lock);
 	FAULT_POINT("publisher-before-durable");
 	make_durable();
-	FAULT_POINT("publisher-before-begin");
-	old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	good = begin(last, publisher_metadata_of(sent), &err);
-	FAULT_POINT("publisher-begun");
 	for (s = 0; s < my_publisher->nstreams; s++)
+	{
+		sent[s] = my_publisher->sent[s];
 		foreach(lc, streams[s])
 		{
 			OutboxSegment *segment = lfirst(lc);
@@ -424,16 +442,16 @@ send_some(void)
 			if (!good)
 				break;
 			good = send_segment(segment, &number, &taken, &topic, &err);
+			sent[s] = segment->number;
 			bytes += segment->len;
 		}
-	/* the reader has seen to it */
-	Assert(!good || number == last);
+	}
 	messages = number - my_publisher->published;
 	counter_add(&my_publisher->slot->batches, 1);
 	counter_add(&my_publisher->slot->rows_in, messages);
 	FAULT_POINT("publisher-before-commit");
 	if (good)
-		good = kafka_publisher_commit(my_publisher->kafka, KAFKA_TIMEOUT_MS, &err);
+		good = commit(number, publisher_metadata_of(sent), &err);
 	MemoryContextSwitchTo(old);
 	if (!good)
 	{
@@ -444,6 +462,9 @@ send_some(void)
 		}
 		/* perhaps it was too much for the time that Kafka gives */
 		my_publisher->read_bytes = Max(my_publisher->read_bytes / 2, READ_LEAST);
+		/* all is well with Kafka: the next attempt need not wait until it ends the transaction */
+		if (err.failure == KAFKA_NO_TOPIC)
+			kafka_publisher_abort(my_publisher->kafka, PUBLISHER_ABORT_MS);
 		give_up_handle(&err);
 		return false;
 	}

@@ -18,6 +18,9 @@
 /* where Kafka keeps the position: partition 0 of it, in a group of the pipeline's own */
 #define PUBLISHER_TOPIC		"streamproc.positions"
 
+/* of a transaction that is given up: who cannot be told in that time finds out by itself */
+#define PUBLISHER_ABORT_MS	2000
+
 typedef struct Publisher
 {
 	MemoryContext cxt;

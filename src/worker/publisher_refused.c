@@ -28,7 +28,6 @@
 #include "utils/timestamp.h"
 #include "worker/publisher.h"
 
-#define ABORT_TIMEOUT_MS	2000
 /* of the first smaller batches, then a quarter of that, and so on */
 #define BATCH_BYTES_FIRST	(256 * 1024)
 #define BATCH_BYTES_LEAST	1024
@@ -238,7 +237,7 @@ publisher_refused(List **streams, const char *topic, const KafkaError *err)
 							psprintf("%d messages were refused and none was taken in between (max_consecutive_errors); they are dead letters.",
 									 my_publisher->refused_run));
 	}
-	kafka_publisher_abort(my_publisher->kafka, ABORT_TIMEOUT_MS);
+	kafka_publisher_abort(my_publisher->kafka, PUBLISHER_ABORT_MS);
 	publisher_close_kafka();
 	MemoryContextSwitchTo(old);
 }

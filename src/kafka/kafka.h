@@ -295,7 +295,7 @@ extern bool kafka_publisher_position(KafkaPublisher *publisher, const char *topi
 									 int64 *offset, char **metadata, KafkaError *err);
 /* number of a topic for kafka_publisher_send(), -1: it cannot be used now */
 extern int	kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
-/* With transactions: begins one; the position is that before its messages. */
+/* With transactions: begins one; the position is that before its messages, metadata NULL where none are to come. */
 extern bool kafka_publisher_begin(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
 								  const char *metadata, int timeout_ms, KafkaError *err);
 /* as kafka_producer_send(); "number" is the caller's, for kafka_publisher_refused() */

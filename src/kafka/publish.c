@@ -700,6 +700,8 @@ kafka_publisher_begin(KafkaPublisher *publisher, const char *topic, const char *
 		rd_kafka_error_destroy(error);
 		return false;
 	}
+	if (metadata == NULL)
+		return true;
 	p = publish_call(publisher, publisher->handle, PUBLISH_BEGIN, topic, group, metadata, timeout_ms);
 	p->offset = offset;
 	result = publish_make(p, err);

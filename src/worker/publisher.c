@@ -209,9 +209,9 @@ load_conf(void)
 }
 
 static bool
-begin(KafkaError *err)
+begin(const char *metadata, KafkaError *err)
 {
-	return kafka_publisher_begin(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published, publisher_metadata(),
+	return kafka_publisher_begin(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published, metadata,
 								 KAFKA_TIMEOUT_MS, err);
 }
 
@@ -225,7 +225,7 @@ commit(int64 number, const char *metadata, KafkaError *err)
 static bool
 store_position(KafkaError *err)
 {
-	return begin(err) && commit(my_publisher->published, publisher_metadata(), err);
+	return begin(NULL, err) && commit(my_publisher->published, publisher_metadata(), err);
 }
 
 /* From a failure to the next message; false: not now. */
@@ -418,7 +418,7 @@ send_some(void)
 		return false;
 	FAULT_POINT("publisher-before-begin");
 	old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	good = begin(&err);
+	good = begin(publisher_metadata(), &err);
 	FAULT_POINT("publisher-begun");
 	/* that took as long as some commits of the tasks: where little waits they come along */
 	if (good && !my_publisher->row->at_least_once && streams_bytes(streams) < (int64) my_publisher->read_bytes / 2)

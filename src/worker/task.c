@@ -53,7 +53,7 @@
  */
 #define CAREFUL_MESSAGES	(256 * 1024)
 
-/* between two commits of messages: percent of the time between two transactions of the publisher; and at most */
+/* between two commits of messages: percent of the time that a transaction of the publisher takes; and at most */
 #define PUBLISH_SHARE		30
 #define PUBLISH_MOST_US		(10 * 1000)
 

@@ -85,7 +85,7 @@ return (
 	asof('grouped_above', 'groups in a SELECT around it: windows that close before the rows that wait have come',
 		"SELECT q.card, w.window_start, count(*) AS n, sum(q.product) AS total FROM (SELECT t.card, t.at, t.n * v.n::bigint AS product FROM tx t LEFT JOIN $last ON true) q, streamproc.tumble(q.at, '1 min') w GROUP BY q.card, w.window_start"),
 	asof('grouped_itself', 'groups of the same SELECT; windows that slide',
-		"SELECT t.city, w.window_end, count(v.id) AS n, max(v.amount) AS top, count(*) AS all_rows FROM tx t LEFT JOIN $last ON true, streamproc.hop(t.at, '1 min', '5 min') w GROUP BY t.city, w.window_end"),
+		"SELECT t.city, w.window_end, count(v.id) AS n, max(v.amount) AS top, count(*) AS all_rows FROM tx t LEFT JOIN $last ON true, streamproc.hop(t.at, '1 min', '5 min') w GROUP BY t.city, w.window_end", by_value => ['top']),
 	asof('grouped_running', 'running totals of rows with their versions', "SELECT t.card, sum(t.n * v.n::bigint) AS total, count(*) AS n FROM tx t JOIN $last ON true WHERE t.card IS NOT NULL GROUP BY t.card", upsert => ['card']),
 	asof('grouped_sessions', 'sessions of them', "SELECT q.card, q.win, count(*) AS n, sum(q.vn) AS vn FROM (SELECT t.card, v.n AS vn, streamproc.session(t.at, '2 min') OVER (PARTITION BY t.card ORDER BY t.at) AS win FROM tx t JOIN $last ON true) q GROUP BY q.card, q.win"),
 	asof('grouped_first', 'the best of each window', "SELECT window_start, id, rn FROM (SELECT q.id, w.window_start, row_number() OVER (PARTITION BY w.window_start ORDER BY q.product DESC NULLS LAST, q.id) AS rn FROM (SELECT t.id, t.at, t.amount * v.amount AS product FROM tx t JOIN $last ON true WHERE t.amount < 10000) q, streamproc.tumble(q.at, '10 min') w) x WHERE rn <= 3"),

@@ -238,10 +238,10 @@ typedef struct Saved
 #define SAVED_AT_ONCE	32
 /* so many epochs of one level become one */
 #define SAVED_MERGE		32
-/* segments of an epoch that are worth merging, in bytes */
+/* or fewer, where they are so many bytes: a commit that merges must not be one that is waited for */
+#define SAVED_MERGE_BYTES	(512 * 1024)
+/* epochs with more bytes, merged or not, are left alone */
 #define SAVED_SMALL		(256 * 1024)
-/* merged ones of more bytes are left alone */
-#define SAVED_MERGED	(4 * 1024 * 1024)
 
 /* of the text that operator_signature() makes */
 extern uint64 saved_signature_of(const char *text, Size len);

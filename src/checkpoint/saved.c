@@ -194,7 +194,7 @@ find_levels(Saved *saved)
 			e->level++;
 		/* epochs in which nothing changed are no part of it, but levels fall towards the end */
 		e->level = highest = Max(highest, e->level);
-		if (e->bytes > (e->first_epoch == e->epoch ? SAVED_SMALL : SAVED_MERGED))
+		if (e->bytes > SAVED_SMALL)
 			e->level = SAVED_LARGE;
 	}
 }

@@ -6,8 +6,10 @@
  * At low rates an epoch has a few entries, and there are hundreds of epochs a
  * second: their segments would be counted in millions before the bytes are
  * worth rewriting.  So each SAVED_MERGE epochs in a row become one, of those again
- * SAVED_MERGE, and so on.  Only rows of the catalog are read; of a key that several hold
- * the last record stays.
+ * SAVED_MERGE, and so on.  It happens in a checkpoint, whose rows wait for it: so
+ * fewer are merged where they are SAVED_MERGE_BYTES already, and what is larger
+ * than half of that is merged no more.  Only rows of the catalog are read; of a key
+ * that several hold the last record stays.
  *
  *-------------------------------------------------------------------------
  */
@@ -116,7 +118,7 @@ write_merged(Saved *saved, const char *pipeline, MergedRecord **records, int n)
 	saved_writer_end(&writer);
 }
 
-/* The epochs at the end that are of one level, from the lowest; how many. */
+/* The epochs at the end that are of one level, from the lowest, if they are enough; how many. */
 static int
 find_mergeable(Saved *saved, int *from)
 {
@@ -126,10 +128,11 @@ find_mergeable(Saved *saved, int *from)
 	{
 		int			level = saved->epochs[end - 1].level;
 		int			first = end;
+		int64		bytes = 0;
 
 		while (first > 0 && saved->epochs[first - 1].level == level)
-			first--;
-		if (end - first >= SAVED_MERGE)
+			bytes += saved->epochs[--first].bytes;
+		if (end - first >= SAVED_MERGE || (end - first > 1 && bytes >= SAVED_MERGE_BYTES))
 		{
 			*from = first;
 			return end - first;
@@ -182,7 +185,7 @@ saved_merge(Saved *saved, const char *pipeline)
 		records[n++] = record;
 	qsort(records, n, sizeof(MergedRecord *), compare_records);
 	write_merged(saved, pipeline, records, n);
-	saved->merged.level = saved->merged.bytes > SAVED_MERGED ? SAVED_LARGE : level + 1;
+	saved->merged.level = saved->merged.bytes > SAVED_SMALL ? SAVED_LARGE : level + 1;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(merge.cxt);
 }

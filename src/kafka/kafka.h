@@ -268,7 +268,8 @@ typedef struct KafkaRefusal
 #define KAFKA_REFUSALS	64
 
 /*
- * transactional_id NULL: without transactions, an idempotent producer.  Belongs
+ * transactional_id NULL: without transactions, an idempotent producer.  Else
+ * two producers take turns, of this id and of the same with "-2" behind it.  Belongs
  * to the current memory context.  "alone": each message in a batch of its own,
  * which is slow, and tells which one is refused.  batch_bytes 0: as configured.
  *
@@ -286,7 +287,7 @@ extern void kafka_publisher_close(KafkaPublisher *publisher);
 extern int	kafka_publisher_refused(KafkaPublisher *publisher, const KafkaRefusal **refused);
 /* Tells Kafka that the transaction is given up, where it can be told: the next producer of the id need not wait for it. */
 extern void kafka_publisher_abort(KafkaPublisher *publisher, int timeout_ms);
-/* Ends the transactions of all others of this id; before anything else where there are transactions. */
+/* Ends the transactions of all others of these ids; before anything else where there are transactions. */
 extern bool kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err);
 /* makes a topic of one partition, unless it is there */
 extern bool kafka_publisher_make_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
@@ -295,9 +296,8 @@ extern bool kafka_publisher_position(KafkaPublisher *publisher, const char *topi
 									 int64 *offset, char **metadata, KafkaError *err);
 /* number of a topic for kafka_publisher_send(), -1: it cannot be used now */
 extern int	kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
-/* With transactions: begins one; the position is that before its messages, metadata NULL where none are to come. */
-extern bool kafka_publisher_begin(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
-								  const char *metadata, int timeout_ms, KafkaError *err);
+/* with transactions: begins one */
+extern bool kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err);
 /* as kafka_producer_send(); "number" is the caller's, for kafka_publisher_refused() */
 extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 								 const char *key, Size key_len, const char *value, Size value_len,

@@ -28,6 +28,8 @@
 #include "utils/memutils.h"
 
 #define MAX_TOPICS		255
+/* with transactions; see kafka_publisher_begin() */
+#define PRODUCERS		2
 /* no message was acknowledged for so long: are the topics there? */
 #define LOOK_MS			1000
 /* of a message that was refused it is known within */
@@ -35,15 +37,22 @@
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
 #define TRANSACTION_TIMEOUT_MS	60000
 
-struct KafkaPublisher
+typedef struct Producer
 {
-	MemoryContext cxt;
 	KafkaHandle *handle;
-	KafkaHandle *reader;		/* asks for the position; NULL: it was read, or there is none */
-	bool		transactional;
 	int			ntopics;
 	char	   *names[MAX_TOPICS];
 	rd_kafka_topic_t *topics[MAX_TOPICS];
+} Producer;
+
+struct KafkaPublisher
+{
+	MemoryContext cxt;
+	Producer	producers[PRODUCERS];
+	int			nproducers;
+	Producer   *producer;		/* whose turn it is */
+	KafkaHandle *reader;		/* asks for the position; NULL: it was read, or there is none */
+	bool		transactional;
 	uint64		sent;
 	int64		begun_us;		/* the transaction */
 };
@@ -53,7 +62,6 @@ struct KafkaPublisher
 typedef enum PublishKind
 {
 	PUBLISH_INIT,
-	PUBLISH_BEGIN,				/* the position before the messages into the transaction */
 	PUBLISH_COMMIT,				/* wait for deliveries; with transactions: position, commit */
 	PUBLISH_POSITION,
 	PUBLISH_CREATE_TOPIC,
@@ -422,9 +430,6 @@ publish_run(KafkaCall *call)
 		case PUBLISH_INIT:
 			run_init(p);
 			break;
-		case PUBLISH_BEGIN:
-			(void) send_position(p);
-			break;
 		case PUBLISH_COMMIT:
 			run_commit(p);
 			break;
@@ -446,7 +451,7 @@ publish_call(KafkaPublisher *publisher, KafkaHandle *handle, PublishKind kind, c
 	PublishCall *p = (PublishCall *) kafka_call_create(sizeof(PublishCall), handle, publish_run, publish_free, timeout_ms);
 
 	/* delivery reports come to the producer only */
-	p->call.serves = handle == publisher->handle;
+	p->call.serves = handle != publisher->reader;
 	p->kind = kind;
 	p->transactional = publisher->transactional;
 	p->topic = topic ? strdup(topic) : NULL;
@@ -523,12 +528,14 @@ publisher_release(void *arg)
 	if (publisher->reader != NULL)
 		kafka_handle_release(publisher->reader);
 	publisher->reader = NULL;
-	if (publisher->handle == NULL)
-		return;
-	for (i = 0; i < publisher->ntopics; i++)
-		rd_kafka_topic_destroy(publisher->topics[i]);
-	kafka_handle_release(publisher->handle);
-	publisher->handle = NULL;
+	while (publisher->nproducers > 0)
+	{
+		Producer   *producer = &publisher->producers[--publisher->nproducers];
+
+		for (i = 0; i < producer->ntopics; i++)
+			rd_kafka_topic_destroy(producer->topics[i]);
+		kafka_handle_release(producer->handle);
+	}
 }
 
 /*
@@ -556,8 +563,8 @@ open_reader(KafkaConf *conf, const char *group)
 	return kafka_handle_open_polled(RD_KAFKA_CONSUMER, conf, kafka_conf_build(conf, defaults, fixed));
 }
 
-KafkaPublisher *
-kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes)
+static KafkaHandle *
+open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes)
 {
 	static const KafkaSetting defaults[] = {
 		{"queue.buffering.max.ms", "1"},
@@ -573,15 +580,13 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, 
 		{"partitioner", "murmur2_random"},	/* as Java clients do */
 		{"allow.auto.create.topics", "false"},
 		{"delivery.report.only.error", "true"},
-		{"retry.backoff.ms", "2"},	/* with the default a transaction takes 105 ms; see kafka_publisher_begin() */
+		{"retry.backoff.ms", "2"},	/* with the default a transaction takes 105 ms */
 		{"message.timeout.ms", "30000"},
 	};
 	int			n = 7;
 	char		bytes[32];
-	MemoryContext cxt;
-	MemoryContextCallback *callback;
-	KafkaPublisher *publisher;
 	rd_kafka_conf_t *rdconf;
+	KafkaHandle *handle;
 
 	if (transactional_id != NULL)
 	{
@@ -596,20 +601,37 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, 
 		fixed[n++] = (KafkaSetting) {"batch.size", bytes};
 	}
 	fixed[n] = (KafkaSetting) {NULL, NULL};
+	rdconf = kafka_conf_build(conf, defaults, fixed);
+	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
+	handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
+	handle->alone = alone;
+	return handle;
+}
 
-	cxt = AllocSetContextCreate(CurrentMemoryContext, "Kafka publisher", ALLOCSET_SMALL_SIZES);
-	publisher = MemoryContextAllocZero(cxt, sizeof(KafkaPublisher));
+KafkaPublisher *
+kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "Kafka publisher", ALLOCSET_DEFAULT_SIZES);
+	KafkaPublisher *publisher = MemoryContextAllocZero(cxt, sizeof(KafkaPublisher));
+	MemoryContextCallback *callback = MemoryContextAlloc(cxt, sizeof(MemoryContextCallback));
+	int			wanted = transactional_id != NULL ? PRODUCERS : 1;
+
 	publisher->cxt = cxt;
 	publisher->transactional = transactional_id != NULL;
-	callback = MemoryContextAlloc(cxt, sizeof(MemoryContextCallback));
+	publisher->producer = &publisher->producers[0];
 	callback->func = publisher_release;
 	callback->arg = publisher;
 	MemoryContextRegisterResetCallback(cxt, callback);
 
-	rdconf = kafka_conf_build(conf, defaults, fixed);
-	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	publisher->handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
-	publisher->handle->alone = alone;
+	while (publisher->nproducers < wanted)
+	{
+		char	   *id = NULL;
+
+		if (transactional_id != NULL)
+			id = publisher->nproducers == 0 ? pstrdup(transactional_id) : psprintf("%s-%d", transactional_id, publisher->nproducers + 1);
+		publisher->producers[publisher->nproducers].handle = open_producer(conf, id, alone, batch_bytes);
+		publisher->nproducers++;
+	}
 	if (transactional_id != NULL)
 		publisher->reader = open_reader(conf, transactional_id);
 	return publisher;
@@ -624,7 +646,12 @@ kafka_publisher_close(KafkaPublisher *publisher)
 bool
 kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err)
 {
-	return publish_make(publish_call(publisher, publisher->handle, PUBLISH_INIT, NULL, NULL, NULL, timeout_ms), err);
+	int			i;
+
+	for (i = 0; i < publisher->nproducers; i++)
+		if (!publish_make(publish_call(publisher, publisher->producers[i].handle, PUBLISH_INIT, NULL, NULL, NULL, timeout_ms), err))
+			return false;
+	return true;
 }
 
 /* ---- bookkeeping ---- */
@@ -636,13 +663,13 @@ kafka_publisher_make_topic(KafkaPublisher *publisher, const char *topic, int tim
 
 	for (;;)
 	{
-		if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) > 0)
+		if (kafka_ask_partitions(publisher->producer->handle, topic, timeout_ms, err) > 0)
 			return true;
 		if (err->failure == KAFKA_NO_TOPIC)
 			strlcpy(err->message, topic, sizeof(err->message));
 		if (err->failure != KAFKA_NO_TOPIC || monotonic_us() > deadline)
 			return false;
-		if (!publish_make(publish_call(publisher, publisher->handle, PUBLISH_CREATE_TOPIC, topic, NULL, NULL, timeout_ms), err))
+		if (!publish_make(publish_call(publisher, publisher->producer->handle, PUBLISH_CREATE_TOPIC, topic, NULL, NULL, timeout_ms), err))
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -672,69 +699,58 @@ kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const cha
 
 /*
  * The first request of a transaction is refused as long as the markers of the
- * last one are being written (CONCURRENT_TRANSACTIONS).  One that registers the
- * group is repeated after retry.backoff.ms then; one that registers the
- * partitions of messages after 20 ms, whatever is configured (2.0.2).  So the old
- * position is sent before the messages, and they find a transaction that is open.
- *
- * Not the new one: brokers before 3.9.1 may take what is pending of this
- * transaction for what was pending of the last one (KAFKA-17507), and if this one
- * is aborted then, the position would be ahead of the messages.
+ * producer's last one are being written (CONCURRENT_TRANSACTIONS), and the library
+ * repeats the one that registers partitions after 20 ms, whatever is configured
+ * (2.0.2).  So there are two producers, each with an id of its own, which take
+ * turns: while one's markers are written the other one has its transaction.  One
+ * begins when the commit of the other was acknowledged, not before.
  */
 bool
-kafka_publisher_begin(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
-					  const char *metadata, int timeout_ms, KafkaError *err)
+kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err)
 {
-	PublishCall *p;
+	Producer   *next = publisher->producer + 1;
 	rd_kafka_error_t *error;
-	bool		result;
 
 	publisher->begun_us = monotonic_us();
 	if (!publisher->transactional)
 		return true;
-	error = rd_kafka_begin_transaction(publisher->handle->rk);
-	if (error != NULL)
-	{
-		err->failure = failure_of(rd_kafka_error_code(error));
-		snprintf(err->message, sizeof(err->message), "%s", rd_kafka_error_string(error));
-		rd_kafka_error_destroy(error);
-		return false;
-	}
-	if (metadata == NULL)
+	publisher->producer = next == publisher->producers + publisher->nproducers ? publisher->producers : next;
+	error = rd_kafka_begin_transaction(publisher->producer->handle->rk);
+	if (error == NULL)
 		return true;
-	p = publish_call(publisher, publisher->handle, PUBLISH_BEGIN, topic, group, metadata, timeout_ms);
-	p->offset = offset;
-	result = publish_make(p, err);
-	kafka_handle_log(publisher->handle);
-	return result;
+	err->failure = failure_of(rd_kafka_error_code(error));
+	snprintf(err->message, sizeof(err->message), "%s", rd_kafka_error_string(error));
+	rd_kafka_error_destroy(error);
+	return false;
 }
 
 int
 kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err)
 {
+	Producer   *producer = publisher->producer;
 	rd_kafka_topic_t *rkt;
 	int			i;
 
-	for (i = 0; i < publisher->ntopics; i++)
-		if (strcmp(publisher->names[i], topic) == 0)
+	for (i = 0; i < producer->ntopics; i++)
+		if (strcmp(producer->names[i], topic) == 0)
 			return i;
 	/* without this question the first message would wait for a second */
-	if (kafka_ask_partitions(publisher->handle, topic, timeout_ms, err) <= 0)
+	if (kafka_ask_partitions(producer->handle, topic, timeout_ms, err) <= 0)
 	{
 		if (err->failure == KAFKA_NO_TOPIC)
 			strlcpy(err->message, topic, sizeof(err->message));
 		return -1;
 	}
-	rkt = i < MAX_TOPICS ? rd_kafka_topic_new(publisher->handle->rk, topic, NULL) : NULL;
+	rkt = i < MAX_TOPICS ? rd_kafka_topic_new(producer->handle->rk, topic, NULL) : NULL;
 	if (rkt == NULL)
 	{
 		err->failure = KAFKA_FAILED;
 		snprintf(err->message, sizeof(err->message), "could not open the topic");
 		return -1;
 	}
-	publisher->names[i] = MemoryContextStrdup(publisher->cxt, topic);
-	publisher->topics[i] = rkt;
-	publisher->ntopics++;
+	producer->names[i] = MemoryContextStrdup(publisher->cxt, topic);
+	producer->topics[i] = rkt;
+	producer->ntopics++;
 	return i;
 }
 
@@ -743,11 +759,11 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 					 const char *key, Size key_len, const char *value, Size value_len,
 					 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err)
 {
-	KafkaHandle *handle = publisher->handle;
+	KafkaHandle *handle = publisher->producer->handle;
 
 	for (;;)
 	{
-		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->topics[topic], (void *) (intptr_t) number, partition, key, key_len,
+		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->producer->topics[topic], (void *) (intptr_t) number, partition, key, key_len,
 												 value, value_len, timestamp_ms, headers, nheaders);
 
 		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -789,13 +805,13 @@ bool
 kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
 					   const char *metadata, int timeout_ms, KafkaError *err)
 {
-	PublishCall *p = publish_call(publisher, publisher->handle, PUBLISH_COMMIT, topic, group, metadata, timeout_ms);
+	PublishCall *p = publish_call(publisher, publisher->producer->handle, PUBLISH_COMMIT, topic, group, metadata, timeout_ms);
 	bool		result;
 
 	p->offset = offset;
 	p->last_deadline_us = Max(p->call.deadline_us, publisher->begun_us + (int64) (TRANSACTION_TIMEOUT_MS / 2) * 1000);
 	result = publish_make(p, err);
-	kafka_handle_log(publisher->handle);
+	kafka_handle_log(publisher->producer->handle);
 	return result;
 }
 
@@ -804,7 +820,7 @@ kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char 
 int
 kafka_publisher_refused(KafkaPublisher *publisher, const KafkaRefusal **refused)
 {
-	KafkaHandle *handle = publisher->handle;
+	KafkaHandle *handle = publisher->producer->handle;
 	int64		until = monotonic_us() + SETTLE_MS * 1000;
 
 	/* messages that the library drops are reported first, the refused one behind them; what is under way then may take its time */
@@ -830,5 +846,5 @@ kafka_publisher_abort(KafkaPublisher *publisher, int timeout_ms)
 	KafkaError	err;
 
 	if (publisher->transactional)
-		(void) publish_make(publish_call(publisher, publisher->handle, PUBLISH_ABORT, NULL, NULL, NULL, timeout_ms), &err);
+		(void) publish_make(publish_call(publisher, publisher->producer->handle, PUBLISH_ABORT, NULL, NULL, NULL, timeout_ms), &err);
 }

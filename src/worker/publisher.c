@@ -112,8 +112,8 @@ give_up_handle(const KafkaError *err)
 		case KAFKA_FORBIDDEN:
 			snprintf(message, sizeof(message), "Kafka does not allow it: %s", err->message);
 			snprintf(hint, sizeof(hint),
-					 "Allow the user of the server's user mapping to write to the topics and to create \"" PUBLISHER_TOPIC "\", and to use \"%s\" as transactional id and group; the publisher goes on by itself.",
-					 my_publisher->group);
+					 "Allow the user of the server's user mapping to write to the topics and to create \"" PUBLISHER_TOPIC "\", and to use \"%s\" as group and transactional id, and \"%s-2\" as transactional id; the publisher goes on by itself.",
+					 my_publisher->group, my_publisher->group);
 			show_waiting("42501", message, hint);
 			break;
 		case KAFKA_UNREACHABLE:
@@ -209,13 +209,6 @@ load_conf(void)
 }
 
 static bool
-begin(const char *metadata, KafkaError *err)
-{
-	return kafka_publisher_begin(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, my_publisher->published, metadata,
-								 KAFKA_TIMEOUT_MS, err);
-}
-
-static bool
 commit(int64 number, const char *metadata, KafkaError *err)
 {
 	return kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, err);
@@ -225,7 +218,7 @@ commit(int64 number, const char *metadata, KafkaError *err)
 static bool
 store_position(KafkaError *err)
 {
-	return begin(NULL, err) && commit(my_publisher->published, publisher_metadata(), err);
+	return kafka_publisher_begin(my_publisher->kafka, err) && commit(my_publisher->published, publisher_metadata(), err);
 }
 
 /* From a failure to the next message; false: not now. */
@@ -318,18 +311,6 @@ read_outbox(List **streams)
 	return n;
 }
 
-static int64
-streams_bytes(List **streams)
-{
-	int64		bytes = 0;
-	ListCell   *lc;
-
-	for (int s = 0; s < my_publisher->nstreams; s++)
-		foreach(lc, streams[s])
-			bytes += ((OutboxSegment *) lfirst(lc))->len;
-	return bytes;
-}
-
 /* number: of the last message; taken: how many were not withdrawn */
 static bool
 send_segment(const OutboxSegment *segment, int64 *number, int64 *taken, const char **topic, KafkaError *err)
@@ -418,12 +399,8 @@ send_some(void)
 		return false;
 	FAULT_POINT("publisher-before-begin");
 	old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	good = begin(publisher_metadata(), &err);
+	good = kafka_publisher_begin(my_publisher->kafka, &err);
 	FAULT_POINT("publisher-begun");
-	/* that took as long as some commits of the tasks: where little waits they come along */
-	if (good && !my_publisher->row->at_least_once && streams_bytes(streams) < (int64) my_publisher->read_bytes / 2)
-		(void) read_outbox(streams);
-	MemoryContextSwitchTo(my_publisher->send_cxt);
 	for (s = 0; s < my_publisher->nstreams; s++)
 		if (streams[s] != NIL)
 			oldest = Min(oldest, ((OutboxSegment *) linitial(streams[s]))->written);

@@ -167,6 +167,8 @@ sub _parse
 	_varint($r) if $r->{flexible};
 	# all of them begin with it
 	$r->{id} = _string($r) // '';
+	# a publisher's two producers are one for the rules
+	$r->{id} =~ s/^(streamproc-[0-9a-f-]{36})-2$/$1/;
 	$r->{name} = 'FindGroup' if $name eq 'FindCoordinator' && ($version < 1 || ord(substr($frame, $r->{at}, 1)) == 0);
 	return $r;
 }

@@ -64,39 +64,48 @@ sub topics_speed {
 	return;
 }
 
+# One pipeline of events into a topic, for so long; the figures of who reads it, and what the publisher says of itself.
+sub topics_latency_run {
+	my ($name, $delivery, $rate, $seconds, $linger) = @_;
+	run("$tree/test/kafka/broker.sh", 'topic', $broker, "in_$name", $partitions);
+	out_topic($name);
+	sql("CREATE FOREIGN TABLE in_$name (tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz, ts timestamptz OPTIONS (kafka 'timestamp'))
+			SERVER kafka OPTIONS (topic 'in_$name', format 'json')",
+		"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO $name (tx_id, card, amount, at, ts, k) SELECT tx_id, card, amount, at, ts, card FROM in_$name\$\$,
+			delivery => '$delivery')",
+		"SELECT streamproc.wait_until_caught_up('$name', '60 s')");
+	my $pid = latency_load("in_$name", $rate, $seconds + 7, '--linger', $linger);
+	my $line = run("$work/arrival", $address, $name, $seconds);
+	waitpid $pid, 0;
+	fail("load at $rate events/s failed") if $? != 0;
+	my %figure = $line =~ /(\w+) ([\d.]+)/g;
+	sql("SELECT streamproc.wait_until_caught_up('$name', '60 s')");
+	$figure{publisher} = sql("SELECT publish_transactions || ' Kafka transactions, ' || round(published_rows::numeric / publish_transactions) || ' messages each; commit to commit in Kafka p50 '
+		|| publish_p50 || ', p99 ' || publish_p99 || '; retries ' || publish_retries FROM streamproc.stat_pipeline WHERE pipeline = '$name'");
+	sql("SELECT streamproc.drop_pipeline('$name')", "DROP FOREIGN TABLE in_$name");
+	drop_out_topic($name);
+	run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, "in_$name");
+	return \%figure;
+}
+
 sub topics_latency {
 	my $rate = 20_000;
 	my $seconds = $ENV{BENCH_TOPICS_SECONDS} || 60;
 	my $linger = $ENV{BENCH_TOPICS_LINGER} // 5;
 	my %only = map { $_ => 1 } split ' ', $ENV{BENCH_CASES} || '';
-	arrival('warm_topics', $rate, $opt{broker}) if $opt{broker} > 0;
+	# with transactions: they are another part of the broker
+	topics_latency_run('warm_up', 'exactly_once', $rate, $opt{broker}, $linger) if $opt{broker} > 0;
 	printf "\nInto a topic: from message timestamp to a read_committed consumer of the result, %d events/s for %d s, linger of the generator %d ms\n", $rate, $seconds, $linger;
 	printf "%-36s %9s %6s %-7s %9s %6s %-7s %9s\n", '', 'p50 ms', 'bar', '', 'p99 ms', 'bar', '', 'max ms';
 	my $alone = arrival('alone', $rate, 10, '--linger', $linger);
 	printf "%-36s %9.2f %14s %9.2f %14s %9.1f\n", 'broker alone, without a pipeline', $alone->{p50_ms}, '', $alone->{p99_ms}, '', $alone->{max_ms};
 	for my $delivery (grep { !%only || $only{$_} } qw(exactly_once at_least_once)) {
-		my $name = "late_$delivery";
-		run("$tree/test/kafka/broker.sh", 'topic', $broker, "in_$name", $partitions);
-		out_topic($name);
-		sql("CREATE FOREIGN TABLE in_$name (tx_id uuid, card text NOT NULL, amount numeric(12,2), city text, at timestamptz, ts timestamptz OPTIONS (kafka 'timestamp'))
-				SERVER kafka OPTIONS (topic 'in_$name', format 'json')",
-			"SELECT streamproc.create_pipeline('$name', \$\$INSERT INTO $name (tx_id, card, amount, at, ts, k) SELECT tx_id, card, amount, at, ts, card FROM in_$name\$\$,
-				delivery => '$delivery')",
-			"SELECT streamproc.wait_until_caught_up('$name', '60 s')");
-		my $pid = latency_load("in_$name", $rate, $seconds + 7, '--linger', $linger);
-		my $line = run("$work/arrival", $address, $name, $seconds);
-		waitpid $pid, 0;
-		fail("load at $rate events/s failed") if $? != 0;
-		my %figure = $line =~ /(\w+) ([\d.]+)/g;
-		sql("SELECT streamproc.wait_until_caught_up('$name', '60 s')");
-		print '  ', sql("SELECT publish_transactions || ' Kafka transactions, ' || round(published_rows::numeric / publish_transactions) || ' messages each; commit to commit in Kafka p50 '
-			|| publish_p50 || ', p99 ' || publish_p99 || '; retries ' || publish_retries FROM streamproc.stat_pipeline WHERE pipeline = '$name'"), "\n";
+		my $figure = topics_latency_run("late_$delivery", $delivery, $rate, $seconds, $linger);
 		my ($bar50, $bar99) = $delivery eq 'exactly_once' ? (12, 34) : (6, undef);
-		printf "%-36s %9.2f %6s %-7s %9.2f %6s %-7s %9.1f\n", $delivery =~ tr/_/ /r, $figure{p50_ms}, $bar50, bar("$delivery into a topic, p50 ms", $figure{p50_ms}, '<=', $bar50),
-			$figure{p99_ms}, $bar99 // '-', $bar99 ? bar("$delivery into a topic, p99 ms", $figure{p99_ms}, '<=', $bar99) : '', $figure{max_ms};
-		sql("SELECT streamproc.drop_pipeline('$name')", "DROP FOREIGN TABLE in_$name");
-		drop_out_topic($name);
-		run("$tree/test/kafka/broker.sh", 'delete-topic', $broker, "in_$name");
+		print "  $figure->{publisher}\n";
+		printf "%-36s %9.2f %6s %-7s %9.2f %6s %-7s %9.1f\n", $delivery =~ tr/_/ /r,
+			$figure->{p50_ms}, $bar50, bar("$delivery into a topic, p50 ms", $figure->{p50_ms}, '<=', $bar50),
+			$figure->{p99_ms}, $bar99 // '-', $bar99 ? bar("$delivery into a topic, p99 ms", $figure->{p99_ms}, '<=', $bar99) : '', $figure->{max_ms};
 	}
 	return;
 }

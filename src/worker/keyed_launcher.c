@@ -7,10 +7,9 @@
  * WHEN
  *	  No task is behind (its last batch was not full): with the first row of the
  *	  epoch, but not sooner than streamproc.min_commit_interval after the end of the
- *	  last one, and after a pause as long as its stop and commit took, or that
- *	  interval where they took longer.  Else after four times what they took, at least
- *	  the interval, at most checkpoint_interval.  Also where silence lets the watermark
- *	  close a window, and before a stop.
+ *	  last one.  Else after four times what the last stop and commit took, at least
+ *	  that interval, at most checkpoint_interval.  Also where silence lets the
+ *	  watermark close a window, and before a stop.
  *
  *	  Where much has changed, the tasks are asked to copy it before they are stopped.
  *
@@ -815,7 +814,7 @@ keyed_launcher_step(void)
 	if (behind)
 		due = since + Min(Max(min_us, 4 * my_keyed->last_cost_us), my_launcher->row->checkpoint_interval);
 	else
-		due = my_keyed->last_commit_us + Max(min_us - my_keyed->last_cost_us, Min(my_keyed->last_cost_us, min_us));
+		due = my_keyed->last_commit_us - my_keyed->last_cost_us + min_us;
 	if (now + 1000 <= due)
 		return (long) ((due - now) / 1000);
 	/* a latch takes no less than a millisecond, which is much of what a row takes in all */

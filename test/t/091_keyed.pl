@@ -585,6 +585,27 @@ section 'log' => sub {
 	is(value(q{WITH b AS (SELECT k, count(*) FROM log_in GROUP BY k) SELECT (SELECT count(*) FROM (TABLE b EXCEPT ALL TABLE log_total) x), (SELECT count(*) FROM (TABLE log_total EXCEPT ALL TABLE b) x)}), '0|0', 'and nothing that is needed is gone');
 };
 
+# Rows wait for the checkpoint that merges: it is never one of megabytes.
+# catches: merges by the number of epochs alone
+section 'merged segments' => sub {
+	make_topic('small', 1);
+	value('CREATE TABLE small_total (k text PRIMARY KEY, n bigint)');
+	create_pipeline($node, 'small', 'INSERT INTO small_total SELECT k, count(*) FROM small_in GROUP BY k ON CONFLICT (k) DO UPDATE SET n = EXCLUDED.n');
+	for my $round (1 .. 60)
+	{
+		value("INSERT INTO small_in (at, k, v, p) SELECT at(1), $round || 'k' || i || repeat('x', 60), 1, 0 FROM generate_series(1, 1200) i");
+		wait_caught_up($node, 'small');
+	}
+	my $merged = q{SELECT %s FROM (SELECT sum(length(data)) AS bytes FROM streamproc.state_segment WHERE pipeline = 'small' GROUP BY epoch HAVING min(first_epoch) < epoch) x};
+	cmp_ok(value(sprintf $merged, 'count(*)'), '>', 3, 'segments of several epochs have become one, again and again');
+	cmp_ok(value(sprintf $merged, 'max(bytes)'), '<', 1_000_000, 'but not all of them one');
+	stop('small');
+	start('small');
+	value("INSERT INTO small_in (at, k, v, p) SELECT at(1), i || 'k1' || repeat('x', 60), 1, 0 FROM generate_series(1, 60) i");
+	wait_caught_up($node, 'small');
+	is(value('SELECT count(*), sum(n), count(*) FILTER (WHERE n = 2) FROM small_total'), '72000|72060|60', 'and all of it is read again');
+};
+
 # Two statements with different keys, and positions: in each snapshot all three agree.
 # catches: statements that are committed in different epochs, changes that are given out twice or not at all
 section 'totals' => sub {

@@ -296,6 +296,8 @@ extern bool kafka_publisher_position(KafkaPublisher *publisher, const char *topi
 									 int64 *offset, char **metadata, KafkaError *err);
 /* number of a topic for kafka_publisher_send(), -1: it cannot be used now */
 extern int	kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
+/* how many take turns */
+extern int	kafka_publisher_producers(const KafkaPublisher *publisher);
 /* with transactions: begins one */
 extern bool kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err);
 /* as kafka_producer_send(); "number" is the caller's, for kafka_publisher_refused() */

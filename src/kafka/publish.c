@@ -697,6 +697,12 @@ kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const cha
 
 /* ---- messages ---- */
 
+int
+kafka_publisher_producers(const KafkaPublisher *publisher)
+{
+	return publisher->nproducers;
+}
+
 /*
  * The first request of a transaction is refused as long as the markers of the
  * producer's last one are being written (CONCURRENT_TRANSACTIONS), and the library

@@ -815,11 +815,9 @@ keyed_launcher_step(void)
 		due = since + Min(Max(min_us, 4 * my_keyed->last_cost_us), my_launcher->row->checkpoint_interval);
 	else
 		due = my_keyed->last_commit_us - my_keyed->last_cost_us + min_us;
-	if (now + 1000 <= due)
-		return (long) ((due - now) / 1000);
-	/* a latch takes no less than a millisecond, which is much of what a row takes in all */
-	if (now < due)
-		pg_usleep((long) (due - now));
+	/* a latch waits for a millisecond at least, which is much of what a row takes in all: half of one more or less */
+	if (now + 500 < due)
+		return (long) Max((due - now) / 1000, 1);
 	return checkpoint(behind ? CHECKPOINT_INTERVAL : CHECKPOINT_CAUGHT_UP, false, 0) ? -1 : KEYED_QUIET_MS;
 }
 

@@ -221,6 +221,21 @@ store_position(KafkaError *err)
 	return kafka_publisher_begin(my_publisher->kafka, err) && commit(my_publisher->published, publisher_metadata(), err);
 }
 
+/*
+ * By each producer, which has then seen both coordinators: one that is told later
+ * that there is none asks again only when some connection changes (2.0.2).
+ */
+static bool
+sign_position(KafkaError *err)
+{
+	int			i;
+
+	for (i = 0; i < kafka_publisher_producers(my_publisher->kafka); i++)
+		if (!store_position(err))
+			return false;
+	return true;
+}
+
 /* From a failure to the next message; false: not now. */
 static bool
 connect_kafka(void)
@@ -271,7 +286,7 @@ connect_kafka(void)
 	FAULT_POINT("publisher-before-compare");
 	publisher_compare(exactly_once, offset, metadata);
 	FAULT_POINT("publisher-signed");
-	if (exactly_once && !store_position(&err))
+	if (exactly_once && !sign_position(&err))
 	{
 		give_up_handle(&err);
 		return false;

@@ -135,8 +135,7 @@ sub strike
 	}
 	elsif (%middle && $pid)
 	{
-		kill9($pid);
-		wait_gone($pid);
+		crash_worker($pid);
 	}
 	else
 	{

@@ -41,8 +41,7 @@ sub kill_worker
 	my $pid;
 	wait_until(sub { ($pid) = split /\n/, value("SELECT pid FROM streamproc.stat_worker WHERE role = '$role' AND pipeline LIKE '$pipeline' AND pid IS NOT NULL LIMIT 1"); $pid }, 60)
 	  or die "there is no $role of $pipeline";
-	kill9($pid);
-	wait_gone($pid);
+	crash_worker($pid);
 	return;
 }
 

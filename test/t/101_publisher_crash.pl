@@ -107,7 +107,7 @@ sub strike
 	return;
 }
 
-sub kill_role { my ($role, $pipeline) = @_; my $pid = pid_of($role, $pipeline); kill9($pid); wait_gone($pid); return }
+sub kill_role { my ($role, $pipeline) = @_; my $pid = pid_of($role, $pipeline); crash_worker($pid); return }
 
 my @points = qw(publisher-before-durable publisher-before-begin publisher-begun publisher-before-commit publisher-committed publisher-before-delete publisher-before-delete-commit);
 my @rounds;

@@ -33,7 +33,7 @@ FindCoordinator     refuse   UNKNOWN_SERVER_ERROR                   1  repeats
 FindCoordinator     refuse   REQUEST_TIMED_OUT                      1  repeats
 FindCoordinator     refuse   INVALID_REQUEST                        1  repeats
 FindCoordinator     refuse   TRANSACTIONAL_ID_AUTHORIZATION_FAILED  3  forbidden
-FindCoordinator     refuse   CLUSTER_AUTHORIZATION_FAILED           1  forbidden
+FindCoordinator     refuse   CLUSTER_AUTHORIZATION_FAILED           3  forbidden
 FindCoordinator     lose     -                                      1  repeats
 FindCoordinator     lose     -                                      *  anew
 FindCoordinator     refuse   COORDINATOR_NOT_AVAILABLE              *  anew

@@ -171,8 +171,7 @@ section 'kills' => sub {
 		my $pid;
 		send_rows(40);
 		wait_until(sub { ($pid) = worker_pids($node, role => $role, pipeline => $role eq 'launcher' ? 'late' : 'totals'); $pid }, 30) or die "no $role";
-		kill9($pid);
-		wait_gone($pid);
+		crash_worker($pid);
 		wait_ready();
 	}
 	send_rows(40);

@@ -188,7 +188,7 @@ section 'grow' => sub {
 		else
 		{
 			my $pid = value("SELECT pid FROM streamproc.stat_worker WHERE pipeline = 'grow' AND role = '$what' AND pid IS NOT NULL ORDER BY pid LIMIT 1");
-			if ($pid) { kill9($pid); wait_gone($pid) }
+			if ($pid) { crash_worker($pid) }
 		}
 		wait_query($node, 'SELECT 1', 1, 60);
 	}
@@ -285,8 +285,7 @@ section 'arrival in order' => sub {
 	send_rows('inorder', map { $now += 0.001 + rand(0.1); [ 0, $now, 'k' . int(rand(20)), int(rand(1000)) ] } 1 .. 3000);
 	wait_query($node, q{SELECT count(*) > 100 FROM inorder}, 't', 60);
 	my $pid = value(q{SELECT pid FROM streamproc.stat_worker WHERE pipeline = 'inorder' AND role = 'task'});
-	kill9($pid);
-	wait_gone($pid);
+	crash_worker($pid);
 	wait_query($node, 'SELECT 1', 1, 60);
 	send_rows('inorder', map { $now += 0.001 + rand(0.1); [ 0, $now, 'k' . int(rand(20)), int(rand(1000)) ] } 1 .. 500);
 	value(q{SELECT streamproc.wait_until_caught_up('inorder', '60 s')});
@@ -418,8 +417,7 @@ section 'first rows' => sub {
 	wait_caught_up($node, 'first');
 	my $before = value('SELECT count(*) FROM first');
 	my $pid = value(q{SELECT pid FROM streamproc.stat_worker WHERE pipeline = 'first' AND role = 'task' ORDER BY pid LIMIT 1});
-	kill9($pid);
-	wait_gone($pid);
+	crash_worker($pid);
 	wait_query($node, 'SELECT 1', 1, 60);
 	$send->(100, 7);
 	value(q{SELECT streamproc.wait_until_caught_up('first', '60 s')});

@@ -227,7 +227,7 @@ section 'grow' => sub {
 			else
 			{
 				my $pid = value("SELECT pid FROM streamproc.stat_worker WHERE pipeline = '$name' AND role = '$what' AND pid IS NOT NULL ORDER BY pid LIMIT 1");
-				if ($pid) { kill9($pid); wait_gone($pid) }
+				if ($pid) { crash_worker($pid) }
 			}
 			wait_query($node, 'SELECT 1', 1, 60);
 		}

@@ -93,7 +93,7 @@ sub kill
 		return;
 	}
 	my $pid = $self->value("SELECT pid FROM streamproc.stat_worker WHERE pipeline = '$name' AND role = '$what' AND pid IS NOT NULL ORDER BY pid LIMIT 1");
-	if ($pid) { kill9($pid); wait_gone($pid) }
+	if ($pid) { crash_worker($pid) }
 	# by a new connection: a session that stays may answer once more before it is told to go
 	wait_until(sub { eval { $self->value('SELECT 1') } }, 60) || die 'the server does not come back';
 	return;

@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(create_node create_kafka_server create_pipeline wait_caught_up wait_state wait_query wait_until
-  kill9 worker_pids children_of crash_postmaster wait_gone sql_ok sql_fails scalar_query picked);
+  kill9 crash_worker worker_pids children_of crash_postmaster wait_gone sql_ok sql_fails scalar_query picked);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
@@ -136,6 +136,15 @@ sub kill9
 {
 	my ($pid) = @_;
 	return kill 'KILL', $pid;
+}
+
+# kill -9 of a process of a running server.  When it is waited for the server knows of it: a connection made from then on
+# finds it recovering, or recovered.
+sub crash_worker
+{
+	my ($pid) = @_;
+	kill9($pid);
+	return wait_until(sub { !-d "/proc/$pid" });
 }
 
 # The processes are gone (zombies count as gone: their parent is busy).

@@ -304,6 +304,18 @@ extern bool kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err);
 extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 								 const char *key, Size key_len, const char *value, Size value_len,
 								 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err);
+
+/*
+ * Without transactions, and not "alone", nobody need wait: what was sent since the
+ * last call is a flight, of which KAFKA_FLIGHTS - 1 may be under way.
+ */
+#define KAFKA_FLIGHTS	64
+extern void kafka_publisher_depart(KafkaPublisher *publisher);
+/* how many flights, the oldest ones, have arrived since the last call; -1: something was not delivered */
+extern int	kafka_publisher_arrived(KafkaPublisher *publisher, KafkaError *err);
+/* until a report comes, or the latch is set, which it stays */
+extern void kafka_publisher_wait(KafkaPublisher *publisher, long timeout_ms);
+
 /* Waits until all is delivered; with transactions: commits it, and this position. */
 extern bool kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
 								   const char *metadata, int timeout_ms, KafkaError *err);

@@ -65,6 +65,10 @@ typedef struct KafkaHandle
 	bool		delivery_dropped;	/* by the library: its transaction had failed before */
 	KafkaFailure delivery_failure;
 	char		delivery_error[256];
+	bool		counts;			/* what was delivered, by flights */
+	uint8		flight;			/* that messages join now */
+	uint8		first_flight;	/* that has not arrived */
+	uint32		flying[KAFKA_FLIGHTS];	/* its messages under way */
 	bool		alone;			/* each message goes in a batch of its own: what is refused is the message */
 	int			nrefusals;
 	KafkaRefusal refusals[KAFKA_REFUSALS];
@@ -182,5 +186,11 @@ extern rd_kafka_resp_err_t kafka_produce(KafkaHandle *handle, rd_kafka_topic_t *
 /* Asks for the partitions of a topic on any handle; -1: see err. */
 extern int	kafka_ask_partitions(KafkaHandle *handle, const char *topic,
 								 int timeout_ms, KafkaError *err);
+
+/* in make_topic.c: as kafka_publisher_make_topic(), of a producer */
+extern bool kafka_make_topic(KafkaHandle *handle, const char *topic, int timeout_ms, KafkaError *err);
+
+/* in publish.c: what it comes to for who has sent, or asked */
+extern KafkaFailure kafka_failure_of(rd_kafka_resp_err_t err);
 
 #endif							/* STREAMPROC_KAFKA_INT_H */

@@ -64,7 +64,6 @@ typedef enum PublishKind
 	PUBLISH_INIT,
 	PUBLISH_COMMIT,				/* wait for deliveries; with transactions: position, commit */
 	PUBLISH_POSITION,
-	PUBLISH_CREATE_TOPIC,
 	PUBLISH_ABORT
 } PublishKind;
 
@@ -90,8 +89,8 @@ publish_free(KafkaCall *call)
 	free(p->metadata);
 }
 
-static KafkaFailure
-failure_of(rd_kafka_resp_err_t err)
+KafkaFailure
+kafka_failure_of(rd_kafka_resp_err_t err)
 {
 	switch (err)
 	{
@@ -134,7 +133,7 @@ transaction_failure(rd_kafka_t *rk, KafkaFailure *failure, char *text, Size size
 
 	if (known)
 	{
-		*failure = failure_of(rd_kafka_error_code(error));
+		*failure = kafka_failure_of(rd_kafka_error_code(error));
 		snprintf(text, size, "%s", rd_kafka_error_string(error));
 	}
 	if (error != NULL)
@@ -162,7 +161,7 @@ again(KafkaCall *call, rd_kafka_error_t *error)
 	/* the library's words are for who calls it again */
 	if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__TIMED_OUT && strstr(text, "retry call") != NULL)
 		text = "the transaction coordinator did not answer in time";
-	kafka_call_fail(call, failure_of(rd_kafka_error_code(error)), text);
+	kafka_call_fail(call, kafka_failure_of(rd_kafka_error_code(error)), text);
 	rd_kafka_error_destroy(error);
 	return false;
 }
@@ -328,7 +327,7 @@ take_position(PublishCall *p, rd_kafka_event_t *event)
 		default:
 			break;
 	}
-	kafka_call_fail(&p->call, failure_of(err), rd_kafka_err2str(err));
+	kafka_call_fail(&p->call, kafka_failure_of(err), rd_kafka_err2str(err));
 	return true;
 }
 
@@ -369,47 +368,6 @@ run_position(PublishCall *p)
 	}
 }
 
-static void
-run_create_topic(PublishCall *p)
-{
-	rd_kafka_t *rk = p->call.handle->rk;
-	char		errstr[256];
-	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(p->topic, 1, -1, errstr, sizeof(errstr));
-	rd_kafka_queue_t *queue;
-	rd_kafka_AdminOptions_t *options;
-	rd_kafka_event_t *event;
-	rd_kafka_resp_err_t err;
-
-	if (topic == NULL)
-	{
-		kafka_call_fail(&p->call, KAFKA_FAILED, errstr);
-		return;
-	}
-	queue = rd_kafka_queue_new(rk);
-	options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-	rd_kafka_AdminOptions_set_request_timeout(options, Max(kafka_call_remaining_ms(&p->call), 1), errstr, sizeof(errstr));
-	rd_kafka_CreateTopics(rk, &topic, 1, options, queue);
-	event = rd_kafka_queue_poll(queue, kafka_call_remaining_ms(&p->call) + 500);
-	if (event == NULL)
-		err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-	else if ((err = rd_kafka_event_error(event)) == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		size_t		n;
-		const rd_kafka_topic_result_t **results =
-			rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
-
-		err = n == 1 ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
-	}
-	/* somebody else may have been faster */
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR && err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
-		kafka_call_fail(&p->call, failure_of(err), rd_kafka_err2str(err));
-	if (event != NULL)
-		rd_kafka_event_destroy(event);
-	rd_kafka_AdminOptions_destroy(options);
-	rd_kafka_queue_destroy(queue);
-	rd_kafka_NewTopic_destroy(topic);
-}
-
 /* What comes of it does not matter: who takes over ends the transaction, too. */
 static void
 run_abort(PublishCall *p)
@@ -435,9 +393,6 @@ publish_run(KafkaCall *call)
 			break;
 		case PUBLISH_POSITION:
 			run_position(p);
-			break;
-		case PUBLISH_CREATE_TOPIC:
-			run_create_topic(p);
 			break;
 		case PUBLISH_ABORT:
 			run_abort(p);
@@ -494,8 +449,12 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	KafkaHandle *handle = opaque;
 
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		if (handle->counts)
+			handle->flying[(intptr_t) message->_private]--;
 		return;
-	if (failure_of(message->err) == KAFKA_REFUSED)
+	}
+	if (kafka_failure_of(message->err) == KAFKA_REFUSED)
 		note_refusal(handle, (int64) (intptr_t) message->_private, message->err);
 	if (handle->undelivered++ > 0)
 		return;
@@ -514,7 +473,7 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 			handle->delivery_dropped = true;
 			break;
 		default:
-			handle->delivery_failure = failure_of(message->err);
+			handle->delivery_failure = kafka_failure_of(message->err);
 			break;
 	}
 }
@@ -579,11 +538,11 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 		{"enable.idempotence", "true"},
 		{"partitioner", "murmur2_random"},	/* as Java clients do */
 		{"allow.auto.create.topics", "false"},
-		{"delivery.report.only.error", "true"},
 		{"retry.backoff.ms", "2"},	/* with the default a transaction takes 105 ms */
 		{"message.timeout.ms", "30000"},
 	};
-	int			n = 7;
+	bool		counts = transactional_id == NULL && !alone;
+	int			n = 6;
 	char		bytes[32];
 	rd_kafka_conf_t *rdconf;
 	KafkaHandle *handle;
@@ -593,6 +552,8 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 		fixed[n++] = (KafkaSetting) {"transactional.id", transactional_id};
 		fixed[n++] = (KafkaSetting) {"transaction.timeout.ms", CppAsString2(TRANSACTION_TIMEOUT_MS)};
 	}
+	if (!counts)
+		fixed[n++] = (KafkaSetting) {"delivery.report.only.error", "true"};
 	if (alone)
 		fixed[n++] = (KafkaSetting) {"batch.num.messages", "1"};
 	if (batch_bytes > 0)
@@ -605,6 +566,7 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
 	handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
 	handle->alone = alone;
+	handle->counts = counts;
 	return handle;
 }
 
@@ -659,22 +621,7 @@ kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err)
 bool
 kafka_publisher_make_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err)
 {
-	int64		deadline = monotonic_us() + (int64) timeout_ms * 1000;
-
-	for (;;)
-	{
-		if (kafka_ask_partitions(publisher->producer->handle, topic, timeout_ms, err) > 0)
-			return true;
-		if (err->failure == KAFKA_NO_TOPIC)
-			strlcpy(err->message, topic, sizeof(err->message));
-		if (err->failure != KAFKA_NO_TOPIC || monotonic_us() > deadline)
-			return false;
-		if (!publish_make(publish_call(publisher, publisher->producer->handle, PUBLISH_CREATE_TOPIC, topic, NULL, NULL, timeout_ms), err))
-			return false;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	return kafka_make_topic(publisher->producer->handle, topic, timeout_ms, err);
 }
 
 bool
@@ -724,7 +671,7 @@ kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err)
 	error = rd_kafka_begin_transaction(publisher->producer->handle->rk);
 	if (error == NULL)
 		return true;
-	err->failure = failure_of(rd_kafka_error_code(error));
+	err->failure = kafka_failure_of(rd_kafka_error_code(error));
 	snprintf(err->message, sizeof(err->message), "%s", rd_kafka_error_string(error));
 	rd_kafka_error_destroy(error);
 	return false;
@@ -766,10 +713,11 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 					 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err)
 {
 	KafkaHandle *handle = publisher->producer->handle;
+	void	   *opaque = (void *) (intptr_t) (handle->counts ? handle->flight : number);
 
 	for (;;)
 	{
-		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->producer->topics[topic], (void *) (intptr_t) number, partition, key, key_len,
+		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->producer->topics[topic], opaque, partition, key, key_len,
 												 value, value_len, timestamp_ms, headers, nheaders);
 
 		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -784,7 +732,7 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 				note_refusal(handle, number, code);
 			}
 			else
-				err->failure = failure_of(code);
+				err->failure = kafka_failure_of(code);
 			snprintf(err->message, sizeof(err->message), "%s",
 					 handle->undelivered > 0 ? handle->delivery_error : rd_kafka_err2str(code));
 			if (publisher->transactional &&
@@ -801,10 +749,48 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
+	handle->flying[handle->flight]++;
 	/* reports are served now and then, so that they do not pile up */
 	if (++publisher->sent % 1024 == 0)
 		(void) rd_kafka_poll(handle->rk, 0);
 	return true;
+}
+
+void
+kafka_publisher_depart(KafkaPublisher *publisher)
+{
+	KafkaHandle *handle = publisher->producer->handle;
+
+	handle->flight = (handle->flight + 1) % KAFKA_FLIGHTS;
+	Assert(handle->counts && handle->flight != handle->first_flight);
+}
+
+int
+kafka_publisher_arrived(KafkaPublisher *publisher, KafkaError *err)
+{
+	KafkaHandle *handle = publisher->producer->handle;
+	int			n = 0;
+
+	kafka_handle_drain(handle);
+	while (rd_kafka_poll(handle->rk, 0) > 0)
+		CHECK_FOR_INTERRUPTS();
+	kafka_handle_log(handle);
+	if (handle->undelivered > 0)
+	{
+		err->failure = handle->delivery_failure;
+		strlcpy(err->message, handle->delivery_error, sizeof(err->message));
+		return -1;
+	}
+	for (; handle->first_flight != handle->flight && handle->flying[handle->first_flight] == 0; n++)
+		handle->first_flight = (handle->first_flight + 1) % KAFKA_FLIGHTS;
+	return n;
+}
+
+void
+kafka_publisher_wait(KafkaPublisher *publisher, long timeout_ms)
+{
+	(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 publisher->producer->handle->read_fd, timeout_ms, PG_WAIT_EXTENSION);
 }
 
 bool

@@ -46,7 +46,7 @@
 #include "worker/publisher.h"
 
 /* of the outbox, for one transaction, all streams together; half of it after a time-out, twice as much after a success */
-#define READ_BYTES			((Size) 4 * 1024 * 1024)
+#define READ_BYTES			PUBLISHER_READ_BYTES
 #define READ_LEAST			((Size) 32 * 1024)
 #define KAFKA_TIMEOUT_MS	15000
 #define ASK_TIMEOUT_MS		5000
@@ -292,6 +292,7 @@ connect_kafka(void)
 		return false;
 	}
 	my_publisher->last_commit_us = monotonic_us();
+	publisher_forget_flights();
 	/* only now: before, another attempt would not know of it */
 	if (my_publisher->decided)
 		publisher_delete();
@@ -300,9 +301,8 @@ connect_kafka(void)
 
 /* ---- send ---- */
 
-/* The next segments of all streams, into the memory of the transaction to be; their number. */
-static int
-read_outbox(List **streams)
+int
+publisher_read_outbox(List **streams)
 {
 	MemoryContext old;
 	/* one that sends each message alone is slow, and may have to begin again often */
@@ -316,7 +316,7 @@ read_outbox(List **streams)
 	old = MemoryContextSwitchTo(my_publisher->send_cxt);
 	for (s = 0; s < my_publisher->nstreams; s++)
 	{
-		streams[s] = catalog_outbox_read(my_publisher->row->name, s, my_publisher->sent[s],
+		streams[s] = catalog_outbox_read(my_publisher->row->name, s, my_publisher->handed[s],
 										 my_publisher->kafka_alone ? READ_LEAST : bytes, bytes * 16);
 		n += list_length(streams[s]);
 	}
@@ -391,86 +391,119 @@ show_sent(int64 messages, int64 bytes, TimestampTz oldest)
 	my_publisher->undeleted_bytes += bytes;
 }
 
-/* One Kafka transaction; false: nothing to send, or it could not be sent. */
+TimestampTz
+publisher_oldest(List **streams)
+{
+	TimestampTz oldest = DT_NOEND;
+	int			s;
+
+	for (s = 0; s < my_publisher->nstreams; s++)
+		if (streams[s] != NIL)
+			oldest = Min(oldest, ((OutboxSegment *) linitial(streams[s]))->written);
+	return oldest;
+}
+
+void
+publisher_show_oldest(TimestampTz oldest)
+{
+	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
+	my_publisher->pipeline->outbox_oldest = oldest;
+	LWLockRelease(shmem->lock);
+}
+
+/* From what was handed over before on; segments, number: where it is afterwards. */
+bool
+publisher_send_segments(List **streams, int64 *segments, int64 *number, int64 *taken, int64 *bytes, const char **topic, KafkaError *err)
+{
+	ListCell   *lc;
+	int			s;
+
+	FAULT_POINT("publisher-before-durable");
+	make_durable();
+	*number = my_publisher->handed_over;
+	memcpy(segments, my_publisher->handed, sizeof(int64) * my_publisher->nstreams);
+	for (s = 0; s < my_publisher->nstreams; s++)
+		foreach(lc, streams[s])
+		{
+			OutboxSegment *segment = lfirst(lc);
+
+			if (!send_segment(segment, number, taken, topic, err))
+				return false;
+			segments[s] = segment->number;
+			*bytes += segment->len;
+		}
+	counter_add(&my_publisher->slot->batches, 1);
+	counter_add(&my_publisher->slot->rows_in, *number - my_publisher->handed_over);
+	return true;
+}
+
+void
+publisher_send_failed(List **streams, const char *topic, KafkaError *err)
+{
+	if (err->failure == KAFKA_REFUSED)
+	{
+		publisher_refused(streams, topic, err);
+		return;
+	}
+	/* perhaps it was too much for the time that Kafka gives */
+	my_publisher->read_bytes = Max(my_publisher->read_bytes / 2, READ_LEAST);
+	/* all is well with Kafka: the next attempt need not wait until it ends the transaction */
+	if (err->failure == KAFKA_NO_TOPIC)
+		kafka_publisher_abort(my_publisher->kafka, PUBLISHER_ABORT_MS);
+	give_up_handle(err);
+}
+
+void
+publisher_sent(int64 number, const int64 *segments, bool taken, int64 messages, int64 bytes, TimestampTz oldest, int64 period_us)
+{
+	FAULT_POINT("publisher-committed");
+	my_publisher->published = number;
+	memcpy(my_publisher->sent, segments, sizeof(int64) * my_publisher->nstreams);
+	my_publisher->last_commit_us = monotonic_us();
+	my_publisher->failures = 0;
+	if (taken)
+		my_publisher->refused_run = 0;
+	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
+	show_sent(messages, bytes, oldest);
+	/* tasks commit by it: what is committed while one is under way goes with the next */
+	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, period_us);
+}
+
+/* One Kafka transaction, or what is waited for like one; false: nothing to send, or it could not be sent. */
 static bool
 send_some(void)
 {
 	int64		begun_us = monotonic_us();
 	List	   *streams[SHMEM_MAX_TASKS];
-	int64		sent[SHMEM_MAX_TASKS];
-	int64		number = my_publisher->published;
-	int64		messages;
+	int64		segments[SHMEM_MAX_TASKS];
+	int64		number;
 	int64		taken = 0;
 	int64		bytes = 0;
-	TimestampTz oldest = DT_NOEND;
+	TimestampTz oldest;
 	const char *topic = "";
 	KafkaError	err;
 	MemoryContext old;
-	ListCell   *lc;
 	bool		good;
-	int			s;
 
-	if (read_outbox(streams) == 0)
+	if (publisher_read_outbox(streams) == 0)
 		return false;
-	FAULT_POINT("publisher-before-begin");
+	oldest = publisher_oldest(streams);
+	publisher_show_oldest(oldest);
 	old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	FAULT_POINT("publisher-before-begin");
 	good = kafka_publisher_begin(my_publisher->kafka, &err);
 	FAULT_POINT("publisher-begun");
-	for (s = 0; s < my_publisher->nstreams; s++)
-		if (streams[s] != NIL)
-			oldest = Min(oldest, ((OutboxSegment *) linitial(streams[s]))->written);
-	LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
-	my_publisher->pipeline->outbox_oldest = oldest;
-	LWLockRelease(shmem->lock);
-	FAULT_POINT("publisher-before-durable");
-	make_durable();
-	for (s = 0; s < my_publisher->nstreams; s++)
-	{
-		sent[s] = my_publisher->sent[s];
-		foreach(lc, streams[s])
-		{
-			OutboxSegment *segment = lfirst(lc);
-
-			if (!good)
-				break;
-			good = send_segment(segment, &number, &taken, &topic, &err);
-			sent[s] = segment->number;
-			bytes += segment->len;
-		}
-	}
-	messages = number - my_publisher->published;
-	counter_add(&my_publisher->slot->batches, 1);
-	counter_add(&my_publisher->slot->rows_in, messages);
+	good = good && publisher_send_segments(streams, segments, &number, &taken, &bytes, &topic, &err);
 	FAULT_POINT("publisher-before-commit");
-	if (good)
-		good = commit(number, publisher_metadata_of(sent), &err);
+	good = good && commit(number, publisher_metadata_of(segments), &err);
 	MemoryContextSwitchTo(old);
 	if (!good)
 	{
-		if (err.failure == KAFKA_REFUSED)
-		{
-			publisher_refused(streams, topic, &err);
-			return false;
-		}
-		/* perhaps it was too much for the time that Kafka gives */
-		my_publisher->read_bytes = Max(my_publisher->read_bytes / 2, READ_LEAST);
-		/* all is well with Kafka: the next attempt need not wait until it ends the transaction */
-		if (err.failure == KAFKA_NO_TOPIC)
-			kafka_publisher_abort(my_publisher->kafka, PUBLISHER_ABORT_MS);
-		give_up_handle(&err);
+		publisher_send_failed(streams, topic, &err);
 		return false;
 	}
-	FAULT_POINT("publisher-committed");
-	my_publisher->published = number;
-	memcpy(my_publisher->sent, sent, sizeof(int64) * my_publisher->nstreams);
-	my_publisher->last_commit_us = monotonic_us();
-	my_publisher->failures = 0;
-	if (taken > 0)
-		my_publisher->refused_run = 0;
-	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
-	show_sent(messages, bytes, oldest);
-	/* tasks commit by it: what is committed while one is under way goes with the next */
-	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, monotonic_us() - begun_us);
+	publisher_sent(number, segments, taken > 0, number - my_publisher->published, bytes, oldest, monotonic_us() - begun_us);
+	publisher_forget_flights();
 	return true;
 }
 
@@ -557,7 +590,7 @@ publisher_loop(void)
 			publisher_end_alone();
 			continue;
 		}
-		if (send_some())
+		if (my_publisher->row->at_least_once && !my_publisher->kafka_alone ? publisher_send_ahead() : send_some())
 		{
 			delete_some(false);
 			continue;

@@ -21,6 +21,24 @@
 /* of a transaction that is given up: who cannot be told in that time finds out by itself */
 #define PUBLISHER_ABORT_MS	2000
 
+/* of the outbox, read at once */
+#define PUBLISHER_READ_BYTES	((Size) 4 * 1024 * 1024)
+
+/* so many flights are under way at most: less than KAFKA_FLIGHTS */
+#define PUBLISHER_FLIGHTS	32
+
+/* Messages on their way, at least once; the position behind them. */
+typedef struct Flight
+{
+	int64		number;			/* of the last message */
+	int64		segments[SHMEM_MAX_TASKS];
+	int64		messages;
+	int64		bytes;
+	int64		begun_us;
+	TimestampTz oldest;
+	bool		taken;			/* not all of them were withdrawn */
+} Flight;
+
 typedef struct Publisher
 {
 	MemoryContext cxt;
@@ -37,6 +55,14 @@ typedef struct Publisher
 	int			nstreams;		/* streams that may have segments */
 	int64		published;		/* messages that Kafka has */
 	int64		sent[SHMEM_MAX_TASKS];	/* last segment of each stream that Kafka has */
+	/* the same with what is on its way; equal with transactions, and where each message is sent alone */
+	int64		handed_over;
+	int64		handed[SHMEM_MAX_TASKS];
+	Flight		flights[PUBLISHER_FLIGHTS];	/* a ring */
+	int			first_flight;
+	int			nflights;
+	int64		flight_bytes;
+	char		last_topic[256];	/* of the last message that was handed over */
 	int64		deleted;		/* the same as PostgreSQL knows it */
 	int64		deleted_until[SHMEM_MAX_TASKS];
 	int64		undeleted_bytes;
@@ -61,6 +87,24 @@ extern Publisher *my_publisher;
 /* ---- publisher.c ---- */
 
 extern void publisher_close_kafka(void);
+
+/* A transaction, or a flight, failed: whatever it was, what comes next begins with a new handle. */
+extern void publisher_send_failed(List **streams, const char *topic, KafkaError *err);
+/* the next segments of all streams, into the memory of what is to be sent; their number */
+extern int	publisher_read_outbox(List **streams);
+/* when the first of them was written; for the views: that of what waits */
+extern TimestampTz publisher_oldest(List **streams);
+extern void publisher_show_oldest(TimestampTz oldest);
+extern bool publisher_send_segments(List **streams, int64 *segments, int64 *number, int64 *taken, int64 *bytes, const char **topic, KafkaError *err);
+/* what of it is in Kafka */
+extern void publisher_sent(int64 number, const int64 *segments, bool taken, int64 messages, int64 bytes, TimestampTz oldest, int64 period_us);
+
+/* ---- publisher_flight.c: at least once, without waiting for each ---- */
+
+/* nothing is on its way: as after a failure, or a commit */
+extern void publisher_forget_flights(void);
+/* false: nothing is to be sent or on its way, or it could not be sent */
+extern bool publisher_send_ahead(void);
 
 /* ---- publisher_position.c ---- */
 

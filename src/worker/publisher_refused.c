@@ -210,7 +210,7 @@ publisher_refused(List **streams, const char *topic, const KafkaError *err)
 	my_publisher->refused_run += n;
 	if (n == 0)
 	{
-		int64		until = my_publisher->published;
+		int64		until = my_publisher->handed_over;
 		int			s;
 
 		for (s = 0; s < my_publisher->nstreams; s++)

@@ -4,7 +4,8 @@
 # one, through a proxy. In each round a burst of messages is sent, the publisher, a task or the launcher stands still at
 # a point of its work, and then it, another process, the server or the broker is killed, or connections are cut or left half
 # open. All the time read_committed consumers, which are connected to the broker itself, read both results. In the end each
-# result must have come once, numbered without gap, in order within a key.
+# result must have come once, numbered without gap, in order within a key. A third pipeline, "least", sends at least once: each of
+# its results must have come, first time in order within a key.
 #
 # Short form: each kind of fault. Long form (make crash): 100,000 messages, at least 60 faults.
 use strict;
@@ -33,20 +34,22 @@ include_if_exists = 'fault.conf'
 CONF
 my $crash = Streamproc::Crash->new($node);
 $kafka->topic('tx', 3);
-$kafka->topic($_, 3) for qw(many windows);
+$kafka->topic($_, 3) for qw(many windows least);
 $node->safe_psql('postgres', "CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '" . $proxy->address . "', fetch_wait_max_ms '50')");
 $node->safe_psql('postgres', <<'SQL');
 CREATE FOREIGN TABLE tx (id int, card text, at timestamptz, p int OPTIONS (kafka 'partition'), o bigint OPTIONS (kafka 'offset'))
 	SERVER kafka OPTIONS (topic 'tx', format 'json', event_time 'at', watermark_delay '60 s');
 CREATE FOREIGN TABLE many (k text OPTIONS (kafka 'key'), id int, p int, o bigint) SERVER kafka OPTIONS (topic 'many', format 'json');
+CREATE FOREIGN TABLE least (k text OPTIONS (kafka 'key'), id int) SERVER kafka OPTIONS (topic 'least', format 'json');
 CREATE FOREIGN TABLE windows (k text OPTIONS (kafka 'key'), start bigint, n bigint) SERVER kafka OPTIONS (topic 'windows', format 'json');
 CREATE TABLE sink (id int, p int, o bigint);
 SQL
-my %follower = map { $_ => $kafka->follow($_) } qw(many windows);
+my %follower = map { $_ => $kafka->follow($_) } qw(many windows least);
 create_pipeline($node, 'many', q{WITH kept AS (INSERT INTO sink SELECT id, p, o FROM tx RETURNING id, p, o) INSERT INTO many SELECT p || '-' || id % 7, id, p, o FROM kept}, parallelism => 3);
 create_pipeline($node, 'windows', q{INSERT INTO windows SELECT card, extract(epoch FROM w.window_start), count(*) FROM tx t, streamproc.tumble(t.at, '10 s') w
 	GROUP BY card, w.window_start, w.window_end}, parallelism => 2);
-wait_state($node, $_, 'running') for qw(many windows);
+create_pipeline($node, 'least', q{INSERT INTO least SELECT p || '-' || id % 7, id FROM tx}, parallelism => 2, delivery => 'at_least_once');
+wait_state($node, $_, 'running') for qw(many windows least);
 
 my ($sent, $resent) = (0, 0);
 my $each = $long ? 1400 : 400;
@@ -118,6 +121,7 @@ for my $turn (1 .. ($long ? 3 : 1))
 		push @rounds, map { my $point = $_; [ 'kill -9 publisher', $point, sub { kill_role('publisher', $pipeline) } ] } $long || $pipeline eq 'many' ? @points : @points[ 2, 3 ];
 		push @rounds, [ 'kill -9 launcher', 'publisher-before-commit', sub { kill_role('launcher', $pipeline) } ];
 	}
+	push @rounds, map { my $point = $_; [ 'kill -9 publisher', $point, sub { kill_role('publisher', 'least') } ] } $long ? @points : @points[ 3, 4 ];
 	push @rounds, [ 'kill -9 task', 'outbox-insert', sub { kill_role('task', 'many') } ], [ 'kill -9 task', 'commit-after-position', sub { kill_role('task', 'many') } ];
 	push @rounds, [ 'kill -9 postmaster', $_, sub { crash_postmaster($node); $node->start } ] for $long ? @points[ 2, 3, 5 ] : $points[2];
 	push @rounds, [ 'kill -9 broker', $_, sub { $kafka->kill; $kafka->start } ] for $long ? @points[ 1, 2, 3 ] : $points[2];
@@ -153,6 +157,19 @@ for my $topic (qw(many windows))
 	is($back // 0, 0, "$topic: each key in order");
 }
 is(scalar @{ $seen{many} }, $sent, 'each message of the source gave one');
+{
+	my (%came, %last, $back);
+	for my $message (@{ $seen{least} })
+	{
+		my ($id) = $message->{value} =~ /"id":(\d+)/;
+		next if $came{$id}++;
+		$back++ if ($last{ $message->{key} } // -1) >= $id;
+		$last{ $message->{key} } = $id;
+	}
+	is(join(',', grep { !$came{$_} } 0 .. $sent - 1), '', 'least: each came');
+	is($back // 0, 0, 'least: each key in order, the first time');
+	note(scalar(@{ $seen{least} }) - $sent, ' came again');
+}
 my %windows = map { $_->{key} . ' ' . ($_->{value} =~ /"start":(\d+)/)[0] => ($_->{value} =~ /"n":(\d+)/)[0] } @{ $seen{windows} };
 my %expected = map { my ($card, $start, $n) = split /\|/; ("$card $start" => $n) } split /\n/,
   $crash->ask(q{SELECT card, (floor(extract(epoch FROM at) / 10) * 10)::bigint, count(*) FROM tx WHERE card <> 'end' GROUP BY 1, 2});

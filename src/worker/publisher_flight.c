@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * publisher_flight.c
+ *	  Sending at least once: what is committed goes at once, while what was sent
+ *	  before is on its way.
+ *
+ * A flight is what one look at the outbox has found.  Flights arrive in their
+ * order as far as we count: the position moves when all messages of the oldest
+ * one were acknowledged.  After a failure everything behind that position is
+ * sent again; within a partition the idempotent producer keeps the order.
+ *
+ * Reports are served by this thread between two looks.  Where the oldest flight
+ * takes long it is waited for as a transaction is, with all that is
+ * known then about time-outs and missing topics (publish.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/publisher.h"
+
+StaticAssertDecl(PUBLISHER_FLIGHTS < KAFKA_FLIGHTS, "the producer counts as many");
+
+/* so much is on its way at most, but for one flight */
+#define FLIGHT_BYTES	((int64) PUBLISHER_READ_BYTES)
+/* from then on the oldest flight is waited for */
+#define SLOW_US			(200 * 1000)
+#define SLOW_TIMEOUT_MS	15000
+
+void
+publisher_forget_flights(void)
+{
+	my_publisher->nflights = 0;
+	my_publisher->flight_bytes = 0;
+	my_publisher->handed_over = my_publisher->published;
+	memcpy(my_publisher->handed, my_publisher->sent, sizeof(my_publisher->handed));
+}
+
+static Flight *
+oldest_flight(void)
+{
+	return &my_publisher->flights[my_publisher->first_flight];
+}
+
+/* What has arrived is in Kafka; false: it has failed. */
+static bool
+land(KafkaError *err)
+{
+	int			n = kafka_publisher_arrived(my_publisher->kafka, err);
+
+	for (; n > 0; n--)
+	{
+		Flight	   *flight = oldest_flight();
+
+		publisher_sent(flight->number, flight->segments, flight->taken, flight->messages, flight->bytes, flight->oldest,
+					   monotonic_us() - flight->begun_us);
+		my_publisher->flight_bytes -= flight->bytes;
+		my_publisher->first_flight = (my_publisher->first_flight + 1) % PUBLISHER_FLIGHTS;
+		my_publisher->nflights--;
+	}
+	if (my_publisher->nflights > 0)
+		publisher_show_oldest(oldest_flight()->oldest);
+	return n == 0;
+}
+
+static bool
+start_flight(List **streams, KafkaError *err)
+{
+	Flight	   *flight = &my_publisher->flights[(my_publisher->first_flight + my_publisher->nflights) % PUBLISHER_FLIGHTS];
+	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	const char *topic = "";
+	int64		taken = 0;
+	bool		good;
+
+	flight->begun_us = monotonic_us();
+	flight->bytes = 0;
+	flight->oldest = publisher_oldest(streams);
+	publisher_show_oldest(my_publisher->nflights > 0 ? oldest_flight()->oldest : flight->oldest);
+	FAULT_POINT("publisher-before-begin");
+	good = kafka_publisher_begin(my_publisher->kafka, err) &&
+		publisher_send_segments(streams, flight->segments, &flight->number, &taken, &flight->bytes, &topic, err);
+	strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
+	MemoryContextSwitchTo(old);
+	if (!good)
+		return false;
+	flight->messages = flight->number - my_publisher->handed_over;
+	flight->taken = taken > 0;
+	FAULT_POINT("publisher-before-commit");
+	kafka_publisher_depart(my_publisher->kafka);
+	my_publisher->handed_over = flight->number;
+	memcpy(my_publisher->handed, flight->segments, sizeof(int64) * my_publisher->nstreams);
+	my_publisher->flight_bytes += flight->bytes;
+	my_publisher->nflights++;
+	return true;
+}
+
+/* Nothing more can go now. */
+static bool
+wait_for_flights(KafkaError *err)
+{
+	int64		slow_us = oldest_flight()->begun_us + SLOW_US;
+	int64		now = monotonic_us();
+
+	if (now >= slow_us)
+		return kafka_publisher_commit(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, err);
+	kafka_publisher_wait(my_publisher->kafka, (long) ((slow_us - now) / 1000 + 1));
+	return true;
+}
+
+bool
+publisher_send_ahead(void)
+{
+	List	   *streams[SHMEM_MAX_TASKS] = {NIL};
+	KafkaError	err = {0};
+	bool		good = true;
+
+	if (my_publisher->nflights > 0)
+		good = land(&err);
+	if (good)
+	{
+		if (my_publisher->nflights < PUBLISHER_FLIGHTS && my_publisher->flight_bytes < FLIGHT_BYTES && publisher_read_outbox(streams) > 0)
+			good = start_flight(streams, &err);
+		else if (my_publisher->nflights > 0)
+			good = wait_for_flights(&err);
+		else
+			return false;
+	}
+	if (!good)
+		publisher_send_failed(streams, my_publisher->last_topic, &err);
+	return good;
+}

@@ -309,12 +309,14 @@ section 'averages' => sub {
 
 # catches: a backlog in which rows wait in longer slices, which overlap shorter ones
 section 'sparse' => sub {
+	value('ALTER SYSTEM SET streamproc.min_commit_interval = 20; SELECT pg_reload_conf()');
 	make_pipeline('sparse', 2, { watermark_delay => '1 min' }, '5 min', parallelism => 2);
 	my @now = (0, 0);
 	send_rows('sparse', map { my $p = $_ % 2; $now[$p] += rand(120); [ $p, $now[$p] + rand(50), 'k' . $_ % 5, $_ ] } 1 .. 4000);
 	stop('sparse', drain => 1);
 	is(late('sparse'), '', 'nothing is late');
 	same_as_batch('sparse', '5 min', 'days of rows in a few epochs');
+	value('ALTER SYSTEM RESET streamproc.min_commit_interval; SELECT pg_reload_conf()');
 };
 
 # ---- what goes ----

@@ -311,7 +311,7 @@ extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 num
  */
 #define KAFKA_FLIGHTS	64
 extern void kafka_publisher_depart(KafkaPublisher *publisher);
-/* how many flights, the oldest ones, have arrived since the last call; -1: something was not delivered */
+/* how many flights, the oldest ones, have arrived since the last call; -1: none, and something was not delivered */
 extern int	kafka_publisher_arrived(KafkaPublisher *publisher, KafkaError *err);
 /* until a report comes, or the latch is set, which it stays */
 extern void kafka_publisher_wait(KafkaPublisher *publisher, long timeout_ms);

@@ -580,7 +580,11 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, 
 
 	publisher->cxt = cxt;
 	publisher->transactional = transactional_id != NULL;
-	publisher->producer = &publisher->producers[0];
+	/*
+	 * The first to begin is the first that was initialized: whoever took over from us, or from whom we
+	 * have, did that in the same order, so who signs by the first one knows that nobody has taken it since.
+	 */
+	publisher->producer = &publisher->producers[wanted - 1];
 	callback->func = publisher_release;
 	callback->arg = publisher;
 	MemoryContextRegisterResetCallback(cxt, callback);
@@ -775,15 +779,13 @@ kafka_publisher_arrived(KafkaPublisher *publisher, KafkaError *err)
 	while (rd_kafka_poll(handle->rk, 0) > 0)
 		CHECK_FOR_INTERRUPTS();
 	kafka_handle_log(handle);
-	if (handle->undelivered > 0)
-	{
-		err->failure = handle->delivery_failure;
-		strlcpy(err->message, handle->delivery_error, sizeof(err->message));
-		return -1;
-	}
 	for (; handle->first_flight != handle->flight && handle->flying[handle->first_flight] == 0; n++)
 		handle->first_flight = (handle->first_flight + 1) % KAFKA_FLIGHTS;
-	return n;
+	if (n > 0 || handle->undelivered == 0)
+		return n;
+	err->failure = handle->delivery_failure;
+	strlcpy(err->message, handle->delivery_error, sizeof(err->message));
+	return -1;
 }
 
 void

@@ -49,6 +49,7 @@
 #define FIRST_TIMEOUT 1500		/* ms, for the first one */
 #define RETRY_MS 500
 /* While tasks are watched, questions must not hide an outage, or a stop, for long. */
+#define LOOK_US (100 * 1000)		/* a launcher that is busy with epochs looks at all else so often */
 #define WATCH_TIMEOUT 800		/* ms, for what is asked regularly */
 #define ENDS_TIMEOUT 2000		/* ms, for the ends that somebody waits for */
 
@@ -557,6 +558,7 @@ watch(void)
 	PipelineSlot *slot = &shmem->pipelines[my_launcher->pipeline];
 	long		timeout;
 	int64		started_us = monotonic_us();
+	int64		looked_us = 0;
 
 	worker_set_state(WORKER_RUNNING, NULL);
 	my_launcher->next_metadata_us = monotonic_us() + (int64) streamproc_metadata_interval * 1000;
@@ -577,9 +579,12 @@ watch(void)
 		if (my_launcher->keyed != NULL)
 		{
 			timeout = Min(timeout, keyed_launcher_step());
-			if (timeout < 0)
+			/* one epoch may follow the other without end: all else is looked at now and then */
+			if (timeout < 0 && monotonic_us() < looked_us + LOOK_US)
 				continue;
+			timeout = Max(timeout, 0);
 		}
+		looked_us = monotonic_us();
 		launcher_watch_publisher();
 		if ((my_launcher->keyed != NULL ? keyed_launcher_finished() : launcher_watch_tasks()) && launcher_all_sent())
 		{

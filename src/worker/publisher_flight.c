@@ -7,7 +7,7 @@
  * A flight is what one look at the outbox has found.  Flights arrive in their
  * order as far as we count: the position moves when all messages of the oldest
  * one were acknowledged.  After a failure everything behind that position is
- * sent again; within a partition the idempotent producer keeps the order.
+ * sent again, in order.
  *
  * Reports are served by this thread between two looks.  Where the oldest flight
  * takes long it is waited for as a transaction is, with all that is
@@ -81,7 +81,8 @@ start_flight(List **streams, KafkaError *err)
 	FAULT_POINT("publisher-before-begin");
 	good = kafka_publisher_begin(my_publisher->kafka, err) &&
 		publisher_send_segments(streams, flight->segments, &flight->number, &taken, &flight->bytes, &topic, err);
-	strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
+	if (topic[0] != '\0')
+		strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
 	MemoryContextSwitchTo(old);
 	if (!good)
 		return false;
@@ -109,11 +110,25 @@ wait_for_flights(KafkaError *err)
 	return true;
 }
 
+/* One that cannot start is no reason to send again and again what stands before it. */
+static void
+save_what_flies(bool wait)
+{
+	KafkaError	err;
+
+	if (wait && my_publisher->nflights > 0 && kafka_publisher_commit(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, &err))
+		(void) land(&err);
+	/* the next attempt begins where PostgreSQL is */
+	if (my_publisher->published > my_publisher->deleted)
+		publisher_delete();
+}
+
 bool
 publisher_send_ahead(void)
 {
 	List	   *streams[SHMEM_MAX_TASKS] = {NIL};
 	KafkaError	err = {0};
+	bool		started = true;
 	bool		good = true;
 
 	if (my_publisher->nflights > 0)
@@ -121,13 +136,16 @@ publisher_send_ahead(void)
 	if (good)
 	{
 		if (my_publisher->nflights < PUBLISHER_FLIGHTS && my_publisher->flight_bytes < FLIGHT_BYTES && publisher_read_outbox(streams) > 0)
-			good = start_flight(streams, &err);
+			good = started = start_flight(streams, &err);
 		else if (my_publisher->nflights > 0)
 			good = wait_for_flights(&err);
 		else
 			return false;
 	}
 	if (!good)
+	{
+		save_what_flies(!started);
 		publisher_send_failed(streams, my_publisher->last_topic, &err);
+	}
 	return good;
 }

@@ -568,8 +568,13 @@ require "$tree/bench/peers/$_.pl" for qw(jvm peers nexmark latency);
 my $ok = eval {
 	my $begin = time;
 	$broker = "$work/broker";
-	# a soak's topic is cut while it grows
-	$ENV{STREAMPROC_BROKER_CONFIG} = 'log.retention.check.interval.ms=5000' if $part{soak};
+	my @settings = (
+		# a soak's topic is cut while it grows
+		$part{soak} ? 'log.retention.check.interval.ms=5000' : (),
+		# Kafka's default: the threads of Kafka Streams come together, or those that come late stop the others when they have begun
+		$part{peers} ? 'group.initial.rebalance.delay.ms=3000' : (),
+	);
+	$ENV{STREAMPROC_BROKER_CONFIG} = join ' ', @settings if @settings;
 	$address = run("$tree/test/kafka/broker.sh", 'start', $broker);
 	run("$tree/test/kafka/broker.sh", 'topic', $broker, 'tx', $partitions) if $part{speed};
 	say_line(processors(), ', Linux ', (POSIX::uname())[2]);

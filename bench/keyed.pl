@@ -472,13 +472,22 @@ sub soak {
 	printf "%8s", 's';
 	printf "  %s", $_ for @what;
 	print "\n";
-	while (time - $begin < $seconds) {
-		sleep 10;
+	my $look = sub {
 		my $rss = sum(map { rss_anon($_) } split /\n/, sql("SELECT pid FROM streamproc.stat_worker WHERE pipeline LIKE 'soak%' AND pid IS NOT NULL"));
 		my ($bad) = sql("SELECT string_agg(pipeline || ' ' || state || coalesce(': ' || reason, ''), '; ') FROM streamproc.stat_pipeline WHERE state <> 'running' OR restarts > 0");
 		fail("soak: $bad") if $bad ne '';
-		my @row = ($rss / 1024, split /\|/, sql("SELECT sum(state_bytes) / 1e6, pg_total_relation_size('streamproc.state_segment') / 1e6, pg_total_relation_size('streamproc.task_position') / 1e6, sum(segment_bytes) / 1e6,
+		return ($rss / 1024, split /\|/, sql("SELECT sum(state_bytes) / 1e6, pg_total_relation_size('streamproc.state_segment') / 1e6, pg_total_relation_size('streamproc.task_position') / 1e6, sum(segment_bytes) / 1e6,
 			(SELECT coalesce(max(age(backend_xmin)), 0) FROM pg_stat_activity WHERE pid <> pg_backend_pid()), sum(lag_rows) FROM streamproc.stat_pipeline"));
+	};
+	while (time - $begin < $seconds) {
+		# State grows and falls with each window of 10 s.  One look in about 10 s would see another part of that each time, and
+		# the drift as growth; so a sample is the largest of what is seen throughout a window.
+		my ($until, @row) = (time + 10);
+		while (time < $until) {
+			my @now = $look->();
+			@row = @row ? map { $row[$_] > $now[$_] ? $row[$_] : $now[$_] } 0 .. $#now : @now;
+			sleep 0.5;
+		}
 		push @samples, \@row;
 		printf "%8d" . ('  %.1f' x @row) . "\n", time - $begin, @row if @samples % 6 == 0;
 		$vacuum->() if !@vacuumed && time - $begin >= $seconds / 2;

@@ -481,11 +481,12 @@ sub soak {
 	};
 	while (time - $begin < $seconds) {
 		# State grows and falls with each window of 10 s.  One look in about 10 s would see another part of that each time, and
-		# the drift as growth; so a sample is the largest of what is seen throughout a window.
+		# the drift as growth; so a sample is the largest of what is seen throughout a window; of xmin the youngest, as it is old
+		# while an autovacuum runs, and shall not stay so.
 		my ($until, @row) = (time + 10);
 		while (time < $until) {
 			my @now = $look->();
-			@row = @row ? map { $row[$_] > $now[$_] ? $row[$_] : $now[$_] } 0 .. $#now : @now;
+			@row = @row ? map { ($row[$_] > $now[$_]) == ($what[$_] !~ /xmin/) ? $row[$_] : $now[$_] } 0 .. $#now : @now;
 			sleep 0.5;
 		}
 		push @samples, \@row;

@@ -459,6 +459,11 @@ sub soak {
 	sql("SELECT streamproc.create_pipeline('soak', \$\$INSERT INTO sink_soak $query\$\$)",
 		"SELECT streamproc.create_pipeline('soak_totals', \$\$INSERT INTO sink_soak_totals SELECT auction, count(*), sum(price) FROM soak GROUP BY auction
 			ON CONFLICT (auction) DO UPDATE SET n = EXCLUDED.n, total = EXCLUDED.total\$\$, emit => 'every 1 min')");
+	# from then on they run all the time
+	for my $name (qw(soak soak_totals)) {
+		my $until = time + 60;
+		while (sql("SELECT state FROM streamproc.stat_pipeline WHERE pipeline = '$name'") ne 'running') { fail("soak: $name does not start") if time > $until; sleep 0.1; }
+	}
 	my @what = ('RssAnon of tasks and launchers, MB', 'state in shared memory, MB', 'state_segment with toast, MB', 'task_position, MB', 'segments, MB', 'age of the oldest xmin', 'lag, events');
 	my @tables = qw(state_segment task_position);
 	my (@samples, @vacuumed);

@@ -79,6 +79,7 @@ typedef struct BarrierPartition
 	TimestampTz watermark;
 	bool		idle;
 	bool		finished;
+	bool		behind;			/* much stands in the topic that was not read yet */
 	RecordMark	record;
 } BarrierPartition;
 

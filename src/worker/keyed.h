@@ -21,6 +21,9 @@
 
 /* ---- keyed_task.c ---- */
 
+/* a partition is behind that has so many messages before its end */
+#define KEYED_BEHIND	4096
+
 typedef struct KeyedTask
 {
 	StateArea  *area;
@@ -34,6 +37,7 @@ typedef struct KeyedTask
 	bool		waiting_shown;
 	bool		careful;		/* messages are applied one at a time */
 	int64		max_skew;		/* us; 0: there are no windows */
+	bool		aligned;		/* rows wait for the watermark: see keyed_skew.c */
 	bool	   *held;			/* by the task's partition */
 	bool		any_held;
 } KeyedTask;

@@ -3,8 +3,9 @@
  * keyed_skew.c
  *	  A task of a keyed pipeline: which partitions it reads, and how.
  *
- * Not one that is too far ahead of the others (max_skew); and with care those
- * messages at which an aggregate has failed in the run before.
+ * Not one that is too far ahead of the others (max_skew), nor, in a backlog
+ * whose rows wait for the watermark, one that is a little ahead of them; and with care
+ * those messages at which an aggregate has failed in the run before.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +14,9 @@
 #include "worker/keyed.h"
 
 #define my_keyed		(my_task->keyed)
+
+/* a partition may be ahead of others by this part of what an epoch passes */
+#define ALIGN_PART		4
 
 static int64
 largest_window(void)
@@ -44,6 +48,8 @@ keyed_task_take_care(void)
 	int			i;
 
 	my_keyed->held = palloc0(sizeof(bool) * Max(batch->nparts, 1));
+	for (i = 0; i < my_task->program->nkeyed; i++)
+		my_keyed->aligned |= my_task->program->keyed[i].spec->waits;
 	my_keyed->max_skew = largest_window();
 	if (my_keyed->max_skew > 0)
 		my_keyed->max_skew = my_task->row->max_skew > 0 ? my_task->row->max_skew :
@@ -61,13 +67,13 @@ keyed_task_take_care(void)
 }
 
 static void
-hold_partition(int i, bool hold)
+hold_partition(int i, bool hold, bool show)
 {
 	TaskPartition *tp = &my_task->batch->parts[i];
 
 	my_keyed->held[i] = hold;
-	if (tp->slot >= 0)
-		shmem->partitions[tp->slot].held_us = hold ? monotonic_us() : 0;
+	if (tp->slot >= 0 && (shmem->partitions[tp->slot].held_us != 0) != show)
+		shmem->partitions[tp->slot].held_us = show ? monotonic_us() : 0;
 }
 
 /* The consumer was opened again: it reads every partition. */
@@ -77,42 +83,56 @@ keyed_task_held_forget(void)
 	int			i;
 
 	for (i = 0; i < my_task->batch->nparts; i++)
-		hold_partition(i, false);
+		hold_partition(i, false, false);
 }
 
 /*
  * A partition that is read far ahead of the others (a backlog, a slow broker)
  * would fill the state with windows that cannot close.  Its messages stay in
  * librdkafka's queue, which is bounded.
+ *
+ * Where rows wait for the watermark, those of partitions that are ahead wait for the
+ * slowest one, and what waits at the end of an epoch is written into segments, to be
+ * thrown away by the next one.  So as long as there is a backlog partitions are kept closer
+ * together.  Only among those that have one: what has just come in is never held for it, and
+ * one whose messages do not come is behind until it is idle, as it is for the watermark.
  */
 void
 keyed_task_hold(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
 	Batch	   *batch = my_task->batch;
+	int64		lead = my_keyed->aligned ? barrier->pace / ALIGN_PART : 0;
 	TimestampTz low = DT_NOEND;
+	TimestampTz behind = DT_NOEND;
 	int			i;
 
-	if (my_keyed->max_skew == 0)
+	if (my_keyed->max_skew == 0 && !my_keyed->aligned)
 		return;
 	for (i = 0; i < barrier->nparts; i++)
 	{
 		BarrierPartition *part = &barrier->part[i];
 
-		if (!part->finished && !part->idle)
-			low = Min(low, part->watermark);
+		if (part->finished || part->idle)
+			continue;
+		low = Min(low, part->watermark);
+		if (part->behind)
+			behind = Min(behind, part->watermark);
 	}
 	my_keyed->any_held = false;
 	for (i = 0; i < batch->nparts; i++)
 	{
 		TaskPartition *tp = &batch->parts[i];
-		bool		hold = low != DT_NOEND && low != WATERMARK_NONE && !tp->finished &&
-			tp->committed_watermark != WATERMARK_NONE && tp->committed_watermark - my_keyed->max_skew > low;
+		TimestampTz watermark = tp->committed_watermark;
+		bool		may = !tp->finished && watermark != WATERMARK_NONE && low != WATERMARK_NONE;
+		bool		far = may && my_keyed->max_skew > 0 && low != DT_NOEND && watermark - my_keyed->max_skew > low;
+		bool		hold = far || (may && lead > 0 && behind != DT_NOEND && watermark - lead > behind &&
+								   barrier->part[my_keyed->part[i]].behind);
 
 		my_keyed->any_held |= hold;
-		if (hold == my_keyed->held[i])
+		if (hold == my_keyed->held[i] && !hold)
 			continue;
-		hold_partition(i, hold);
+		hold_partition(i, hold, far);
 		if (!tp->finished)
 			kafka_consumer_hold(my_task->consumer, i, hold);
 	}

@@ -325,6 +325,7 @@ keyed_task_publish(void)
 		part->watermark = tp->committed_watermark;
 		part->record = tp->committed_record;
 		part->idle = tp->watermark.idle;
+		part->behind = batch->kafka[i].end_offset - tp->committed >= KEYED_BEHIND;
 		part->finished = tp->finished && tp->position->stop_offset >= 0 && tp->committed >= tp->position->stop_offset;
 	}
 }

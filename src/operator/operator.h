@@ -527,6 +527,10 @@ typedef struct OverSpec
 	bool		made_anew;		/* some aggregate is, by functions */
 	int			row_most;		/* bytes of a row in the history; 0: unknown */
 	struct OverKey *work;		/* this process at work, NULL: it was not yet */
+	/* first_only: of the keys of the last rows that came, how many were looked for, how many had been answered; see over_wait.c */
+	uint32		asked;
+	uint32		answered;
+	uint32		turn;
 	bool		filter_immutable;	/* the condition is */
 	struct OperatorSpec *scratch;	/* contexts for aggregates made anew */
 } OverSpec;

@@ -16,6 +16,10 @@
  * A row that was in time when its batch began may be behind the horizon when it
  * is applied: only who owns its key group can say.  Then it is late.
  *
+ * DISTINCT ON: a row whose key has been answered needs not wait.  Whether it has is a question to
+ * memory all over the place, while those who release rows ask in the order of the keys.
+ * So it is asked only where enough of the rows are found, which some are always asked to learn.
+ *
  * What a task brings into a pane of a key group with one batch becomes one entry, or some
  * of a few kB: its blob has the rows one behind another (WaitingRow), as they are
  * released, with pointers as distances.  Nothing is ever added to an entry, so each row is
@@ -38,6 +42,12 @@
 
 /* bytes of an entry's rows, where one alone has not more */
 #define BLOCK_BYTES		4096
+/* keys are looked for if this part of them has been answered, or else one time in so many */
+#define ANSWERED_PART	4
+#define ASK_TURNS		16
+/* rows that it is known by */
+#define ASKED_MOST		16384
+
 /* the region of a pane grows by this part of it: it goes soon */
 #define WAITING_GROWTH	2
 
@@ -314,6 +324,18 @@ keep_in_pane(OperatorRows *rows, StateArea *area, int group, ComingRow *coming, 
 	return mine;
 }
 
+/* Shall the keys of the rows of a key group be looked for? */
+static bool
+worth_asking(OverSpec *over)
+{
+	if (over->asked > ASKED_MOST)
+	{
+		over->asked /= 2;
+		over->answered /= 2;
+	}
+	return over->answered >= over->asked / ANSWERED_PART || ++over->turn % ASK_TURNS == 0;
+}
+
 void
 over_wait(OperatorRows *rows, StateArea *area, int group)
 {
@@ -335,7 +357,7 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 	coming = palloc_extended(sizeof(ComingRow) * size, MCXT_ALLOC_HUGE);
 	if (rows->waiting.panes == NULL)
 		waiting_find(&rows->waiting, area, spec);
-	if (spec->over != NULL && spec->over->first_only)
+	if (spec->over != NULL && spec->over->first_only && worth_asking(spec->over))
 		eternal = state_pane(area, spec->number, STATE_PANE_ETERNAL, false);
 	if (eternal != NULL)
 	{
@@ -367,9 +389,16 @@ over_wait(OperatorRows *rows, StateArea *area, int group)
 			continue;
 		}
 		/* its key has been answered, and that is all */
-		entry = eternal != NULL ? state_entry_find(&keys, row->hash, row->key, row->key_meta) : NULL;
-		if (entry != NULL && (spec->ttl == 0 || to->at < state_entry_expires(keys.op, entry, keys.data)))
-			continue;
+		if (eternal != NULL)
+		{
+			entry = state_entry_find(&keys, row->hash, row->key, row->key_meta);
+			spec->over->asked++;
+			if (entry != NULL && (spec->ttl == 0 || to->at < state_entry_expires(keys.op, entry, keys.data)))
+			{
+				spec->over->answered++;
+				continue;
+			}
+		}
 		/* of a pair the second place stands among its values */
 		to->bare = spec->over != NULL && spec->over->first_only && spec->row_places <= 1 && !first_passes(spec, row);
 		to->size = waiting_size(spec, row, to->bare);

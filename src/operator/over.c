@@ -822,6 +822,9 @@ typedef struct ArrivedRow
 	const OperatorRow *row;
 } ArrivedRow;
 
+/* rows of a key group whose slots are asked for before they are sorted */
+#define ARRIVED_AHEAD	64
+
 #define ST_SORT sort_arrived
 #define ST_ELEMENT_TYPE ArrivedRow
 #define ST_COMPARE(a, b) ((a)->order < (b)->order ? -1 : (a)->order > (b)->order)
@@ -850,14 +853,17 @@ over_apply_group(OperatorRows *rows, StateArea *area, int group)
 		n++;
 	sorted = palloc_extended(sizeof(ArrivedRow) * n, MCXT_ALLOC_HUGE);
 	run = palloc_extended(sizeof(OverRow) * n, MCXT_ALLOC_HUGE);
+	key = over_begin(spec, area, group, rows->watermark);
 	n = 0;
 	for (row = rows->first[group]; row != NULL; row = row->next, n++)
 	{
+		/* those of a usual batch come while they are sorted: of few rows each is in a page of its own */
+		if (n < ARRIVED_AHEAD)
+			over_prefetch(key, row->hash, true);
 		sorted[n].order = over_order(row->hash, n);
 		sorted[n].row = row;
 	}
 	sort_arrived(sorted, n);
-	key = over_begin(spec, area, group, rows->watermark);
 	for (i = 0; i < n; i += k)
 	{
 		for (k = 0; i + k < n && (k == 0 || operator_compare_keys(sorted[i].row, sorted[i + k].row) == 0); k++)

@@ -157,7 +157,7 @@ typedef struct OverKey
 #define OVER_AHEAD		8
 
 /* "far": a row that comes OVER_AHEAD behind this one */
-static inline void
+static pg_attribute_always_inline void
 over_prefetch(const OverKey *key, uint32 hash, bool far)
 {
 	if (far)

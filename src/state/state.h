@@ -241,14 +241,18 @@ state_slot_of(uint32 hash, uint32 nslots)
 	return (uint32) (((uint64) (hash << 7) * nslots) >> 32);
 }
 
-static inline void
+/*
+ * What asks for memory must be inlined always: a function that does nothing else GCC takes for one
+ * without any effect, and leaves calls of it out (12.2).
+ */
+static pg_attribute_always_inline void
 state_prefetch_slot(const StateCursor *cursor, uint32 hash)
 {
 	if (cursor->chunk->nslots > 0)
 		__builtin_prefetch(&cursor->slots[state_slot_of(hash, cursor->chunk->nslots)]);
 }
 
-static inline void
+static pg_attribute_always_inline void
 state_prefetch_entry(const StateCursor *cursor, uint32 hash)
 {
 	if (cursor->chunk->nslots > 0)
@@ -268,7 +272,7 @@ state_peek_entry(const StateCursor *cursor, uint32 hash)
 }
 
 /* and a blob, which mostly stands right behind its entry */
-static inline void
+static pg_attribute_always_inline void
 state_prefetch_blob(const StateCursor *cursor, uint32 hash)
 {
 	const char *entry;

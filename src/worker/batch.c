@@ -476,7 +476,7 @@ decode_carefully(Batch *batch, const KafkaMessage *message, int partition, const
  * The bytes were written by librdkafka's thread on another core: asked for
  * some messages ahead they are here when their turn comes.
  */
-static inline void
+static pg_attribute_always_inline void
 prefetch_message(const Batch *batch, int i)
 {
 	if (i < batch->npending)

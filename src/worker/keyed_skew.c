@@ -16,7 +16,7 @@
 #define my_keyed		(my_task->keyed)
 
 /* a partition may be ahead of others by this part of what an epoch passes */
-#define ALIGN_PART		4
+#define ALIGN_PART		8
 
 static int64
 largest_window(void)

@@ -20,8 +20,10 @@ PG_CONFIG ?= $(firstword $(wildcard /usr/lib/postgresql/15/bin/pg_config) pg_con
 WARNINGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -MMD -MP
-# Nobody replaces functions of ours by other ones: calls among them go straight, and may be inlined.
-PG_CFLAGS = -std=gnu11 -fno-semantic-interposition $(WARNINGS)
+# Nobody replaces functions of ours by other ones: calls among them go straight, and may be inlined, also from one file
+# into another.  With LTO= linking takes no time, for builds that are not measured.
+LTO ?= -flto=auto
+PG_CFLAGS = -std=gnu11 -fno-semantic-interposition $(LTO) $(WARNINGS)
 PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti $(WARNINGS) $(COPT)
 SHLIB_LINK = -Wl,-Bsymbolic-functions -lrdkafka -lsimdjson -lxxhash -lstdc++
 

@@ -112,6 +112,8 @@ export LC_ALL=C.UTF-8 LANG=C.UTF-8
 # brokers live for a minute or two: optimizing them costs more than it gains
 export STREAMPROC_BROKER_ARCHIVE=$work/broker.jsa STREAMPROC_BROKER_JVM=${STREAMPROC_BROKER_JVM:--XX:TieredStopAtLevel=1}
 unset PGPORT PGDATABASE PGUSER PGHOST PGOPTIONS MAKEFLAGS MAKELEVEL MFLAGS
+# hundreds of builds, of which one file is new each time
+case " ${stages[*]} " in *" mutants "*) export LTO='' ;; esac
 
 say() { printf '%5ds  %s\n' $((SECONDS - started)) "$*"; }
 good() { passed=$((passed + ${2:-1})); say "ok      $1"; }
@@ -159,7 +161,7 @@ run_build() {
 
 # the second build; where its programs are into $work/assert-bindir
 build_assert() {
-	run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING && echo "$bindir" >"$work/assert-bindir"
+	run_build "$work/assert-tree" "$work/assert-inst" COPT=-DUSE_ASSERT_CHECKING LTO= && echo "$bindir" >"$work/assert-bindir"
 }
 
 # ---- the third one, with sanitizers
@@ -172,7 +174,7 @@ build_sanitize() {
 	local libasan
 	libasan=$(/usr/bin/cc -print-file-name=libasan.so)
 	if [[ $libasan != /* ]]; then bad "sanitize: the compiler has no libasan.so"; return 1; fi
-	run_build "$work/sanitize-tree" "$work/sanitize-inst" COPT="$(sanitize_flags)" || return 1
+	run_build "$work/sanitize-tree" "$work/sanitize-inst" COPT="$(sanitize_flags)" LTO= || return 1
 	/usr/bin/cc -shared -fPIC -o "$work/preload.so" "$tree/test/sanitize/preload.c" || return 1
 	mv "$bindir/postgres" "$bindir/postgres.bin"
 	cat >"$bindir/postgres" <<-SCRIPT

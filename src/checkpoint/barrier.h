@@ -132,6 +132,7 @@ typedef struct Barrier
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* of the run's begin, by operator */
 	TimestampTz horizon[STATE_MAX_OPERATORS];	/* rows that wait are answered up to here: see operator/over_wait.c */
 	int64		pace;			/* us: how far the watermark went in the last epoch */
+	int64		pace_rows;		/* that came in it */
 	uint64		signature;		/* of the operators: who has others must not touch the state */
 	/* rewriting of old entries in the next cut */
 	uint32		rewrite_before; /* epoch; only where rewrite_groups > 0 */

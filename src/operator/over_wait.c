@@ -48,8 +48,9 @@
 /* rows that it is known by */
 #define ASKED_MOST		16384
 
-/* the region of a pane grows by this part of it: it goes soon */
+/* the region of a pane grows by this part of it: it goes soon; a small one is doubled */
 #define WAITING_GROWTH	2
+#define WAITING_SMALL	(64 * 1024 / 8)
 
 /* A row on its way into a pane. */
 typedef struct ComingRow
@@ -311,7 +312,7 @@ keep_in_pane(OperatorRows *rows, StateArea *area, int group, ComingRow *coming, 
 		pfree(others);
 	}
 	state_cursor_open(&cursor, area, spec->number, &pane->chunk[group]);
-	cursor.growth = WAITING_GROWTH;
+	cursor.growth = cursor.chunk->size < WAITING_SMALL ? 1 : WAITING_GROWTH;
 	for (i = 0; i < mine; i = k)
 	{
 		Size		bytes = offsetof(WaitingBlock, rows) + coming[i].size;

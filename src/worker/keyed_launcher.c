@@ -678,6 +678,7 @@ checkpoint(CheckpointReason reason, bool last, int64 until_us)
 	for (i = 0; i < my_launcher->program->nkeyed; i++)
 		my_keyed->closed_now[i] = Max(my_keyed->closed_now[i], epoch.closed_until[i]);
 	barrier->pace = barrier->watermark == WATERMARK_NONE || epoch.watermark == DT_NOEND ? 0 : epoch.watermark - barrier->watermark;
+	barrier->pace_rows = epoch.rows_in;
 	barrier->watermark = epoch.watermark;
 	barrier->committing = true;
 	barrier->merging = epoch.merging;

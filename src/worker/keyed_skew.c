@@ -15,8 +15,10 @@
 
 #define my_keyed		(my_task->keyed)
 
-/* a partition may be ahead of others by this part of what an epoch passes */
+/* a partition may be ahead of others by this part of what an epoch passes, */
 #define ALIGN_PART		8
+/* or by so many batches of each task, or tasks would wait for each other */
+#define ALIGN_BATCHES	2
 
 static int64
 largest_window(void)
@@ -86,6 +88,16 @@ keyed_task_held_forget(void)
 		hold_partition(i, false, false);
 }
 
+/* us of event time; 0: as far as it likes */
+static int64
+allowed_lead(const Barrier *barrier)
+{
+	if (!my_keyed->aligned || barrier->pace <= 0 || barrier->pace_rows <= 0)
+		return 0;
+	return Max(barrier->pace / ALIGN_PART,
+			   (int64) ((double) barrier->pace / barrier->pace_rows * PROGRAM_ROWS * ALIGN_BATCHES * barrier->ntasks));
+}
+
 /*
  * A partition that is read far ahead of the others (a backlog, a slow broker)
  * would fill the state with windows that cannot close.  Its messages stay in
@@ -102,7 +114,7 @@ keyed_task_hold(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
 	Batch	   *batch = my_task->batch;
-	int64		lead = my_keyed->aligned ? barrier->pace / ALIGN_PART : 0;
+	int64		lead = allowed_lead(barrier);
 	TimestampTz low = DT_NOEND;
 	TimestampTz behind = DT_NOEND;
 	int			i;

@@ -647,6 +647,8 @@ streamproc_launcher_main(Datum arg)
 	List	   *losses;
 
 	worker_begin(arg, WORKER_LAUNCHER);
+	/* rows of a checkpoint are as large as messages, and come and go as they do */
+	kafka_keep_memory();
 
 	my_launcher = MemoryContextAllocZero(TopMemoryContext, sizeof(Launcher));
 	my_launcher->cxt = AllocSetContextCreate(TopMemoryContext, "streamproc launcher", ALLOCSET_DEFAULT_SIZES);

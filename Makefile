@@ -21,8 +21,10 @@ WARNINGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -MMD -MP
 # Nobody replaces functions of ours by other ones: calls among them go straight, and may be inlined, also from one file
-# into another.  With LTO= linking takes no time, for builds that are not measured.
-LTO ?= -flto=auto
+# into another where the compiler can do that.  With LTO= linking takes no time, for builds that are not measured.
+ifeq ($(origin LTO),undefined)
+LTO := $(shell echo 'int main(void) { return 0; }' | $$($(PG_CONFIG) --cc 2>/dev/null) -flto=auto -Werror -x c - -o /dev/null 2>/dev/null && echo -flto=auto)
+endif
 PG_CFLAGS = -std=gnu11 -fno-semantic-interposition $(LTO) $(WARNINGS)
 PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti $(WARNINGS) $(COPT)
 SHLIB_LINK = -Wl,-Bsymbolic-functions -lrdkafka -lsimdjson -lxxhash -lstdc++

@@ -44,7 +44,7 @@
 #define BLOCK_BYTES		4096
 /* keys are looked for if this part of them has been answered, or else one time in so many */
 #define ANSWERED_PART	4
-#define ASK_TURNS		16
+#define ASK_TURNS		17			/* odd: key groups take turns, too */
 /* rows that it is known by */
 #define ASKED_MOST		16384
 

@@ -38,6 +38,9 @@ typedef struct KeyedTask
 	bool		careful;		/* messages are applied one at a time */
 	int64		max_skew;		/* us; 0: there are no windows */
 	bool		aligned;		/* rows wait for the watermark: see keyed_skew.c */
+	bool		aligning;		/* for that a partition is held */
+	TimestampTz slowest;		/* watermark of the slowest partition that is behind, */
+	int64		slowest_us;		/* and since when */
 	bool	   *held;			/* by the task's partition */
 	bool		any_held;
 } KeyedTask;

@@ -17,8 +17,10 @@
 
 /* a partition may be ahead of others by this part of what an epoch passes, */
 #define ALIGN_PART		8
-/* or by so many batches of each task, or tasks would wait for each other */
+/* or by so many batches of each task, or polls of each partition, or tasks would wait for each other */
 #define ALIGN_BATCHES	2
+/* the slowest one has stood for so long: its broker may be down, and others are not held for it */
+#define ALIGN_US		1000000
 
 static int64
 largest_window(void)
@@ -88,14 +90,24 @@ keyed_task_held_forget(void)
 		hold_partition(i, false, false);
 }
 
-/* us of event time; 0: as far as it likes */
+/* By how much a partition may be ahead of the slowest that is behind, us of event time; 0: as far as it likes. */
 static int64
-allowed_lead(const Barrier *barrier)
+allowed_lead(const Barrier *barrier, TimestampTz slowest)
 {
-	if (!my_keyed->aligned || barrier->pace <= 0 || barrier->pace_rows <= 0)
+	int64		now = monotonic_us();
+	double		rows;
+
+	if (!my_keyed->aligned || slowest == DT_NOEND || slowest == WATERMARK_NONE)
 		return 0;
-	return Max(barrier->pace / ALIGN_PART,
-			   (int64) ((double) barrier->pace / barrier->pace_rows * PROGRAM_ROWS * ALIGN_BATCHES * barrier->ntasks));
+	if (slowest != my_keyed->slowest)
+	{
+		my_keyed->slowest = slowest;
+		my_keyed->slowest_us = now;
+	}
+	if (now - my_keyed->slowest_us > ALIGN_US || barrier->pace <= 0 || barrier->pace_rows <= 0)
+		return 0;
+	rows = (double) ALIGN_BATCHES * Max(barrier->ntasks * my_task->batch->max_rows, barrier->nparts * BATCH_CHUNK);
+	return (int64) Min(Max(barrier->pace / ALIGN_PART, barrier->pace * (rows / barrier->pace_rows)), (double) END_TIMESTAMP);
 }
 
 /*
@@ -106,15 +118,15 @@ allowed_lead(const Barrier *barrier)
  * Where rows wait for the watermark, those of partitions that are ahead wait for the
  * slowest one, and what waits at the end of an epoch is written into segments, to be
  * thrown away by the next one.  So as long as there is a backlog partitions are kept closer
- * together.  Only among those that have one: what has just come in is never held for it, and
- * one whose messages do not come is behind until it is idle, as it is for the watermark.
+ * together.  Only among those that have one: what has just come in is never held for it; and
+ * not for one that does not move.
  */
 void
 keyed_task_hold(void)
 {
 	Barrier    *barrier = my_keyed->barrier;
 	Batch	   *batch = my_task->batch;
-	int64		lead = allowed_lead(barrier);
+	int64		lead;
 	TimestampTz low = DT_NOEND;
 	TimestampTz behind = DT_NOEND;
 	int			i;
@@ -131,21 +143,26 @@ keyed_task_hold(void)
 		if (part->behind)
 			behind = Min(behind, part->watermark);
 	}
-	my_keyed->any_held = false;
+	lead = allowed_lead(barrier, behind);
+	my_keyed->any_held = my_keyed->aligning = false;
 	for (i = 0; i < batch->nparts; i++)
 	{
 		TaskPartition *tp = &batch->parts[i];
 		TimestampTz watermark = tp->committed_watermark;
 		bool		may = !tp->finished && watermark != WATERMARK_NONE && low != WATERMARK_NONE;
 		bool		far = may && my_keyed->max_skew > 0 && low != DT_NOEND && watermark - my_keyed->max_skew > low;
-		bool		hold = far || (may && lead > 0 && behind != DT_NOEND && watermark - lead > behind &&
-								   barrier->part[my_keyed->part[i]].behind);
+		bool		ahead = may && lead > 0 && watermark > behind && watermark - behind > lead && barrier->part[my_keyed->part[i]].behind;
+		bool		hold = far || ahead;
 
 		my_keyed->any_held |= hold;
+		my_keyed->aligning |= ahead;
 		if (hold == my_keyed->held[i] && !hold)
 			continue;
 		hold_partition(i, hold, far);
 		if (!tp->finished)
 			kafka_consumer_hold(my_task->consumer, i, hold);
 	}
+	/* they have a backlog, whatever the last poll brought */
+	if (my_keyed->aligning)
+		my_keyed->mine->behind = true;
 }

@@ -637,7 +637,7 @@ keyed_task_commit(CheckpointReason reason)
 		keyed_task_abort();
 		keyed_task_publish();
 		first = my_keyed->mine->begun_us == 0;
-		my_keyed->mine->behind = batch->full;
+		my_keyed->mine->behind = batch->full || my_keyed->aligning;
 		my_keyed->mine->rows_in += my_task->rows_in;
 		my_keyed->mine->bytes_in += my_task->bytes;
 		my_keyed->mine->bad_rows += my_task->bad_rows;

@@ -167,7 +167,8 @@ __asan_default_options(void)
 const char *
 __ubsan_default_options(void)
 {
-	return "print_stacktrace=1:halt_on_error=1";
+	/* so that AddressSanitizer, whose callback we have, sees it die */
+	return "print_stacktrace=1:halt_on_error=1:abort_on_error=1";
 }
 
 /*

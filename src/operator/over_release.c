@@ -104,7 +104,8 @@ collect(const OperatorSpec *spec, StateArea *area, StatePane **panes, int npanes
 				{
 					WaitingRow *waiting = (WaitingRow *) row;
 
-					rows[*n].order = over_order(waiting->hash, waiting->at - begin);
+					/* of a damaged one the time may be anything */
+					rows[*n].order = over_order(waiting->hash, (uint64) waiting->at - (uint64) begin);
 					rows[(*n)++].row = waiting;
 					row += waiting->size;
 				}

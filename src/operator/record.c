@@ -291,9 +291,6 @@ waiting_row_right(const OperatorSpec *spec, const StateRun *run, const WaitingRo
 		return false;
 	if (row->bare && (spec->over == NULL || !spec->over->first_only))
 		return false;
-	/* it is released with its pane, and sorted by its distance from the pane's begin */
-	if (row->at < over_waiting_begin(run->pane) || row->at >= over_waiting_end(run->pane))
-		return false;
 	at = row->bare ? offsetof(WaitingRow, nulls) : offsetof(WaitingRow, values) + sizeof(Datum) * operator_row_values(spec);
 	if (at + STATE_KEY_LEN(row->key_meta) > row->size || (row->key_meta & STATE_KEY_MEMBER))
 		return false;

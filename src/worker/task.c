@@ -445,6 +445,19 @@ space_commits(void)
 	}
 }
 
+/* Where a partition ends comes with its first messages; how much is before it decides how it is read. */
+static bool
+is_end_unknown(void)
+{
+	Batch	   *batch = my_task->batch;
+	int			i;
+
+	for (i = 0; i < batch->nparts; i++)
+		if (batch->kafka[i].end_offset < 0)
+			return true;
+	return false;
+}
+
 static void
 task_loop(void)
 {
@@ -496,7 +509,7 @@ task_loop(void)
 			continue;
 		}
 		my_task->begun_us = monotonic_us();
-		if (my_task->begun_us - my_task->last_ends_us > 100000)
+		if (my_task->begun_us - my_task->last_ends_us > 100000 || is_end_unknown())
 		{
 			kafka_consumer_update_ends(my_task->consumer);
 			my_task->last_ends_us = my_task->begun_us;

@@ -341,10 +341,11 @@ SQL
 	value(q{SELECT streamproc.wait_until_stopped('aligned', '120 s')});
 	my $batch = $query->('t.at, t.p, t.o');
 	is(value("WITH batch AS MATERIALIZED ($batch) SELECT (SELECT count(*) FROM (TABLE batch EXCEPT ALL TABLE aligned) x), (SELECT count(*) FROM (TABLE aligned EXCEPT ALL TABLE batch) x), (SELECT count(*) FROM batch)"), '0|0|792000', 'all rows of a backlog, as the batch has them');
-	# how much of the one with few rows is read, less how much of the other
-	my ($looks, $ahead) = split /\|/, value('SELECT count(*), max(next_offset[2] / 72000.0 - next_offset[1] / 720000.0) FROM aligned_seen WHERE next_offset[2] BETWEEN 0.3 * 72000 AND 0.9 * 72000');
+	# how much of the one with few rows is read, less how much of the other.  Its task may begin first, and be ahead until the other
+	# one has begun; then it waits.
+	my ($looks, $ahead) = split /\|/, value('SELECT count(*), min(next_offset[2] / 72000.0 - next_offset[1] / 720000.0) FROM aligned_seen WHERE next_offset[2] BETWEEN 0.3 * 72000 AND 0.94 * 72000');
 	cmp_ok($looks, '>', 0, 'it is seen on the way');
-	# read alike, it would be more than 0.27
+	# read alike, it would never be less than 0.27
 	cmp_ok($ahead, '<', 0.2, 'partitions are read at one pace of event time');
 	note("$looks looks, ahead by $ahead");
 };

@@ -151,11 +151,8 @@ call_wait(KafkaCall *call, KafkaError *err)
 			rd_kafka_poll(handle->rk, 0);
 			kafka_handle_log(handle);
 		}
-		if (pg_atomic_read_u32(&call->done))
-		{
-			pg_read_barrier();
+		if (kafka_call_done(call))
 			return true;
-		}
 		now = monotonic_us();
 		if (!call->serves && handle->down_since_us != 0)
 			until = Min(until, handle->down_since_us + DOWN_GRACE_US);
@@ -182,15 +179,11 @@ call_wait(KafkaCall *call, KafkaError *err)
 	}
 }
 
-/*
- * Makes the call; true: it has not failed.  It is the caller's to leave in
- * either case.
- */
+/* False: it could not be started, and err says why. */
 bool
-kafka_call_make(KafkaCall *call, KafkaError *err)
+kafka_call_start(KafkaCall *call, KafkaError *err)
 {
 	KafkaHandle *handle = call->handle;
-	volatile bool answered = false;
 
 	err->failure = KAFKA_OK;
 	err->message[0] = '\0';
@@ -206,28 +199,31 @@ kafka_call_make(KafkaCall *call, KafkaError *err)
 
 	kafka_handle_retain(handle);
 	pg_atomic_fetch_add_u32(&call->owners, 1);
-	if (!kafka_thread_start(helper_main, call))
-	{
-		pg_atomic_fetch_sub_u32(&call->owners, 1);
-		pg_atomic_fetch_sub_u32(&handle->refs, 1);
-		err->failure = KAFKA_FAILED;
-		snprintf(err->message, sizeof(err->message), "could not start a thread");
-		return false;
-	}
+	if (kafka_thread_start(helper_main, call))
+		return true;
+	pg_atomic_fetch_sub_u32(&call->owners, 1);
+	pg_atomic_fetch_sub_u32(&handle->refs, 1);
+	err->failure = KAFKA_FAILED;
+	snprintf(err->message, sizeof(err->message), "could not start a thread");
+	return false;
+}
 
-	PG_TRY();
-	{
-		answered = call_wait(call, err);
-	}
-	PG_CATCH();
-	{
-		kafka_call_leave(call);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	if (!answered)
+/* Of a call that was started; what it has written may be read then. */
+bool
+kafka_call_done(KafkaCall *call)
+{
+	if (!pg_atomic_read_u32(&call->done))
 		return false;
+	pg_read_barrier();
+	return true;
+}
+
+/* Of a call that is done; true: it has not failed. */
+bool
+kafka_call_result(KafkaCall *call, KafkaError *err)
+{
+	KafkaHandle *handle = call->handle;
+
 	err->failure = call->failure;
 	if (call->failure == KAFKA_UNREACHABLE)
 		kafka_handle_explain(handle, call->serves ? call->message : "no broker answered in time", err);
@@ -239,4 +235,37 @@ kafka_call_make(KafkaCall *call, KafkaError *err)
 		handle->reason[0] = '\0';
 	}
 	return call->failure == KAFKA_OK;
+}
+
+/* Waits for the end of a call that was started, and as kafka_call_result().  It is the caller's to leave. */
+bool
+kafka_call_finish(KafkaCall *call, KafkaError *err)
+{
+	err->failure = KAFKA_OK;
+	err->message[0] = '\0';
+	return call_wait(call, err) && kafka_call_result(call, err);
+}
+
+/*
+ * Makes the call; true: it has not failed.  It is the caller's to leave in
+ * either case, but where it throws.
+ */
+bool
+kafka_call_make(KafkaCall *call, KafkaError *err)
+{
+	volatile bool result = false;
+
+	if (!kafka_call_start(call, err))
+		return false;
+	PG_TRY();
+	{
+		result = kafka_call_finish(call, err);
+	}
+	PG_CATCH();
+	{
+		kafka_call_leave(call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return result;
 }

@@ -316,9 +316,16 @@ extern int	kafka_publisher_arrived(KafkaPublisher *publisher, KafkaError *err);
 /* until a report comes, or the latch is set, which it stays */
 extern void kafka_publisher_wait(KafkaPublisher *publisher, long timeout_ms);
 
-/* Waits until all is delivered; with transactions: commits it, and this position. */
-extern bool kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
-								   const char *metadata, int timeout_ms, KafkaError *err);
+/*
+ * Waits until all that was sent is acknowledged.  With transactions this
+ * position (NULL and 0 without) becomes part of it, and the commit is under way
+ * then: until its end was waited for the next transaction may begin and be
+ * sent, but not be delivered.
+ */
+extern bool kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
+									const char *metadata, int timeout_ms, KafkaError *err);
+/* nothing to wait for is true */
+extern bool kafka_publisher_end_commit(KafkaPublisher *publisher, KafkaError *err);
 
 /* what to do about KAFKA_NOT_ALLOWED */
 #define KAFKA_NOT_ALLOWED_HINT "A superuser can add it to the setting streamproc.allowed_brokers and reload the configuration."

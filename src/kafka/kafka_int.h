@@ -166,6 +166,11 @@ typedef struct KafkaCall
 extern KafkaCall *kafka_call_create(size_t size, KafkaHandle *handle, void (*run) (KafkaCall *call),
 									void (*release) (KafkaCall *call), int timeout_ms);
 extern bool kafka_call_make(KafkaCall *call, KafkaError *err);
+/* the same in steps, for who has something to do meanwhile */
+extern bool kafka_call_start(KafkaCall *call, KafkaError *err);
+extern bool kafka_call_done(KafkaCall *call);
+extern bool kafka_call_result(KafkaCall *call, KafkaError *err);
+extern bool kafka_call_finish(KafkaCall *call, KafkaError *err);
 extern void kafka_call_leave(KafkaCall *call);
 extern void kafka_out_of_memory(void) pg_attribute_noreturn();
 
@@ -190,7 +195,7 @@ extern int	kafka_ask_partitions(KafkaHandle *handle, const char *topic,
 /* in make_topic.c: as kafka_publisher_make_topic(), of a producer */
 extern bool kafka_make_topic(KafkaHandle *handle, const char *topic, int timeout_ms, KafkaError *err);
 
-/* in publish.c: what it comes to for who has sent, or asked */
+/* in publish_call.c: what it comes to for who has sent, or asked */
 extern KafkaFailure kafka_failure_of(rd_kafka_resp_err_t err);
 
 #endif							/* STREAMPROC_KAFKA_INT_H */

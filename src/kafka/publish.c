@@ -9,19 +9,28 @@
  * after an error has to be understood, and a commit of which nobody knows
  * whether it happened is found out by looking.
  *
+ * With transactions, what is one after the other and what is side by side:
+ *
+ *	  begin		the other producer's turn
+ *	  send		messages are handed over; they go as soon as their partition is
+ *				registered with the transaction
+ *	  deliver	until all of them were acknowledged
+ *	  commit	the position is sent with the messages; what that and the commit then
+ *				take is not waited for: the next transaction may begin and send, but
+ *				not deliver.  So its position is sent after the commit before it, and
+ *				its messages after those before them.
+ *
  * Threads: messages are handed over on the PostgreSQL thread; what blocks runs
- * on a helper thread that serves callbacks itself (call.c).  They take turns,
- * so what callbacks write into the handle has one user at a time.
+ * on a helper thread (publish_call.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <limits.h>
-#include <stdlib.h>
 
 #include "base/base.h"
-#include "kafka/kafka_int.h"
+#include "kafka/publish.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -32,7 +41,9 @@
 #define PRODUCERS		2
 /* no message was acknowledged for so long: are the topics there? */
 #define LOOK_MS			1000
-/* of a message that was refused it is known within */
+/* see wait_for_deliveries() */
+#define FLUSH_US		1000
+/* of a message that was refused it is known within; so long it takes until all has failed where one thing has */
 #define SETTLE_MS		1000
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
 #define TRANSACTION_TIMEOUT_MS	60000
@@ -55,379 +66,8 @@ struct KafkaPublisher
 	bool		transactional;
 	uint64		sent;
 	int64		begun_us;		/* the transaction */
+	PublishCall *commit;		/* under way, of it or of the one before it; NULL: none */
 };
-
-/* ---- calls ---- */
-
-typedef enum PublishKind
-{
-	PUBLISH_INIT,
-	PUBLISH_COMMIT,				/* wait for deliveries; with transactions: position, commit */
-	PUBLISH_POSITION,
-	PUBLISH_ABORT
-} PublishKind;
-
-typedef struct PublishCall
-{
-	KafkaCall	call;
-	PublishKind kind;
-	bool		transactional;
-	char	   *topic;			/* of the bookkeeping */
-	char	   *group;
-	int64		offset;
-	char	   *metadata;
-	int64		last_deadline_us;	/* not beyond the time-outs of message and transaction */
-} PublishCall;
-
-static void
-publish_free(KafkaCall *call)
-{
-	PublishCall *p = (PublishCall *) call;
-
-	free(p->topic);
-	free(p->group);
-	free(p->metadata);
-}
-
-KafkaFailure
-kafka_failure_of(rd_kafka_resp_err_t err)
-{
-	switch (err)
-	{
-		case RD_KAFKA_RESP_ERR__FENCED:
-		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
-		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
-		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING:
-			return KAFKA_FENCED;
-		case RD_KAFKA_RESP_ERR__TIMED_OUT:
-		case RD_KAFKA_RESP_ERR__TRANSPORT:
-		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-		case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
-			return KAFKA_UNREACHABLE;
-		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-		case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-		case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-			return KAFKA_FORBIDDEN;
-			/* the message, or its batch: it would be refused again */
-		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
-			return KAFKA_REFUSED;
-		default:
-			return KAFKA_FAILED;
-	}
-}
-
-/*
- * Why the library gave the transaction up, where all it says of the messages is
- * that it dropped them.  It refuses to begin another one with that reason, and
- * does nothing else.  False: it knows none.
- */
-static bool
-transaction_failure(rd_kafka_t *rk, KafkaFailure *failure, char *text, Size size)
-{
-	rd_kafka_error_t *error = rd_kafka_begin_transaction(rk);
-	bool		known = error != NULL && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__STATE;
-
-	if (known)
-	{
-		*failure = kafka_failure_of(rd_kafka_error_code(error));
-		snprintf(text, size, "%s", rd_kafka_error_string(error));
-	}
-	if (error != NULL)
-		rd_kafka_error_destroy(error);
-	return known;
-}
-
-/*
- * An error of the transactional API; true: the same call should be made again.
- * Takes the error over.
- */
-static bool
-again(KafkaCall *call, rd_kafka_error_t *error)
-{
-	const char *text = rd_kafka_error_string(error);
-	bool		retriable = rd_kafka_error_is_retriable(error) && !rd_kafka_error_is_fatal(error) &&
-		!rd_kafka_error_txn_requires_abort(error);
-
-	if (retriable && kafka_call_remaining_ms(call) > 0)
-	{
-		rd_kafka_error_destroy(error);
-		kafka_call_pause();
-		return true;
-	}
-	/* the library's words are for who calls it again */
-	if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__TIMED_OUT && strstr(text, "retry call") != NULL)
-		text = "the transaction coordinator did not answer in time";
-	kafka_call_fail(call, kafka_failure_of(rd_kafka_error_code(error)), text);
-	rd_kafka_error_destroy(error);
-	return false;
-}
-
-static void
-run_init(PublishCall *p)
-{
-	rd_kafka_error_t *error;
-
-	while ((error = rd_kafka_init_transactions(p->call.handle->rk, kafka_call_remaining_ms(&p->call))) != NULL)
-		if (!again(&p->call, error))
-			return;
-}
-
-/* Is one of the topics that messages were given for gone?  The library goes on trying for half a minute. */
-static bool
-find_missing_topic(PublishCall *p)
-{
-	const struct rd_kafka_metadata *metadata;
-	bool		found = false;
-	int			i;
-
-	/* of all topics that the handle knows */
-	if (rd_kafka_metadata(p->call.handle->rk, 0, NULL, &metadata, LOOK_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		return false;
-	for (i = 0; i < metadata->topic_cnt && !found; i++)
-	{
-		found = metadata->topics[i].err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-		if (found)
-			kafka_call_fail(&p->call, KAFKA_NO_TOPIC, metadata->topics[i].topic);
-	}
-	rd_kafka_metadata_destroy(metadata);
-	return found;
-}
-
-/*
- * rd_kafka_flush() takes 10 ms where this takes one.  Without waiting it only
- * wakes the library's broker threads: one that found a partition not yet
- * registered with the transaction sleeps, and nobody tells it when it is, for up to
- * a second (2.0.2).
- */
-static bool
-wait_for_deliveries(PublishCall *p)
-{
-	KafkaHandle *handle = p->call.handle;
-	int			left = INT_MAX;
-	int			now;
-	int64		timeout = p->call.deadline_us - monotonic_us();
-	int64		next_look_us = monotonic_us() + LOOK_MS * 1000;
-
-	while (handle->undelivered == 0 && (now = rd_kafka_outq_len(handle->rk)) > 0)
-	{
-		/* slow is not dead */
-		if (now < left)
-		{
-			left = now;
-			next_look_us = monotonic_us() + LOOK_MS * 1000;
-			p->call.deadline_us = Max(p->call.deadline_us, Min(monotonic_us() + timeout, p->last_deadline_us));
-		}
-		if (kafka_call_remaining_ms(&p->call) == 0)
-		{
-			kafka_call_fail(&p->call, KAFKA_UNREACHABLE, "messages were not acknowledged in time");
-			return false;
-		}
-		(void) rd_kafka_flush(handle->rk, 0);
-		rd_kafka_poll(handle->rk, 1);
-		if (monotonic_us() >= next_look_us)
-		{
-			if (find_missing_topic(p))
-				return false;
-			next_look_us = monotonic_us() + LOOK_MS * 1000;
-		}
-	}
-	if (handle->undelivered > 0)
-	{
-		kafka_call_fail(&p->call, handle->delivery_failure, handle->delivery_error);
-		if (handle->delivery_dropped && p->transactional)
-			(void) transaction_failure(handle->rk, &p->call.failure, p->call.message, sizeof(p->call.message));
-		return false;
-	}
-	return true;
-}
-
-static bool
-send_position(PublishCall *p)
-{
-	rd_kafka_t *rk = p->call.handle->rk;
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_t *position = rd_kafka_topic_partition_list_add(list, p->topic, 0);
-	rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata_new(p->group);
-	rd_kafka_error_t *error;
-
-	position->offset = p->offset;
-	position->metadata = strdup(p->metadata);
-	position->metadata_size = strlen(p->metadata);
-	while ((error = rd_kafka_send_offsets_to_transaction(rk, list, group, kafka_call_remaining_ms(&p->call))) != NULL)
-		if (!again(&p->call, error))
-			break;
-	rd_kafka_consumer_group_metadata_destroy(group);
-	rd_kafka_topic_partition_list_destroy(list);
-	return error == NULL;
-}
-
-static void
-run_commit(PublishCall *p)
-{
-	rd_kafka_error_t *error;
-
-	if (!wait_for_deliveries(p) || !p->transactional || !send_position(p))
-		return;
-	while ((error = rd_kafka_commit_transaction(p->call.handle->rk, kafka_call_remaining_ms(&p->call))) != NULL)
-		if (!again(&p->call, error))
-			return;
-}
-
-/* The result of one request for the position; false: ask again. */
-static bool
-take_position(PublishCall *p, rd_kafka_event_t *event)
-{
-	const rd_kafka_ListConsumerGroupOffsets_result_t *result;
-	const rd_kafka_group_result_t **groups;
-	const rd_kafka_topic_partition_list_t *list;
-	const rd_kafka_error_t *error;
-	size_t		n = 0;
-	rd_kafka_resp_err_t err = event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : rd_kafka_event_error(event);
-
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		result = rd_kafka_event_ListConsumerGroupOffsets_result(event);
-		groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &n);
-		if (n != 1)
-			err = RD_KAFKA_RESP_ERR__BAD_MSG;
-		else if ((error = rd_kafka_group_result_error(groups[0])) != NULL)
-			err = rd_kafka_error_code(error);
-		else if ((list = rd_kafka_group_result_partitions(groups[0])) == NULL || list->cnt != 1)
-			err = RD_KAFKA_RESP_ERR__BAD_MSG;
-		else if (list->elems[0].err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			err = list->elems[0].err;
-		else
-		{
-			p->offset = list->elems[0].offset < 0 ? -1 : list->elems[0].offset;
-			p->metadata = calloc(1, list->elems[0].metadata_size + 1);
-			if (p->metadata != NULL && list->elems[0].metadata != NULL)
-				memcpy(p->metadata, list->elems[0].metadata, list->elems[0].metadata_size);
-			return true;
-		}
-	}
-	switch (err)
-	{
-		case RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT:
-		case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
-		case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
-		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
-		case RD_KAFKA_RESP_ERR__TRANSPORT:
-		case RD_KAFKA_RESP_ERR__WAIT_COORD:
-			/* who waits gives up at the deadline, and should hear why */
-			if (kafka_call_remaining_ms(&p->call) > 100)
-				return false;
-			break;
-		case RD_KAFKA_RESP_ERR__TIMED_OUT:
-			kafka_call_fail(&p->call, KAFKA_UNREACHABLE, "the position was not answered in time");
-			return true;
-		default:
-			break;
-	}
-	kafka_call_fail(&p->call, kafka_failure_of(err), rd_kafka_err2str(err));
-	return true;
-}
-
-static void
-run_position(PublishCall *p)
-{
-	rd_kafka_t *rk = p->call.handle->rk;
-
-	for (;;)
-	{
-		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-		rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-		rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-		rd_kafka_ListConsumerGroupOffsets_t *request;
-		rd_kafka_error_t *error;
-		rd_kafka_event_t *event;
-		char		errstr[128];
-		bool		done;
-
-		rd_kafka_topic_partition_list_add(list, p->topic, 0);
-		request = rd_kafka_ListConsumerGroupOffsets_new(p->group, list);
-		rd_kafka_AdminOptions_set_request_timeout(options, Max(kafka_call_remaining_ms(&p->call), 1), errstr, sizeof(errstr));
-		error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
-		if (error != NULL)
-			rd_kafka_error_destroy(error);
-		rd_kafka_ListConsumerGroupOffsets(rk, &request, 1, options, queue);
-		event = rd_kafka_queue_poll(queue, kafka_call_remaining_ms(&p->call) + 500);
-		done = take_position(p, event);
-		if (event != NULL)
-			rd_kafka_event_destroy(event);
-		rd_kafka_ListConsumerGroupOffsets_destroy(request);
-		rd_kafka_AdminOptions_destroy(options);
-		rd_kafka_queue_destroy(queue);
-		rd_kafka_topic_partition_list_destroy(list);
-		if (done)
-			return;
-		kafka_call_pause();
-	}
-}
-
-/* What comes of it does not matter: who takes over ends the transaction, too. */
-static void
-run_abort(PublishCall *p)
-{
-	rd_kafka_error_t *error = rd_kafka_abort_transaction(p->call.handle->rk, kafka_call_remaining_ms(&p->call));
-
-	if (error != NULL)
-		rd_kafka_error_destroy(error);
-}
-
-static void
-publish_run(KafkaCall *call)
-{
-	PublishCall *p = (PublishCall *) call;
-
-	switch (p->kind)
-	{
-		case PUBLISH_INIT:
-			run_init(p);
-			break;
-		case PUBLISH_COMMIT:
-			run_commit(p);
-			break;
-		case PUBLISH_POSITION:
-			run_position(p);
-			break;
-		case PUBLISH_ABORT:
-			run_abort(p);
-			break;
-	}
-}
-
-static PublishCall *
-publish_call(KafkaPublisher *publisher, KafkaHandle *handle, PublishKind kind, const char *topic, const char *group, const char *metadata, int timeout_ms)
-{
-	PublishCall *p = (PublishCall *) kafka_call_create(sizeof(PublishCall), handle, publish_run, publish_free, timeout_ms);
-
-	/* delivery reports come to the producer only */
-	p->call.serves = handle != publisher->reader;
-	p->kind = kind;
-	p->transactional = publisher->transactional;
-	p->topic = topic ? strdup(topic) : NULL;
-	p->group = group ? strdup(group) : NULL;
-	p->metadata = metadata ? strdup(metadata) : NULL;
-	if ((topic && !p->topic) || (group && !p->group) || (metadata && !p->metadata))
-	{
-		kafka_call_leave(&p->call);
-		kafka_out_of_memory();
-	}
-	return p;
-}
-
-static bool
-publish_make(PublishCall *p, KafkaError *err)
-{
-	bool		result = kafka_call_make(&p->call, err);
-
-	kafka_call_leave(&p->call);
-	return result;
-}
 
 /* ---- open, close ---- */
 
@@ -479,11 +119,22 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 }
 
 static void
+leave_commit(KafkaPublisher *publisher)
+{
+	if (publisher->commit == NULL)
+		return;
+	kafka_publish_decide(publisher->commit, PUBLISH_GIVEN_UP);
+	kafka_call_leave(&publisher->commit->call);
+	publisher->commit = NULL;
+}
+
+static void
 publisher_release(void *arg)
 {
 	KafkaPublisher *publisher = arg;
 	int			i;
 
+	leave_commit(publisher);
 	if (publisher->reader != NULL)
 		kafka_handle_release(publisher->reader);
 	publisher->reader = NULL;
@@ -552,7 +203,7 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 		fixed[n++] = (KafkaSetting) {"transactional.id", transactional_id};
 		fixed[n++] = (KafkaSetting) {"transaction.timeout.ms", CppAsString2(TRANSACTION_TIMEOUT_MS)};
 	}
-	if (!counts)
+	if (alone)
 		fixed[n++] = (KafkaSetting) {"delivery.report.only.error", "true"};
 	if (alone)
 		fixed[n++] = (KafkaSetting) {"batch.num.messages", "1"};
@@ -615,7 +266,7 @@ kafka_publisher_init(KafkaPublisher *publisher, int timeout_ms, KafkaError *err)
 	int			i;
 
 	for (i = 0; i < publisher->nproducers; i++)
-		if (!publish_make(publish_call(publisher, publisher->producers[i].handle, PUBLISH_INIT, NULL, NULL, NULL, timeout_ms), err))
+		if (!kafka_publish_make(kafka_publish_call(publisher->producers[i].handle, PUBLISH_INIT, NULL, NULL, NULL, timeout_ms), err))
 			return false;
 	return true;
 }
@@ -632,7 +283,7 @@ bool
 kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const char *group, int timeout_ms,
 						 int64 *offset, char **metadata, KafkaError *err)
 {
-	PublishCall *p = publish_call(publisher, publisher->reader, PUBLISH_POSITION, topic, group, NULL, timeout_ms);
+	PublishCall *p = kafka_publish_call(publisher->reader, PUBLISH_POSITION, topic, group, NULL, timeout_ms);
 	bool		result = kafka_call_make(&p->call, err);
 
 	if (result)
@@ -659,8 +310,7 @@ kafka_publisher_producers(const KafkaPublisher *publisher)
  * producer's last one are being written (CONCURRENT_TRANSACTIONS), and the library
  * repeats the one that registers partitions after 20 ms, whatever is configured
  * (2.0.2).  So there are two producers, each with an id of its own, which take
- * turns: while one's markers are written the other one has its transaction.  One
- * begins when the commit of the other was acknowledged, not before.
+ * turns: while one's markers are written the other one has its transaction.
  */
 bool
 kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err)
@@ -741,7 +391,7 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 					 handle->undelivered > 0 ? handle->delivery_error : rd_kafka_err2str(code));
 			if (publisher->transactional &&
 				(handle->undelivered > 0 ? handle->delivery_dropped : code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__STATE))
-				(void) transaction_failure(handle->rk, &err->failure, err->message, sizeof(err->message));
+				(void) kafka_transaction_failure(handle->rk, &err->failure, err->message, sizeof(err->message));
 			return false;
 		}
 		kafka_handle_drain(handle);
@@ -795,17 +445,180 @@ kafka_publisher_wait(KafkaPublisher *publisher, long timeout_ms)
 							 publisher->producer->handle->read_fd, timeout_ms, PG_WAIT_EXTENSION);
 }
 
-bool
-kafka_publisher_commit(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
-					   const char *metadata, int timeout_ms, KafkaError *err)
+/* ---- the end of a transaction ---- */
+
+/* A commit that has no verdict yet ends only when it fails. */
+static bool
+has_commit_failed(const KafkaPublisher *publisher)
 {
-	PublishCall *p = publish_call(publisher, publisher->producer->handle, PUBLISH_COMMIT, topic, group, metadata, timeout_ms);
+	return publisher->commit != NULL && kafka_call_done(&publisher->commit->call);
+}
+
+/*
+ * What failed, where the messages did not all arrive.  The transactional API
+ * takes one call at a time, so only without one it can be asked for more.
+ */
+static void
+delivery_failure(KafkaPublisher *publisher, KafkaError *err)
+{
+	KafkaHandle *handle = publisher->producer->handle;
+
+	err->failure = handle->delivery_failure;
+	strlcpy(err->message, handle->delivery_error, sizeof(err->message));
+	if (handle->delivery_dropped && publisher->transactional && (publisher->commit == NULL || has_commit_failed(publisher)))
+		(void) kafka_transaction_failure(handle->rk, &err->failure, err->message, sizeof(err->message));
+	if (err->failure == KAFKA_UNREACHABLE)
+	{
+		char		message[sizeof(err->message)];
+
+		strlcpy(message, err->message, sizeof(message));
+		kafka_handle_explain(handle, message, err);
+	}
+}
+
+/* The library goes on trying for half a minute. */
+static bool
+is_topic_missing(KafkaPublisher *publisher, KafkaError *err)
+{
+	return !kafka_publish_make(kafka_publish_call(publisher->producer->handle, PUBLISH_LOOK, NULL, NULL, NULL, LOOK_MS), err) &&
+		err->failure == KAFKA_NO_TOPIC;
+}
+
+/*
+ * Something has failed.  True: err is what it comes to.  The first failure is
+ * not always the cause: one of a message says more than one of the transaction,
+ * which may be its consequence.
+ */
+static bool
+is_settled(KafkaPublisher *publisher, bool in_time, KafkaError *err)
+{
+	KafkaHandle *handle = publisher->producer->handle;
+	bool		ended = publisher->commit == NULL || has_commit_failed(publisher);
+
+	if (handle->undelivered > 0)
+	{
+		/* it ends then, perhaps without having failed */
+		if (publisher->commit != NULL)
+			kafka_publish_decide(publisher->commit, PUBLISH_GIVEN_UP);
+		if (in_time && !ended)
+			return false;
+		delivery_failure(publisher, err);
+		return true;
+	}
+	(void) kafka_call_result(&publisher->commit->call, err);
+	return !in_time || rd_kafka_outq_len(handle->rk) == 0 || (err->failure != KAFKA_FAILED && err->failure != KAFKA_REFUSED);
+}
+
+/*
+ * Until all messages were acknowledged.  A flush without waiting wakes the
+ * library's broker threads: one that found a partition not yet registered with
+ * the transaction sleeps, and nobody tells it when it is, for up to a second
+ * (2.0.2).
+ */
+static bool
+wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadline_us, KafkaError *err)
+{
+	KafkaHandle *handle = publisher->producer->handle;
+	int64		now = monotonic_us();
+	int64		deadline_us = now + (int64) timeout_ms * 1000;
+	int64		next_flush_us = now + FLUSH_US;
+	int64		next_look_us = 0;
+	int64		settled_us = 0;
+	int			left = INT_MAX;
+
+	for (;;)
+	{
+		int			n;
+
+		kafka_handle_drain(handle);
+		now = monotonic_us();
+		if (now >= next_flush_us)
+		{
+			(void) rd_kafka_flush(handle->rk, 0);
+			next_flush_us = now + FLUSH_US;
+		}
+		while (rd_kafka_poll(handle->rk, 0) > 0)
+			CHECK_FOR_INTERRUPTS();
+		kafka_handle_log(handle);
+		n = rd_kafka_outq_len(handle->rk);
+		if (handle->undelivered > 0 || has_commit_failed(publisher))
+		{
+			if (settled_us == 0)
+				settled_us = now + SETTLE_MS * 1000;
+			if (is_settled(publisher, now < settled_us, err))
+				return false;
+		}
+		else if (n == 0)
+			return true;
+
+		/* slow is not dead */
+		if (n < left)
+		{
+			left = n;
+			next_look_us = now + LOOK_MS * 1000;
+			deadline_us = Max(deadline_us, Min(now + (int64) timeout_ms * 1000, last_deadline_us));
+		}
+		if (now >= deadline_us)
+		{
+			kafka_handle_explain(handle, "messages were not acknowledged in time", err);
+			return false;
+		}
+		if (now >= next_look_us)
+		{
+			if (is_topic_missing(publisher, err))
+				return false;
+			next_look_us = monotonic_us() + LOOK_MS * 1000;
+		}
+		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+								 handle->read_fd, FLUSH_US / 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+bool
+kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
+						const char *metadata, int timeout_ms, KafkaError *err)
+{
+	KafkaHandle *handle = publisher->producer->handle;
+	int64		now = monotonic_us();
+	int64		last_deadline_us = Max(now + (int64) timeout_ms * 1000,
+									   publisher->begun_us + (int64) (TRANSACTION_TIMEOUT_MS / 2) * 1000);
+	int			position_ms = timeout_ms;
+
+	Assert(publisher->commit == NULL);
+	if (publisher->transactional)
+	{
+		/* it may have to wait behind the messages */
+		if (rd_kafka_outq_len(handle->rk) > 0)
+			position_ms = (int) ((last_deadline_us - now) / 1000);
+		publisher->commit = kafka_publish_call(handle, PUBLISH_COMMIT, topic, group, metadata, position_ms);
+		publisher->commit->offset = offset;
+		publisher->commit->commit_ms = timeout_ms;
+		publisher->commit->call.deadline_us += (int64) timeout_ms * 1000;
+		if (!kafka_call_start(&publisher->commit->call, err))
+			return false;
+	}
+	if (!wait_for_deliveries(publisher, timeout_ms, last_deadline_us, err))
+	{
+		leave_commit(publisher);
+		return false;
+	}
+	if (publisher->commit != NULL)
+		kafka_publish_decide(publisher->commit, PUBLISH_DELIVERED);
+	return true;
+}
+
+bool
+kafka_publisher_end_commit(KafkaPublisher *publisher, KafkaError *err)
+{
 	bool		result;
 
-	p->offset = offset;
-	p->last_deadline_us = Max(p->call.deadline_us, publisher->begun_us + (int64) (TRANSACTION_TIMEOUT_MS / 2) * 1000);
-	result = publish_make(p, err);
-	kafka_handle_log(publisher->producer->handle);
+	if (publisher->commit == NULL)
+		return true;
+	result = kafka_call_finish(&publisher->commit->call, err);
+	kafka_handle_log(publisher->commit->call.handle);
+	leave_commit(publisher);
 	return result;
 }
 
@@ -840,5 +653,5 @@ kafka_publisher_abort(KafkaPublisher *publisher, int timeout_ms)
 	KafkaError	err;
 
 	if (publisher->transactional)
-		(void) publish_make(publish_call(publisher, publisher->producer->handle, PUBLISH_ABORT, NULL, NULL, NULL, timeout_ms), &err);
+		(void) kafka_publish_make(kafka_publish_call(publisher->producer->handle, PUBLISH_ABORT, NULL, NULL, NULL, timeout_ms), &err);
 }

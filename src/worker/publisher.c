@@ -209,16 +209,18 @@ load_conf(void)
 }
 
 static bool
-commit(int64 number, const char *metadata, KafkaError *err)
+deliver(int64 number, const char *metadata, KafkaError *err)
 {
-	return kafka_publisher_commit(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, err);
+	return kafka_publisher_deliver(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, err);
 }
 
 /* A transaction of nothing but the position. */
 static bool
 store_position(KafkaError *err)
 {
-	return kafka_publisher_begin(my_publisher->kafka, err) && commit(my_publisher->published, publisher_metadata(), err);
+	return kafka_publisher_begin(my_publisher->kafka, err) &&
+		deliver(my_publisher->published, publisher_metadata(), err) &&
+		kafka_publisher_end_commit(my_publisher->kafka, err);
 }
 
 /*
@@ -454,57 +456,87 @@ publisher_send_failed(List **streams, const char *topic, KafkaError *err)
 }
 
 void
-publisher_sent(int64 number, const int64 *segments, bool taken, int64 messages, int64 bytes, TimestampTz oldest, int64 period_us)
+publisher_sent(const Flight *flight, int64 period_us)
 {
 	FAULT_POINT("publisher-committed");
-	my_publisher->published = number;
-	memcpy(my_publisher->sent, segments, sizeof(int64) * my_publisher->nstreams);
+	my_publisher->published = flight->number;
+	memcpy(my_publisher->sent, flight->segments, sizeof(int64) * my_publisher->nstreams);
 	my_publisher->last_commit_us = monotonic_us();
 	my_publisher->failures = 0;
-	if (taken)
+	if (flight->taken)
 		my_publisher->refused_run = 0;
 	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
-	show_sent(messages, bytes, oldest);
+	show_sent(flight->messages, flight->bytes, flight->oldest);
 	/* tasks commit by it: what is committed while one is under way goes with the next */
 	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, period_us);
 }
 
-/* One Kafka transaction, or what is waited for like one; false: nothing to send, or it could not be sent. */
+/* Waits for the end of the commit under way, if there is one; false: it failed. */
+static bool
+end_commit(void)
+{
+	List	   *none[SHMEM_MAX_TASKS] = {NIL};
+	KafkaError	err;
+
+	if (my_publisher->nflights == 0)
+		return true;
+	if (kafka_publisher_end_commit(my_publisher->kafka, &err))
+	{
+		publisher_arrive(Max(publisher_oldest_flight()->begun_us, my_publisher->last_commit_us));
+		return true;
+	}
+	/* all was delivered: no message is to blame */
+	if (err.failure == KAFKA_REFUSED)
+		err.failure = KAFKA_FAILED;
+	publisher_send_failed(none, "", &err);
+	return false;
+}
+
+/*
+ * One Kafka transaction, or what is waited for like one, up to its commit, which
+ * ends while the next one is sent.  False: nothing to send, or it could not be sent.
+ */
 static bool
 send_some(void)
 {
-	int64		begun_us = monotonic_us();
 	List	   *streams[SHMEM_MAX_TASKS];
-	int64		segments[SHMEM_MAX_TASKS];
-	int64		number;
+	Flight		flight = {0};
 	int64		taken = 0;
-	int64		bytes = 0;
-	TimestampTz oldest;
 	const char *topic = "";
 	KafkaError	err;
 	MemoryContext old;
 	bool		good;
 
+	flight.begun_us = monotonic_us();
 	if (publisher_read_outbox(streams) == 0)
-		return false;
-	oldest = publisher_oldest(streams);
-	publisher_show_oldest(oldest);
+		return my_publisher->nflights > 0 && end_commit();
+	flight.oldest = publisher_oldest(streams);
+	publisher_show_oldest(my_publisher->nflights > 0 ? publisher_oldest_flight()->oldest : flight.oldest);
 	old = MemoryContextSwitchTo(my_publisher->send_cxt);
 	FAULT_POINT("publisher-before-begin");
 	good = kafka_publisher_begin(my_publisher->kafka, &err);
 	FAULT_POINT("publisher-begun");
-	good = good && publisher_send_segments(streams, segments, &number, &taken, &bytes, &topic, &err);
+	good = good && publisher_send_segments(streams, flight.segments, &flight.number, &taken, &flight.bytes, &topic, &err);
+	/* whatever has failed: where the one before it ended decides what is sent again */
+	if (!end_commit())
+	{
+		MemoryContextSwitchTo(old);
+		return false;
+	}
+	publisher_show_oldest(flight.oldest);
 	FAULT_POINT("publisher-before-commit");
-	good = good && commit(number, publisher_metadata_of(segments), &err);
+	good = good && deliver(flight.number, publisher_metadata_of(flight.segments), &err);
 	MemoryContextSwitchTo(old);
 	if (!good)
 	{
 		publisher_send_failed(streams, topic, &err);
 		return false;
 	}
-	publisher_sent(number, segments, taken > 0, number - my_publisher->published, bytes, oldest, monotonic_us() - begun_us);
-	publisher_forget_flights();
-	return true;
+	flight.messages = flight.number - my_publisher->handed_over;
+	flight.taken = taken > 0;
+	publisher_depart(&flight);
+	/* what is sent alone is slow, and another handle comes behind it */
+	return my_publisher->row->at_least_once || my_publisher->kafka_alone ? end_commit() : true;
 }
 
 /* ---- the loop ---- */

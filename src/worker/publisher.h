@@ -27,7 +27,7 @@
 /* so many flights are under way at most: less than KAFKA_FLIGHTS */
 #define PUBLISHER_FLIGHTS	32
 
-/* Messages on their way, at least once; the position behind them. */
+/* Messages on their way, or in a transaction that is being committed; the position behind them. */
 typedef struct Flight
 {
 	int64		number;			/* of the last message */
@@ -97,10 +97,15 @@ extern TimestampTz publisher_oldest(List **streams);
 extern void publisher_show_oldest(TimestampTz oldest);
 extern bool publisher_send_segments(List **streams, int64 *segments, int64 *number, int64 *taken, int64 *bytes, const char **topic, KafkaError *err);
 /* what of it is in Kafka */
-extern void publisher_sent(int64 number, const int64 *segments, bool taken, int64 messages, int64 bytes, TimestampTz oldest, int64 period_us);
+extern void publisher_sent(const Flight *flight, int64 period_us);
 
-/* ---- publisher_flight.c: at least once, without waiting for each ---- */
+/* ---- publisher_flight.c: what is on its way; at least once, without waiting for each ---- */
 
+/* behind those that are */
+extern void publisher_depart(const Flight *flight);
+extern Flight *publisher_oldest_flight(void);
+/* the oldest one is in Kafka; since_us: what it took counts from then on */
+extern void publisher_arrive(int64 since_us);
 /* nothing is on its way: as after a failure, or a commit */
 extern void publisher_forget_flights(void);
 /* false: nothing is to be sent or on its way, or it could not be sent */

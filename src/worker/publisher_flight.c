@@ -38,10 +38,31 @@ publisher_forget_flights(void)
 	memcpy(my_publisher->handed, my_publisher->sent, sizeof(my_publisher->handed));
 }
 
-static Flight *
-oldest_flight(void)
+Flight *
+publisher_oldest_flight(void)
 {
 	return &my_publisher->flights[my_publisher->first_flight];
+}
+
+void
+publisher_depart(const Flight *flight)
+{
+	my_publisher->flights[(my_publisher->first_flight + my_publisher->nflights) % PUBLISHER_FLIGHTS] = *flight;
+	my_publisher->handed_over = flight->number;
+	memcpy(my_publisher->handed, flight->segments, sizeof(int64) * my_publisher->nstreams);
+	my_publisher->flight_bytes += flight->bytes;
+	my_publisher->nflights++;
+}
+
+void
+publisher_arrive(int64 since_us)
+{
+	Flight	   *flight = publisher_oldest_flight();
+
+	publisher_sent(flight, monotonic_us() - since_us);
+	my_publisher->flight_bytes -= flight->bytes;
+	my_publisher->first_flight = (my_publisher->first_flight + 1) % PUBLISHER_FLIGHTS;
+	my_publisher->nflights--;
 }
 
 /* What has arrived is in Kafka; false: it has failed. */
@@ -51,49 +72,37 @@ land(KafkaError *err)
 	int			n = kafka_publisher_arrived(my_publisher->kafka, err);
 
 	for (; n > 0; n--)
-	{
-		Flight	   *flight = oldest_flight();
-
-		publisher_sent(flight->number, flight->segments, flight->taken, flight->messages, flight->bytes, flight->oldest,
-					   monotonic_us() - flight->begun_us);
-		my_publisher->flight_bytes -= flight->bytes;
-		my_publisher->first_flight = (my_publisher->first_flight + 1) % PUBLISHER_FLIGHTS;
-		my_publisher->nflights--;
-	}
+		publisher_arrive(publisher_oldest_flight()->begun_us);
 	if (my_publisher->nflights > 0)
-		publisher_show_oldest(oldest_flight()->oldest);
+		publisher_show_oldest(publisher_oldest_flight()->oldest);
 	return n == 0;
 }
 
 static bool
 start_flight(List **streams, KafkaError *err)
 {
-	Flight	   *flight = &my_publisher->flights[(my_publisher->first_flight + my_publisher->nflights) % PUBLISHER_FLIGHTS];
+	Flight		flight = {0};
 	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
 	const char *topic = "";
 	int64		taken = 0;
 	bool		good;
 
-	flight->begun_us = monotonic_us();
-	flight->bytes = 0;
-	flight->oldest = publisher_oldest(streams);
-	publisher_show_oldest(my_publisher->nflights > 0 ? oldest_flight()->oldest : flight->oldest);
+	flight.begun_us = monotonic_us();
+	flight.oldest = publisher_oldest(streams);
+	publisher_show_oldest(my_publisher->nflights > 0 ? publisher_oldest_flight()->oldest : flight.oldest);
 	FAULT_POINT("publisher-before-begin");
 	good = kafka_publisher_begin(my_publisher->kafka, err) &&
-		publisher_send_segments(streams, flight->segments, &flight->number, &taken, &flight->bytes, &topic, err);
+		publisher_send_segments(streams, flight.segments, &flight.number, &taken, &flight.bytes, &topic, err);
 	if (topic[0] != '\0')
 		strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
 	MemoryContextSwitchTo(old);
 	if (!good)
 		return false;
-	flight->messages = flight->number - my_publisher->handed_over;
-	flight->taken = taken > 0;
+	flight.messages = flight.number - my_publisher->handed_over;
+	flight.taken = taken > 0;
 	FAULT_POINT("publisher-before-commit");
 	kafka_publisher_depart(my_publisher->kafka);
-	my_publisher->handed_over = flight->number;
-	memcpy(my_publisher->handed, flight->segments, sizeof(int64) * my_publisher->nstreams);
-	my_publisher->flight_bytes += flight->bytes;
-	my_publisher->nflights++;
+	publisher_depart(&flight);
 	return true;
 }
 
@@ -101,11 +110,11 @@ start_flight(List **streams, KafkaError *err)
 static bool
 wait_for_flights(KafkaError *err)
 {
-	int64		slow_us = oldest_flight()->begun_us + SLOW_US;
+	int64		slow_us = publisher_oldest_flight()->begun_us + SLOW_US;
 	int64		now = monotonic_us();
 
 	if (now >= slow_us)
-		return kafka_publisher_commit(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, err);
+		return kafka_publisher_deliver(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, err);
 	kafka_publisher_wait(my_publisher->kafka, (long) ((slow_us - now) / 1000 + 1));
 	return true;
 }
@@ -116,7 +125,7 @@ save_what_flies(bool wait)
 {
 	KafkaError	err;
 
-	if (wait && my_publisher->nflights > 0 && kafka_publisher_commit(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, &err))
+	if (wait && my_publisher->nflights > 0 && kafka_publisher_deliver(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, &err))
 		(void) land(&err);
 	/* the next attempt begins where PostgreSQL is */
 	if (my_publisher->published > my_publisher->deleted)

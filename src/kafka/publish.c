@@ -521,7 +521,7 @@ wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadli
 	KafkaHandle *handle = publisher->producer->handle;
 	int64		now = monotonic_us();
 	int64		deadline_us = now + (int64) timeout_ms * 1000;
-	int64		next_flush_us = now + FLUSH_US;
+	int64		next_flush_us = now;
 	int64		next_look_us = 0;
 	int64		settled_us = 0;
 	int			left = INT_MAX;

@@ -492,6 +492,46 @@ end_commit(void)
 	return false;
 }
 
+/* Sends what a look at the outbox has found, behind what the flight has already. */
+static bool
+send_found(List **streams, Flight *flight, KafkaError *err)
+{
+	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	const char *topic = "";
+	int64		taken = 0;
+	bool		good = publisher_send_segments(streams, flight->segments, &flight->number, &taken, &flight->bytes, &topic, err);
+
+	flight->taken |= taken > 0;
+	if (topic[0] != '\0')
+		strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
+	MemoryContextSwitchTo(old);
+	return good;
+}
+
+/*
+ * Partitions were being registered with the transaction, and the one before it
+ * was committed: what has come to the outbox since may still go with it.
+ */
+static bool
+send_rest(List **streams, Flight *flight, KafkaError *err)
+{
+	if (my_publisher->row->at_least_once || my_publisher->kafka_alone || flight->bytes > my_publisher->read_bytes / 2)
+		return true;
+	my_publisher->handed_over = flight->number;
+	memcpy(my_publisher->handed, flight->segments, sizeof(int64) * my_publisher->nstreams);
+	return publisher_read_outbox(streams) == 0 || send_found(streams, flight, err);
+}
+
+static bool
+deliver_flight(const Flight *flight, KafkaError *err)
+{
+	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	bool		good = deliver(flight->number, publisher_metadata_of(flight->segments), err);
+
+	MemoryContextSwitchTo(old);
+	return good;
+}
+
 /*
  * One Kafka transaction, or what is waited for like one, up to its commit, which
  * ends while the next one is sent.  False: nothing to send, or it could not be sent.
@@ -501,10 +541,8 @@ send_some(void)
 {
 	List	   *streams[SHMEM_MAX_TASKS];
 	Flight		flight = {0};
-	int64		taken = 0;
-	const char *topic = "";
+	int64		first = my_publisher->handed_over;
 	KafkaError	err;
-	MemoryContext old;
 	bool		good;
 
 	flight.begun_us = monotonic_us();
@@ -512,28 +550,23 @@ send_some(void)
 		return my_publisher->nflights > 0 && end_commit();
 	flight.oldest = publisher_oldest(streams);
 	publisher_show_oldest(my_publisher->nflights > 0 ? publisher_oldest_flight()->oldest : flight.oldest);
-	old = MemoryContextSwitchTo(my_publisher->send_cxt);
 	FAULT_POINT("publisher-before-begin");
 	good = kafka_publisher_begin(my_publisher->kafka, &err);
 	FAULT_POINT("publisher-begun");
-	good = good && publisher_send_segments(streams, flight.segments, &flight.number, &taken, &flight.bytes, &topic, &err);
+	good = good && send_found(streams, &flight, &err);
 	/* whatever has failed: where the one before it ended decides what is sent again */
 	if (!end_commit())
-	{
-		MemoryContextSwitchTo(old);
 		return false;
-	}
 	publisher_show_oldest(flight.oldest);
+	good = good && send_rest(streams, &flight, &err);
 	FAULT_POINT("publisher-before-commit");
-	good = good && deliver(flight.number, publisher_metadata_of(flight.segments), &err);
-	MemoryContextSwitchTo(old);
+	good = good && deliver_flight(&flight, &err);
 	if (!good)
 	{
-		publisher_send_failed(streams, topic, &err);
+		publisher_send_failed(streams, my_publisher->last_topic, &err);
 		return false;
 	}
-	flight.messages = flight.number - my_publisher->handed_over;
-	flight.taken = taken > 0;
+	flight.messages = flight.number - first;
 	publisher_depart(&flight);
 	/* what is sent alone is slow, and another handle comes behind it */
 	return my_publisher->row->at_least_once || my_publisher->kafka_alone ? end_commit() : true;

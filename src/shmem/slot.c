@@ -386,12 +386,19 @@ pipeline_wake_tasks_locked(int pipeline)
 	}
 }
 
-/* Something was committed that is to be sent. */
+/*
+ * Something was committed that is to be sent.  A publisher that has its hands
+ * full looks again by itself.
+ */
 void
 pipeline_wake_publisher(int pipeline)
 {
 	int			publisher;
 
+	/* our commit is seen by its next look, or we see that it has begun */
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&shmem->pipelines[pipeline].publisher_looks) == 0)
+		return;
 	LWLockAcquire(shmem->lock, LW_SHARED);
 	publisher = shmem->pipelines[pipeline].publisher_slot;
 	if (publisher >= 0 && shmem->workers[publisher].latch != NULL)

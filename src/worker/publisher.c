@@ -325,6 +325,8 @@ publisher_read_outbox(List **streams)
 	MemoryContextSwitchTo(old);
 	PopActiveSnapshot();
 	checkpoint_commit();
+	if (n > 0)
+		pg_atomic_write_u32(&my_publisher->pipeline->publisher_looks, 0);
 	return n;
 }
 
@@ -638,8 +640,10 @@ publisher_loop(void)
 		bool		stop;
 
 		worker_check();
-		/* whatever is committed after this look sets it again */
+		/* whatever is committed after this look sets it again, see pipeline_wake_publisher() */
 		ResetLatch(MyLatch);
+		pg_atomic_write_u32(&my_publisher->pipeline->publisher_looks, 1);
+		pg_memory_barrier();
 		stop = worker_stop_requested();
 		if (my_publisher->kafka == NULL)
 		{

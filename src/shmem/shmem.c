@@ -81,6 +81,7 @@ shmem_startup(void)
 			}
 			pg_atomic_init_u64(&slot->outbox_rows, 0);
 			pg_atomic_init_u32(&slot->publisher_looks, 0);
+			pg_atomic_init_u32(&slot->publisher_turns, 0);
 			pg_atomic_init_u64(&slot->publish_period_us, 0);
 			pg_atomic_init_u64(&slot->outbox_bytes, 0);
 			pg_atomic_init_u64(&slot->published_rows, 0);

@@ -535,6 +535,21 @@ deliver_flight(const Flight *flight, KafkaError *err)
 }
 
 /*
+ * All was delivered, and the next transaction begins: what tasks commit now goes
+ * with it, even if the first look is too early for it (send_rest()).
+ */
+static void
+announce_look(void)
+{
+	if (my_publisher->row->at_least_once || my_publisher->kafka_alone)
+		return;
+	pg_atomic_fetch_add_u32(&my_publisher->pipeline->publisher_turns, 1);
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	pipeline_wake_tasks_locked(my_publisher->slot->pipeline);
+	LWLockRelease(shmem->lock);
+}
+
+/*
  * One Kafka transaction, or what is waited for like one, up to its commit, which
  * ends while the next one is sent.  False: nothing to send, or it could not be sent.
  */
@@ -570,6 +585,7 @@ send_some(void)
 	}
 	flight.messages = flight.number - first;
 	publisher_depart(&flight);
+	announce_look();
 	/* what is sent alone is slow, and another handle comes behind it */
 	return my_publisher->row->at_least_once || my_publisher->kafka_alone ? end_commit() : true;
 }

@@ -53,7 +53,7 @@
  */
 #define CAREFUL_MESSAGES	(256 * 1024)
 
-/* between two commits of messages: percent of the time that a transaction of the publisher takes; and at most */
+/* between two commits of messages: percent of the time that a flight of the publisher takes; and at most, or with transactions */
 #define PUBLISH_SHARE		30
 #define PUBLISH_MOST_US		(10 * 1000)
 
@@ -424,25 +424,40 @@ wait_for_publisher(void)
 	worker_set_state(WORKER_RUNNING, NULL);
 }
 
+/* Is a transaction of the publisher under way for which all of ours is committed? */
+static bool
+is_publisher_busy(void)
+{
+	return my_task->program->outbox != NULL && my_task->keyed == NULL && !my_task->row->at_least_once &&
+		pg_atomic_read_u32(&my_task->pipeline->publisher_looks) == 0 &&
+		pg_atomic_read_u32(&my_task->pipeline->publisher_turns) == my_task->publisher_turn;
+}
+
 /*
- * After a commit: not again before min_commit_interval is over, nor, where the
- * publisher has its hands full, much more often than it comes by.
+ * After a commit: not again before min_commit_interval is over.  What is to be
+ * sent by a publisher that has its hands full is committed when it is about to
+ * look again: earlier it would wait in the outbox instead of the queue, later it
+ * would miss the transaction.
  */
 static void
 space_commits(void)
 {
 	int64		interval = (int64) streamproc_min_commit_interval * 1000;
 
-	if (my_task->program->outbox != NULL && my_task->keyed == NULL)
+	if (my_task->program->outbox != NULL && my_task->keyed == NULL && my_task->row->at_least_once)
 		interval = Max(interval, Min((int64) pg_atomic_read_u64(&my_task->pipeline->publish_period_us) * PUBLISH_SHARE / 100, PUBLISH_MOST_US));
 	for (;;)
 	{
-		int64		left = my_task->last_commit_us + interval - monotonic_us();
+		int64		now = monotonic_us();
+		int64		left = my_task->last_commit_us + interval - now;
 
+		if (left <= 0 && is_publisher_busy())
+			left = my_task->last_commit_us + PUBLISH_MOST_US - now;
 		if (left <= 0 || worker_stop_requested())
-			return;
+			break;
 		worker_wait((long) ((left + 999) / 1000));
 	}
+	my_task->publisher_turn = pg_atomic_read_u32(&my_task->pipeline->publisher_turns);
 }
 
 /* Where a partition ends comes with its first messages; how much is before it decides how it is read. */

@@ -37,6 +37,7 @@ typedef struct Task
 	int			bad_rows;		/* letters in it */
 	DeadLetter	last_letter;
 
+	uint32		publisher_turn; /* the publisher's look that we have committed for */
 	int64		last_commit_us;
 	int			batch_limit;	/* messages; less than the batch holds where keys are hot */
 	bool		careful;

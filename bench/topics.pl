@@ -91,7 +91,7 @@ sub topics_latency_run {
 sub topics_latency {
 	my $rate = 20_000;
 	my $seconds = $ENV{BENCH_TOPICS_SECONDS} || 60;
-	my $linger = $ENV{BENCH_TOPICS_LINGER} // 5;
+	my $linger = $ENV{BENCH_TOPICS_LINGER} // 2;
 	my %only = map { $_ => 1 } split ' ', $ENV{BENCH_CASES} || '';
 	# with transactions: they are another part of the broker
 	topics_latency_run('warm_up', 'exactly_once', $rate, $opt{broker}, $linger) if $opt{broker} > 0;

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * publisher_flight.c
- *	  Sending at least once: what is committed goes at once, while what was sent
- *	  before is on its way.
+ *	  What is on its way to Kafka.
  *
- * A flight is what one look at the outbox has found.  Flights arrive in their
+ * With transactions that is one whose commit is under way, at most.  At least
+ * once, what is committed goes at once, while what was sent before is on its
+ * way: a flight is what one look at the outbox has found.  Flights arrive in their
  * order as far as we count: the position moves when all messages of the oldest
  * one were acknowledged.  After a failure everything behind that position is
  * sent again, in order.

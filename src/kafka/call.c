@@ -10,7 +10,8 @@
  *
  * A call with "serves" serves events itself, on the helper thread: until it is
  * done the handle belongs to it, callbacks run there, and the PostgreSQL thread
- * looks at nothing of the handle.  Such a call is waited for to its end, its
+ * looks at nothing of the handle (a commit begins by waiting for its word:
+ * publish_call.c).  Such a call is waited for to its end, its
  * deadline and a little more; given up only by an interrupt, after which the
  * process does not use the handle any more.
  *

@@ -87,6 +87,7 @@ static void
 delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 {
 	KafkaHandle *handle = opaque;
+	bool		dropped;
 
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
@@ -96,8 +97,12 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	}
 	if (kafka_failure_of(message->err) == KAFKA_REFUSED)
 		note_refusal(handle, (int64) (intptr_t) message->_private, message->err);
-	if (handle->undelivered++ > 0)
+	/* the first one, but what the library drops in consequence may be reported before the cause */
+	dropped = message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
+		message->err == RD_KAFKA_RESP_ERR__FATAL;
+	if (handle->undelivered++ > 0 && (dropped || !handle->delivery_dropped))
 		return;
+	handle->delivery_dropped = dropped;
 	snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_err2str(message->err));
 	switch (message->err)
 	{
@@ -106,14 +111,8 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 			handle->delivery_failure = KAFKA_NO_TOPIC;
 			snprintf(handle->delivery_error, sizeof(handle->delivery_error), "%s", rd_kafka_topic_name(message->rkt));
 			break;
-		case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
-		case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
-		case RD_KAFKA_RESP_ERR__FATAL:
-			handle->delivery_failure = KAFKA_FAILED;
-			handle->delivery_dropped = true;
-			break;
 		default:
-			handle->delivery_failure = kafka_failure_of(message->err);
+			handle->delivery_failure = dropped ? KAFKA_FAILED : kafka_failure_of(message->err);
 			break;
 	}
 }
@@ -595,7 +594,6 @@ kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char
 		publisher->commit = kafka_publish_call(handle, PUBLISH_COMMIT, topic, group, metadata, position_ms);
 		publisher->commit->offset = offset;
 		publisher->commit->commit_ms = timeout_ms;
-		publisher->commit->call.deadline_us += (int64) timeout_ms * 1000;
 		if (!kafka_call_start(&publisher->commit->call, err))
 			return false;
 	}
@@ -605,7 +603,11 @@ kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char
 		return false;
 	}
 	if (publisher->commit != NULL)
+	{
+		/* for who waits for it; the helper has its own */
+		publisher->commit->call.deadline_us = monotonic_us() + (int64) timeout_ms * 1000;
 		kafka_publish_decide(publisher->commit, PUBLISH_DELIVERED);
+	}
 	return true;
 }
 
@@ -617,7 +619,10 @@ kafka_publisher_end_commit(KafkaPublisher *publisher, KafkaError *err)
 	if (publisher->commit == NULL)
 		return true;
 	result = kafka_call_finish(&publisher->commit->call, err);
-	kafka_handle_log(publisher->commit->call.handle);
+	if (kafka_call_done(&publisher->commit->call))
+		kafka_handle_log(publisher->commit->call.handle);
+	else
+		snprintf(err->message, sizeof(err->message), "the transaction coordinator did not answer in time");
 	leave_commit(publisher);
 	return result;
 }

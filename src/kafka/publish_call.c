@@ -90,6 +90,17 @@ kafka_transaction_failure(rd_kafka_t *rk, KafkaFailure *failure, char *text, Siz
 	return known;
 }
 
+static bool
+is_given_up(PublishCall *p)
+{
+	bool		result;
+
+	pthread_mutex_lock(&p->lock);
+	result = p->verdict == PUBLISH_GIVEN_UP;
+	pthread_mutex_unlock(&p->lock);
+	return result;
+}
+
 /*
  * An error of the transactional API; true: the same call should be made again.
  * Takes the error over.
@@ -101,7 +112,7 @@ again(PublishCall *p, rd_kafka_error_t *error)
 	bool		retriable = rd_kafka_error_is_retriable(error) && !rd_kafka_error_is_fatal(error) &&
 		!rd_kafka_error_txn_requires_abort(error);
 
-	if (retriable && remaining_ms(p) > 0)
+	if (retriable && remaining_ms(p) > 0 && !is_given_up(p))
 	{
 		rd_kafka_error_destroy(error);
 		kafka_call_pause();
@@ -277,14 +288,18 @@ run_position(PublishCall *p)
 	}
 }
 
-/* What comes of it does not matter: who takes over ends the transaction, too. */
+/*
+ * A position that is still being sent is in its way for a moment.  What comes of
+ * it does not matter: who takes over ends the transaction, too.
+ */
 static void
 run_abort(PublishCall *p)
 {
-	rd_kafka_error_t *error = rd_kafka_abort_transaction(p->call.handle->rk, remaining_ms(p));
+	rd_kafka_error_t *error;
 
-	if (error != NULL)
-		rd_kafka_error_destroy(error);
+	while ((error = rd_kafka_abort_transaction(p->call.handle->rk, remaining_ms(p))) != NULL)
+		if (!again(p, error))
+			return;
 }
 
 static void

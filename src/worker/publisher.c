@@ -35,6 +35,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "replication/syncrep.h"
+#include "replication/walsender.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -45,7 +46,7 @@
 #include "utils/uuid.h"
 #include "worker/publisher.h"
 
-/* of the outbox, for one transaction, all streams together; half of it after a time-out, twice as much after a success */
+/* of the outbox, at the first look of a transaction, all streams together; half of it after a time-out, twice as much after a success */
 #define READ_BYTES			PUBLISHER_READ_BYTES
 #define READ_LEAST			((Size) 32 * 1024)
 #define KAFKA_TIMEOUT_MS	15000
@@ -469,7 +470,7 @@ publisher_sent(const Flight *flight, int64 period_us)
 		my_publisher->refused_run = 0;
 	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
 	show_sent(flight->messages, flight->bytes, flight->oldest);
-	/* tasks commit by it: what is committed while one is under way goes with the next */
+	/* at least once, tasks commit by it */
 	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, period_us);
 }
 
@@ -510,14 +511,23 @@ send_found(List **streams, Flight *flight, KafkaError *err)
 	return good;
 }
 
+/* To be durable may take as long as somebody needs to bring a standby back. */
+static bool
+waits_for_standby(void)
+{
+	return SyncRepRequested() && SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0';
+}
+
 /*
  * Partitions were being registered with the transaction, and the one before it
- * was committed: what has come to the outbox since may still go with it.
+ * was committed: what has come to the outbox since may still go with it.  Not
+ * where that could hold the transaction open, and its readers up.
  */
 static bool
 send_rest(List **streams, Flight *flight, KafkaError *err)
 {
-	if (my_publisher->row->at_least_once || my_publisher->kafka_alone || flight->bytes > my_publisher->read_bytes / 2)
+	if (my_publisher->row->at_least_once || my_publisher->kafka_alone || flight->bytes > my_publisher->read_bytes / 2 ||
+		waits_for_standby())
 		return true;
 	my_publisher->handed_over = flight->number;
 	memcpy(my_publisher->handed, flight->segments, sizeof(int64) * my_publisher->nstreams);

@@ -43,7 +43,7 @@ typedef struct Publisher
 {
 	MemoryContext cxt;
 	MemoryContext handle_cxt;	/* configuration and handle; reset for each */
-	MemoryContext send_cxt;		/* of one transaction */
+	MemoryContext send_cxt;		/* of one look at the outbox */
 	PipelineRow *row;
 	Oid			server;			/* of the topics */
 	WorkerSlot *slot;
@@ -55,7 +55,7 @@ typedef struct Publisher
 	int			nstreams;		/* streams that may have segments */
 	int64		published;		/* messages that Kafka has */
 	int64		sent[SHMEM_MAX_TASKS];	/* last segment of each stream that Kafka has */
-	/* the same with what is on its way; equal with transactions, and where each message is sent alone */
+	/* the same with what is on its way; equal where each message is sent alone */
 	int64		handed_over;
 	int64		handed[SHMEM_MAX_TASKS];
 	Flight		flights[PUBLISHER_FLIGHTS];	/* a ring */
@@ -106,7 +106,7 @@ extern void publisher_depart(const Flight *flight);
 extern Flight *publisher_oldest_flight(void);
 /* the oldest one is in Kafka; since_us: what it took counts from then on */
 extern void publisher_arrive(int64 since_us);
-/* nothing is on its way: as after a failure, or a commit */
+/* nothing is on its way: with a new handle */
 extern void publisher_forget_flights(void);
 /* false: nothing is to be sent or on its way, or it could not be sent */
 extern bool publisher_send_ahead(void);

@@ -63,7 +63,7 @@ typedef struct Found
 static bool
 find_message(List **streams, int64 wanted, Found *found)
 {
-	int64		number = my_publisher->published;
+	int64		number = my_publisher->handed_over;
 	int			s;
 
 	for (s = 0; s < my_publisher->nstreams; s++)

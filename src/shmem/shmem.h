@@ -205,7 +205,7 @@ typedef struct PipelineSlot
 	int64		publish_fencings;
 	pg_atomic_uint32 publisher_looks;	/* nothing is found yet: who commits something has to wake it */
 	pg_atomic_uint32 publisher_turns;	/* with transactions: looks that were announced, see announce_look() in worker/publisher.c */
-	pg_atomic_uint64 publish_period_us; /* how long the last transaction of the publisher took; 0: there was none */
+	pg_atomic_uint64 publish_period_us; /* of its transactions, or how long the last flight took; 0: there was none */
 	int64		publish_latency_count;
 	int32		publish_latency_us[SHMEM_LATENCIES];	/* commit of the oldest message to commit in Kafka */
 

@@ -13,6 +13,8 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "replication/syncrep.h"
+#include "replication/walsender.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -473,6 +475,12 @@ worker_clock_set_back(void)
 			(errmsg("pipeline \"%s\" starts anew: the clock was set back by " INT64_FORMAT " s",
 					worker_pipeline()->name, (clock_us - offset) / USECS_PER_SEC)));
 	return true;
+}
+
+bool
+worker_waits_for_standby(void)
+{
+	return max_wal_senders > 0 && SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0';
 }
 
 void

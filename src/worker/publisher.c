@@ -35,7 +35,6 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "replication/syncrep.h"
-#include "replication/walsender.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -416,30 +415,44 @@ publisher_show_oldest(TimestampTz oldest)
 	LWLockRelease(shmem->lock);
 }
 
-/* From what was handed over before on; segments, number: where it is afterwards. */
 bool
-publisher_send_segments(List **streams, int64 *segments, int64 *number, int64 *taken, int64 *bytes, const char **topic, KafkaError *err)
+publisher_send_segments(List **streams, Flight *flight, KafkaError *err)
 {
-	ListCell   *lc;
+	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
+	const char *topic = "";
+	int64		taken = 0;
+	bool		good = true;
 	int			s;
 
 	FAULT_POINT("publisher-before-durable");
 	make_durable();
-	*number = my_publisher->handed_over;
-	memcpy(segments, my_publisher->handed, sizeof(int64) * my_publisher->nstreams);
-	for (s = 0; s < my_publisher->nstreams; s++)
+	flight->number = my_publisher->handed_over;
+	memcpy(flight->segments, my_publisher->handed, sizeof(int64) * my_publisher->nstreams);
+	for (s = 0; s < my_publisher->nstreams && good; s++)
+	{
+		ListCell   *lc;
+
 		foreach(lc, streams[s])
 		{
 			OutboxSegment *segment = lfirst(lc);
 
-			if (!send_segment(segment, number, taken, topic, err))
-				return false;
-			segments[s] = segment->number;
-			*bytes += segment->len;
+			good = send_segment(segment, &flight->number, &taken, &topic, err);
+			if (!good)
+				break;
+			flight->segments[s] = segment->number;
+			flight->bytes += segment->len;
 		}
-	counter_add(&my_publisher->slot->batches, 1);
-	counter_add(&my_publisher->slot->rows_in, *number - my_publisher->handed_over);
-	return true;
+	}
+	flight->taken |= taken > 0;
+	if (topic[0] != '\0')
+		strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
+	if (good)
+	{
+		counter_add(&my_publisher->slot->batches, 1);
+		counter_add(&my_publisher->slot->rows_in, flight->number - my_publisher->handed_over);
+	}
+	MemoryContextSwitchTo(old);
+	return good;
 }
 
 void
@@ -470,7 +483,7 @@ publisher_sent(const Flight *flight, int64 period_us)
 		my_publisher->refused_run = 0;
 	my_publisher->read_bytes = Min(my_publisher->read_bytes * 2, READ_BYTES);
 	show_sent(flight->messages, flight->bytes, flight->oldest);
-	/* at least once, tasks commit by it */
+	/* tasks commit by it where no look is announced */
 	pg_atomic_write_u64(&my_publisher->pipeline->publish_period_us, period_us);
 }
 
@@ -495,29 +508,6 @@ end_commit(void)
 	return false;
 }
 
-/* Sends what a look at the outbox has found, behind what the flight has already. */
-static bool
-send_found(List **streams, Flight *flight, KafkaError *err)
-{
-	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	const char *topic = "";
-	int64		taken = 0;
-	bool		good = publisher_send_segments(streams, flight->segments, &flight->number, &taken, &flight->bytes, &topic, err);
-
-	flight->taken |= taken > 0;
-	if (topic[0] != '\0')
-		strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
-	MemoryContextSwitchTo(old);
-	return good;
-}
-
-/* To be durable may take as long as somebody needs to bring a standby back. */
-static bool
-waits_for_standby(void)
-{
-	return SyncRepRequested() && SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0';
-}
-
 /*
  * Partitions were being registered with the transaction, and the one before it
  * was committed: what has come to the outbox since may still go with it.  Not
@@ -527,11 +517,11 @@ static bool
 send_rest(List **streams, Flight *flight, KafkaError *err)
 {
 	if (my_publisher->row->at_least_once || my_publisher->kafka_alone || flight->bytes > my_publisher->read_bytes / 2 ||
-		waits_for_standby())
+		worker_waits_for_standby())
 		return true;
 	my_publisher->handed_over = flight->number;
 	memcpy(my_publisher->handed, flight->segments, sizeof(int64) * my_publisher->nstreams);
-	return publisher_read_outbox(streams) == 0 || send_found(streams, flight, err);
+	return publisher_read_outbox(streams) == 0 || publisher_send_segments(streams, flight, err);
 }
 
 static bool
@@ -580,7 +570,7 @@ send_some(void)
 	FAULT_POINT("publisher-before-begin");
 	good = kafka_publisher_begin(my_publisher->kafka, &err);
 	FAULT_POINT("publisher-begun");
-	good = good && send_found(streams, &flight, &err);
+	good = good && publisher_send_segments(streams, &flight, &err);
 	/* whatever has failed: where the one before it ended decides what is sent again */
 	if (!end_commit())
 		return false;

@@ -95,7 +95,8 @@ extern int	publisher_read_outbox(List **streams);
 /* when the first of them was written; for the views: that of what waits */
 extern TimestampTz publisher_oldest(List **streams);
 extern void publisher_show_oldest(TimestampTz oldest);
-extern bool publisher_send_segments(List **streams, int64 *segments, int64 *number, int64 *taken, int64 *bytes, const char **topic, KafkaError *err);
+/* what a look has found, durable before: from what was handed over on; it joins the flight, which is there afterwards */
+extern bool publisher_send_segments(List **streams, Flight *flight, KafkaError *err);
 /* what of it is in Kafka */
 extern void publisher_sent(const Flight *flight, int64 period_us);
 

@@ -18,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/publisher.h"
 
@@ -83,24 +82,14 @@ static bool
 start_flight(List **streams, KafkaError *err)
 {
 	Flight		flight = {0};
-	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	const char *topic = "";
-	int64		taken = 0;
-	bool		good;
 
 	flight.begun_us = monotonic_us();
 	flight.oldest = publisher_oldest(streams);
 	publisher_show_oldest(my_publisher->nflights > 0 ? publisher_oldest_flight()->oldest : flight.oldest);
 	FAULT_POINT("publisher-before-begin");
-	good = kafka_publisher_begin(my_publisher->kafka, err) &&
-		publisher_send_segments(streams, flight.segments, &flight.number, &taken, &flight.bytes, &topic, err);
-	if (topic[0] != '\0')
-		strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));
-	MemoryContextSwitchTo(old);
-	if (!good)
+	if (!kafka_publisher_begin(my_publisher->kafka, err) || !publisher_send_segments(streams, &flight, err))
 		return false;
 	flight.messages = flight.number - my_publisher->handed_over;
-	flight.taken = taken > 0;
 	FAULT_POINT("publisher-before-commit");
 	kafka_publisher_depart(my_publisher->kafka);
 	publisher_depart(&flight);

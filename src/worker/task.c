@@ -53,7 +53,7 @@
  */
 #define CAREFUL_MESSAGES	(256 * 1024)
 
-/* between two commits of messages: percent of the time that a flight of the publisher takes; and at most, or with transactions */
+/* between two commits of messages: percent of publish_period_us, where no look is announced; and at most */
 #define PUBLISH_SHARE		30
 #define PUBLISH_MOST_US		(10 * 1000)
 
@@ -424,13 +424,11 @@ wait_for_publisher(void)
 	worker_set_state(WORKER_RUNNING, NULL);
 }
 
-/* Is a transaction of the publisher under way for which all of ours is committed? */
+/* Does the publisher look once more at the outbox when it has announced it?  See send_rest(). */
 static bool
-is_publisher_busy(void)
+does_publisher_announce(void)
 {
-	return my_task->program->outbox != NULL && my_task->keyed == NULL && !my_task->row->at_least_once &&
-		pg_atomic_read_u32(&my_task->pipeline->publisher_looks) == 0 &&
-		pg_atomic_read_u32(&my_task->pipeline->publisher_turns) == my_task->publisher_turn;
+	return !my_task->row->at_least_once && !worker_waits_for_standby();
 }
 
 /*
@@ -442,22 +440,27 @@ is_publisher_busy(void)
 static void
 space_commits(void)
 {
+	PipelineSlot *slot = my_task->pipeline;
 	int64		interval = (int64) streamproc_min_commit_interval * 1000;
+	bool		publishes = my_task->program->outbox != NULL && my_task->keyed == NULL;
+	bool		turns = publishes && does_publisher_announce();
 
-	if (my_task->program->outbox != NULL && my_task->keyed == NULL && my_task->row->at_least_once)
-		interval = Max(interval, Min((int64) pg_atomic_read_u64(&my_task->pipeline->publish_period_us) * PUBLISH_SHARE / 100, PUBLISH_MOST_US));
+	if (publishes && !turns)
+		interval = Max(interval, Min((int64) pg_atomic_read_u64(&slot->publish_period_us) * PUBLISH_SHARE / 100, PUBLISH_MOST_US));
 	for (;;)
 	{
 		int64		now = monotonic_us();
 		int64		left = my_task->last_commit_us + interval - now;
 
-		if (left <= 0 && is_publisher_busy())
+		/* it has not announced another look since we committed for one */
+		if (left <= 0 && turns && pg_atomic_read_u32(&slot->publisher_looks) == 0 &&
+			pg_atomic_read_u32(&slot->publisher_turns) == my_task->publisher_turn)
 			left = my_task->last_commit_us + PUBLISH_MOST_US - now;
 		if (left <= 0 || worker_stop_requested())
 			break;
 		worker_wait((long) ((left + 999) / 1000));
 	}
-	my_task->publisher_turn = pg_atomic_read_u32(&my_task->pipeline->publisher_turns);
+	my_task->publisher_turn = pg_atomic_read_u32(&slot->publisher_turns);
 }
 
 /* Where a partition ends comes with its first messages; how much is before it decides how it is read. */

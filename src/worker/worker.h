@@ -81,6 +81,8 @@ extern int64 worker_backoff_us(int failures);
 /* of a message's timestamp; DT_NOBEGIN: it has none, or one that PostgreSQL does not know */
 extern TimestampTz worker_kafka_time(int64 ms);
 extern void worker_wait(long timeout_ms);
+/* is there a synchronous one?  To be durable may take then as long as somebody needs to bring it back. */
+extern bool worker_waits_for_standby(void);
 /* in identity.c: by what a record is known again */
 extern RecordMark worker_record_mark(const KafkaMessage *message);
 /* by two seconds or more, since the first call; says so in the log */

@@ -386,7 +386,9 @@ api_get_for_update(const char *name, const char *function, void (*check) (const 
 static int64
 next_version(int64 version)
 {
-	return Max(version + 1, GetCurrentTimestamp());
+	TimestampTz now = GetCurrentTimestamp();
+
+	return Max(version + 1, now);
 }
 
 static void

@@ -464,6 +464,7 @@ kafka_consumer_poll(KafkaConsumer *consumer, KafkaMessage *out, int max, Size ma
 		PartitionState *state = &consumer->states[i];
 		KafkaPartition *part = &consumer->parts[i];
 		int			index = i;
+		size_t		waiting;
 		int			length;
 		ssize_t		got;
 		int64		next_offset;
@@ -483,7 +484,9 @@ kafka_consumer_poll(KafkaConsumer *consumer, KafkaMessage *out, int max, Size ma
 		 * over at once).  After a kick the call is made nevertheless, as it
 		 * is what allows the library to write the next wake-up.
 		 */
-		length = Min(rd_kafka_queue_length(state->queue), CHUNK);
+		/* asked once: it grows meanwhile, and Min() evaluates twice */
+		waiting = rd_kafka_queue_length(state->queue);
+		length = (int) Min(waiting, CHUNK);
 		if (length == 0)
 		{
 			now = check_stall(consumer, index, now);
@@ -497,6 +500,7 @@ kafka_consumer_poll(KafkaConsumer *consumer, KafkaMessage *out, int max, Size ma
 		length = Min(length, max - n);
 		while (unlikely(consumer->nfree < length))
 			add_slots(consumer);
+		Assert(length > 0 && length <= CHUNK);
 		got = rd_kafka_consume_batch_queue(state->queue, 0, consumer->batch, length);
 		if (got <= 0)
 		{

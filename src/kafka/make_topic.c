@@ -41,6 +41,7 @@ make_run(KafkaCall *call)
 	rd_kafka_AdminOptions_t *options;
 	rd_kafka_event_t *event;
 	rd_kafka_resp_err_t err;
+	int			timeout_ms;
 
 	if (topic == NULL)
 	{
@@ -49,7 +50,8 @@ make_run(KafkaCall *call)
 	}
 	queue = rd_kafka_queue_new(rk);
 	options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-	rd_kafka_AdminOptions_set_request_timeout(options, Max(kafka_call_remaining_ms(call), 1), errstr, sizeof(errstr));
+	timeout_ms = kafka_call_remaining_ms(call);
+	rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1), errstr, sizeof(errstr));
 	rd_kafka_CreateTopics(rk, &topic, 1, options, queue);
 	event = rd_kafka_queue_poll(queue, kafka_call_remaining_ms(call) + 500);
 	if (event == NULL)

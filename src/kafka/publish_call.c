@@ -265,11 +265,12 @@ run_position(PublishCall *p)
 		rd_kafka_error_t *error;
 		rd_kafka_event_t *event;
 		char		errstr[128];
+		int			timeout_ms = remaining_ms(p);
 		bool		done;
 
 		rd_kafka_topic_partition_list_add(list, p->topic, 0);
 		request = rd_kafka_ListConsumerGroupOffsets_new(p->group, list);
-		rd_kafka_AdminOptions_set_request_timeout(options, Max(remaining_ms(p), 1), errstr, sizeof(errstr));
+		rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1), errstr, sizeof(errstr));
 		error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
 		if (error != NULL)
 			rd_kafka_error_destroy(error);

@@ -518,6 +518,7 @@ check_ends(StreamPeek *peek)
 static void
 wait_for_messages(StreamPeek *peek, int64 waiting_since_us)
 {
+	int			sleep_ms = kafka_consumer_sleep_ms(peek->consumer);
 	KafkaError	err;
 
 	if (kafka_consumer_topic_missing(peek->consumer))
@@ -529,7 +530,7 @@ wait_for_messages(StreamPeek *peek, int64 waiting_since_us)
 	(void) WaitLatchOrSocket(MyLatch,
 							 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 kafka_consumer_fd(peek->consumer),
-							 Min(kafka_consumer_sleep_ms(peek->consumer), 200), PG_WAIT_EXTENSION);
+							 Min(sleep_ms, 200), PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

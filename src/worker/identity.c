@@ -146,8 +146,10 @@ launcher_look_at_records(KafkaConf *conf, RecordLook *looks, int n, int timeout_
 			break;
 		if (!more)
 		{
+			int			sleep_ms = kafka_consumer_sleep_ms(consumer);
+
 			(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-									 kafka_consumer_fd(consumer), Min(left, kafka_consumer_sleep_ms(consumer)),
+									 kafka_consumer_fd(consumer), Min(left, sleep_ms),
 									 PG_WAIT_EXTENSION);
 			ResetLatch(MyLatch);
 		}

@@ -578,7 +578,9 @@ watch(void)
 		}
 		if (my_launcher->keyed != NULL)
 		{
-			timeout = Min(timeout, keyed_launcher_step());
+			long		step = keyed_launcher_step();
+
+			timeout = Min(timeout, step);
 			/* one epoch may follow the other without end: all else is looked at now and then */
 			if (timeout < 0 && monotonic_us() < looked_us + LOOK_US)
 				continue;

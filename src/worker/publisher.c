@@ -137,8 +137,8 @@ pause_after_failure(void)
 {
 	int64		until = monotonic_us() + Min(worker_backoff_us(my_publisher->failures), (int64) PAUSE_MOST_MS * 1000);
 
-	while (monotonic_us() < until && !worker_stop_requested())
-		worker_wait(Max((until - monotonic_us()) / 1000, 1));
+	for (int64 left = until - monotonic_us(); left > 0 && !worker_stop_requested(); left = until - monotonic_us())
+		worker_wait(Max(left / 1000, 1));
 }
 
 /* ---- durability ---- */

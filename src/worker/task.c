@@ -383,7 +383,8 @@ static void
 idle(void)
 {
 	int			events = WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
-	long		timeout = Min(kafka_consumer_sleep_ms(my_task->consumer), 500);
+	int			sleep_ms = kafka_consumer_sleep_ms(my_task->consumer);
+	long		timeout = Min(sleep_ms, 500);
 	int64		now = monotonic_us();
 
 	/* nobody tells a task that holds a partition that the others have followed */
@@ -446,7 +447,12 @@ space_commits(void)
 	bool		turns = publishes && does_publisher_announce();
 
 	if (publishes && !turns)
-		interval = Max(interval, Min((int64) pg_atomic_read_u64(&slot->publish_period_us) * PUBLISH_SHARE / 100, PUBLISH_MOST_US));
+	{
+		int64		share_us = (int64) pg_atomic_read_u64(&slot->publish_period_us) * PUBLISH_SHARE / 100;
+
+		share_us = Min(share_us, PUBLISH_MOST_US);
+		interval = Max(interval, share_us);
+	}
 	for (;;)
 	{
 		int64		now = monotonic_us();

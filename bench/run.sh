@@ -14,7 +14,7 @@
 #   BENCH_LATENCY_LINGER (1)       ms for which the generator collects messages of a partition; part of what is measured
 #   BENCH_LATENCY_BROKER (60)      seconds of load before the first run: a broker just started still compiles itself
 #   BENCH_KEYED (speed memory checkpoints recovery)  what of the keyed part
-#   BENCH_CASES ()                 cases of the speed and keyed parts (and of over, session, join, asof; exactly_once or at_least_once: latency of topics), empty: all
+#   BENCH_CASES ()                 cases of the speed and keyed parts (and of over, session, join, asof; exactly_once or at_least_once: topics), empty: all
 #   BENCH_CHECKPOINT_RATE (300000)  events a second of the checkpoints of the keyed part
 #   BENCH_CHECKPOINT_SECONDS (30)
 #   BENCH_SOAK_SECONDS (1200), BENCH_SOAK_RATE (100000)

@@ -29,13 +29,14 @@ sub topics_speed {
 			o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'half', format 'json')");
 	my $median = sql('SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY amount) FROM half WHERE o < 20000');
 	my $expected = sql("SELECT count(*) FROM half WHERE amount > $median");
+	my %only = map { $_ => 1 } split ' ', $ENV{BENCH_CASES} || '';
 	my %result;
 	for my $round (1 .. $opt{rounds}) {
 		for my $variant (qw(one partitions)) {
 			push @{$result{$variant}}, drain($variant, 'half');
 			progress($round, "drain, $variant", $result{$variant}[-1]);
 		}
-		for my $delivery (qw(exactly_once at_least_once)) {
+		for my $delivery (grep { !%only || $only{$_} } qw(exactly_once at_least_once)) {
 			my $name = "${delivery}_$round";
 			out_topic($name);
 			my $figures = measure($name,
@@ -56,6 +57,7 @@ sub topics_speed {
 	printf "%-36s %10s %9s %13s %7s %6s\n", '', 'events/s', 'CPU us', '(spread)', 'ratio', 'bar';
 	for my $case (['one', 'drain, one queue of 2048 kB'], ['partitions', 'drain, partition queues of 512 kB'], ['exactly_once', 'exactly once', 0.15], ['at_least_once', 'at least once']) {
 		my ($name, $label, $bar) = @$case;
+		next if !$cost{$name};
 		printf "%-36s %10.0f %9.3f %13s %7.2f %6s %s\n", $label, $opt{events} / median(map { $_->{wall} } @{$result{$name}}), $cost{$name},
 			spread(map { $_->{cpu} / $opt{events} * 1e6 } @{$result{$name}}), $limit / $cost{$name}, $bar // '-', $bar ? bar("$label into a topic", $limit / $cost{$name}, '>=', $bar) : '';
 	}

@@ -272,13 +272,15 @@ typedef struct KafkaRefusal
  * two producers take turns, of this id and of the same with "-2" behind it.  Belongs
  * to the current memory context.  "alone": each message in a batch of its own,
  * which is slow, and tells which one is refused.  batch_bytes 0: as configured.
+ * Each message has a header, with prefix and its number as the value.
  *
  * After any failure of one of the following the
  * only thing left to do is to close it: nobody knows what has become of the
  * open transaction until the next one has asked for the position.  With
  * KAFKA_NO_TOPIC the message is the name of the topic.
  */
-extern KafkaPublisher *kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes);
+extern KafkaPublisher *kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes,
+											const char *header, const char *prefix);
 extern void kafka_publisher_close(KafkaPublisher *publisher);
 /*
  * After KAFKA_REFUSED: the messages that are known to be the cause.  None: one
@@ -294,16 +296,21 @@ extern bool kafka_publisher_make_topic(KafkaPublisher *publisher, const char *to
 /* what was committed last: *offset -1 where nothing is known; *metadata is palloc'd */
 extern bool kafka_publisher_position(KafkaPublisher *publisher, const char *topic, const char *group, int timeout_ms,
 									 int64 *offset, char **metadata, KafkaError *err);
-/* number of a topic for kafka_publisher_send(), -1: it cannot be used now */
+/* number of a topic for kafka_publisher_send(), -1: it cannot be used now, or what was handed over for another one cannot be sent */
 extern int	kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err);
 /* how many take turns */
 extern int	kafka_publisher_producers(const KafkaPublisher *publisher);
 /* with transactions: begins one */
 extern bool kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err);
-/* as kafka_producer_send(); "number" is the caller's, for kafka_publisher_refused() */
+/*
+ * As kafka_producer_send(); "number", above 0, is for the header and for
+ * kafka_publisher_refused().  Key and value must stay until
+ * kafka_publisher_push(), which is to come behind the last one; headers not.
+ */
 extern bool kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 								 const char *key, Size key_len, const char *value, Size value_len,
 								 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err);
+extern bool kafka_publisher_push(KafkaPublisher *publisher, KafkaError *err);
 
 /*
  * Without transactions, and not "alone", nobody need wait: what was sent since the

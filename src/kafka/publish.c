@@ -36,9 +36,6 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
-#define MAX_TOPICS		255
-/* with transactions; see kafka_publisher_begin() */
-#define PRODUCERS		2
 /* no message was acknowledged for so long: are the topics there? */
 #define LOOK_MS			1000
 /* see wait_for_deliveries() */
@@ -48,27 +45,6 @@
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
 #define TRANSACTION_TIMEOUT_MS	60000
 
-typedef struct Producer
-{
-	KafkaHandle *handle;
-	int			ntopics;
-	char	   *names[MAX_TOPICS];
-	rd_kafka_topic_t *topics[MAX_TOPICS];
-} Producer;
-
-struct KafkaPublisher
-{
-	MemoryContext cxt;
-	Producer	producers[PRODUCERS];
-	int			nproducers;
-	Producer   *producer;		/* whose turn it is */
-	KafkaHandle *reader;		/* asks for the position; NULL: it was read, or there is none */
-	bool		transactional;
-	uint64		sent;
-	int64		begun_us;		/* the transaction */
-	PublishCall *commit;		/* under way, of it or of the one before it; NULL: none */
-};
-
 /* ---- open, close ---- */
 
 /*
@@ -76,8 +52,8 @@ struct KafkaPublisher
  * is some message of the batch, or what the handle knows of options and
  * partitions is old.
  */
-static void
-note_refusal(KafkaHandle *handle, int64 number, rd_kafka_resp_err_t err)
+void
+kafka_note_refusal(KafkaHandle *handle, int64 number, rd_kafka_resp_err_t err)
 {
 	if (handle->alone && handle->nrefusals < KAFKA_REFUSALS)
 		handle->refusals[handle->nrefusals++] = (KafkaRefusal) {number, rd_kafka_err2str(err)};
@@ -96,7 +72,7 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 		return;
 	}
 	if (kafka_failure_of(message->err) == KAFKA_REFUSED)
-		note_refusal(handle, (int64) (intptr_t) message->_private, message->err);
+		kafka_note_refusal(handle, (int64) (intptr_t) message->_private, message->err);
 	/* the first one, but what the library drops in consequence may be reported before the cause */
 	dropped = message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
 		message->err == RD_KAFKA_RESP_ERR__FATAL;
@@ -139,7 +115,7 @@ publisher_release(void *arg)
 	publisher->reader = NULL;
 	while (publisher->nproducers > 0)
 	{
-		Producer   *producer = &publisher->producers[--publisher->nproducers];
+		PublishProducer *producer = &publisher->producers[--publisher->nproducers];
 
 		for (i = 0; i < producer->ntopics; i++)
 			rd_kafka_topic_destroy(producer->topics[i]);
@@ -186,13 +162,12 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 	KafkaSetting fixed[16] = {
 		{"acks", "all"},
 		{"enable.idempotence", "true"},
-		{"partitioner", "murmur2_random"},	/* as Java clients do */
 		{"allow.auto.create.topics", "false"},
 		{"retry.backoff.ms", "2"},	/* with the default a transaction takes 105 ms */
 		{"message.timeout.ms", "30000"},
 	};
 	bool		counts = transactional_id == NULL && !alone;
-	int			n = 6;
+	int			n = 5;
 	char		bytes[32];
 	rd_kafka_conf_t *rdconf;
 	KafkaHandle *handle;
@@ -214,6 +189,7 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 	fixed[n] = (KafkaSetting) {NULL, NULL};
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
+	kafka_publish_conf(rdconf);
 	handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
 	handle->alone = alone;
 	handle->counts = counts;
@@ -221,15 +197,19 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 }
 
 KafkaPublisher *
-kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes)
+kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes,
+					 const char *header, const char *prefix)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "Kafka publisher", ALLOCSET_DEFAULT_SIZES);
 	KafkaPublisher *publisher = MemoryContextAllocZero(cxt, sizeof(KafkaPublisher));
 	MemoryContextCallback *callback = MemoryContextAlloc(cxt, sizeof(MemoryContextCallback));
-	int			wanted = transactional_id != NULL ? PRODUCERS : 1;
+	int			wanted = transactional_id != NULL ? PUBLISH_PRODUCERS : 1;
 
 	publisher->cxt = cxt;
 	publisher->transactional = transactional_id != NULL;
+	publisher->header = MemoryContextStrdup(cxt, header);
+	publisher->prefix = MemoryContextStrdup(cxt, prefix);
+	publisher->prefix_len = strlen(prefix);
 	/*
 	 * The first to begin is the first that was initialized: whoever took over from us, or from whom we
 	 * have, did that in the same order, so who signs by the first one knows that nobody has taken it since.
@@ -314,7 +294,7 @@ kafka_publisher_producers(const KafkaPublisher *publisher)
 bool
 kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err)
 {
-	Producer   *next = publisher->producer + 1;
+	PublishProducer *next = publisher->producer + 1;
 	rd_kafka_error_t *error;
 
 	publisher->begun_us = monotonic_us();
@@ -333,13 +313,15 @@ kafka_publisher_begin(KafkaPublisher *publisher, KafkaError *err)
 int
 kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_ms, KafkaError *err)
 {
-	Producer   *producer = publisher->producer;
+	PublishProducer *producer = publisher->producer;
 	rd_kafka_topic_t *rkt;
 	int			i;
 
 	for (i = 0; i < producer->ntopics; i++)
 		if (strcmp(producer->names[i], topic) == 0)
-			return i;
+			return i == publisher->gathered_topic || kafka_publisher_push(publisher, err) ? i : -1;
+	if (!kafka_publisher_push(publisher, err))
+		return -1;
 	/* without this question the first message would wait for a second */
 	if (kafka_ask_partitions(producer->handle, topic, timeout_ms, err) <= 0)
 	{
@@ -347,7 +329,7 @@ kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_
 			strlcpy(err->message, topic, sizeof(err->message));
 		return -1;
 	}
-	rkt = i < MAX_TOPICS ? rd_kafka_topic_new(producer->handle->rk, topic, NULL) : NULL;
+	rkt = i < PUBLISH_TOPICS ? rd_kafka_topic_new(producer->handle->rk, topic, NULL) : NULL;
 	if (rkt == NULL)
 	{
 		err->failure = KAFKA_FAILED;
@@ -358,55 +340,6 @@ kafka_publisher_topic(KafkaPublisher *publisher, const char *topic, int timeout_
 	producer->topics[i] = rkt;
 	producer->ntopics++;
 	return i;
-}
-
-bool
-kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
-					 const char *key, Size key_len, const char *value, Size value_len,
-					 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err)
-{
-	KafkaHandle *handle = publisher->producer->handle;
-	void	   *opaque = (void *) (intptr_t) (handle->counts ? handle->flight : number);
-
-	for (;;)
-	{
-		rd_kafka_resp_err_t code = kafka_produce(handle, publisher->producer->topics[topic], opaque, partition, key, key_len,
-												 value, value_len, timestamp_ms, headers, nheaders);
-
-		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-			break;
-		if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || handle->undelivered > 0)
-		{
-			if (handle->undelivered > 0)
-				err->failure = handle->delivery_failure;
-			else if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
-			{
-				err->failure = KAFKA_REFUSED;
-				note_refusal(handle, number, code);
-			}
-			else
-				err->failure = kafka_failure_of(code);
-			snprintf(err->message, sizeof(err->message), "%s",
-					 handle->undelivered > 0 ? handle->delivery_error : rd_kafka_err2str(code));
-			if (publisher->transactional &&
-				(handle->undelivered > 0 ? handle->delivery_dropped : code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__STATE))
-				(void) kafka_transaction_failure(handle->rk, &err->failure, err->message, sizeof(err->message));
-			return false;
-		}
-		kafka_handle_drain(handle);
-		if (rd_kafka_poll(handle->rk, 0) == 0)
-		{
-			(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-									 handle->read_fd, 100, PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
-		}
-		CHECK_FOR_INTERRUPTS();
-	}
-	handle->flying[handle->flight]++;
-	/* reports are served now and then, so that they do not pile up */
-	if (++publisher->sent % 1024 == 0)
-		(void) rd_kafka_poll(handle->rk, 0);
-	return true;
 }
 
 void
@@ -585,7 +518,7 @@ kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char
 									   publisher->begun_us + (int64) (TRANSACTION_TIMEOUT_MS / 2) * 1000);
 	int			position_ms = timeout_ms;
 
-	Assert(publisher->commit == NULL);
+	Assert(publisher->commit == NULL && publisher->ngathered == 0);
 	if (publisher->transactional)
 	{
 		/* it may have to wait behind the messages */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * publish.h
- *	  What a publisher asks of the library: between publish.c and
+ *	  A publisher's inside: between publish.c, publish_send.c and
  *	  publish_call.c.
  *
  *-------------------------------------------------------------------------
@@ -10,6 +10,12 @@
 #define STREAMPROC_KAFKA_PUBLISH_H
 
 #include "kafka/kafka_int.h"
+
+#define PUBLISH_TOPICS		255
+/* with transactions; see kafka_publisher_begin() */
+#define PUBLISH_PRODUCERS	2
+/* messages that are given to the library at once */
+#define PUBLISH_GATHERED	256
 
 typedef enum PublishKind
 {
@@ -43,6 +49,34 @@ typedef struct PublishCall
 	char	   *metadata;
 } PublishCall;
 
+typedef struct PublishProducer
+{
+	KafkaHandle *handle;
+	int			ntopics;
+	char	   *names[PUBLISH_TOPICS];
+	rd_kafka_topic_t *topics[PUBLISH_TOPICS];
+} PublishProducer;
+
+struct KafkaPublisher
+{
+	MemoryContext cxt;
+	PublishProducer producers[PUBLISH_PRODUCERS];
+	int			nproducers;
+	PublishProducer *producer;		/* whose turn it is */
+	KafkaHandle *reader;		/* asks for the position; NULL: it was read, or there is none */
+	bool		transactional;
+	char	   *header;			/* name of the one with the number */
+	char	   *prefix;			/* its value up to the number */
+	Size		prefix_len;
+	/* handed over and not yet given to the library: of one topic, their keys and values are the caller's */
+	rd_kafka_message_t gathered[PUBLISH_GATHERED];
+	int			ngathered;
+	int			gathered_topic;
+	uint64		sent;
+	int64		begun_us;		/* the transaction */
+	PublishCall *commit;		/* under way, of it or of the one before it; NULL: none */
+};
+
 /* Strings are copied; the call is the caller's to leave. */
 extern PublishCall *kafka_publish_call(KafkaHandle *handle, PublishKind kind, const char *topic, const char *group,
 									   const char *metadata, int timeout_ms);
@@ -50,6 +84,11 @@ extern PublishCall *kafka_publish_call(KafkaHandle *handle, PublishKind kind, co
 extern void kafka_publish_decide(PublishCall *p, PublishVerdict verdict);
 /* makes it and leaves it */
 extern bool kafka_publish_make(PublishCall *p, KafkaError *err);
+
+/* of a message that can never be sent; of a handle that sends each alone it is known which one it is */
+extern void kafka_note_refusal(KafkaHandle *handle, int64 number, rd_kafka_resp_err_t err);
+/* what sending needs of a handle: partitioner, interceptor (publish_send.c) */
+extern void kafka_publish_conf(rd_kafka_conf_t *rdconf);
 
 /* why the library gave the transaction up; false: it does not know */
 extern bool kafka_transaction_failure(rd_kafka_t *rk, KafkaFailure *failure, char *text, Size size);

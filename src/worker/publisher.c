@@ -255,7 +255,8 @@ connect_kafka(void)
 	{
 		my_publisher->kafka_alone = publisher_is_alone();
 		my_publisher->kafka = kafka_publisher_open(conf, exactly_once ? my_publisher->group : NULL,
-												   my_publisher->kafka_alone, my_publisher->batch_bytes);
+												   my_publisher->kafka_alone, my_publisher->batch_bytes, STREAM_HEADER,
+												   psprintf("%s/", my_publisher->group + strlen("streamproc-")));
 	}
 	PG_CATCH();
 	{
@@ -342,36 +343,21 @@ send_segment(const OutboxSegment *segment, int64 *number, int64 *taken, const ch
 	stream_outbox_read(&reader, segment);
 	while (stream_outbox_next(&reader, &message))
 	{
-		KafkaHeader one;
-		KafkaHeader *headers = &one;
-		char		value[STREAM_HEADER_BYTES + 1];
-
 		++*number;
 		if (message.withdrawn)
 			continue;
 		++*taken;
 		/* topics of a segment are few, and the same string each time */
-		*topic = message.topic;
 		if (message.topic != known_topic)
 		{
+			/* until then what fails is of the one before */
 			known = kafka_publisher_topic(my_publisher->kafka, message.topic, ASK_TIMEOUT_MS, err);
 			if (known < 0)
 				return false;
-			known_topic = message.topic;
+			*topic = known_topic = message.topic;
 		}
-		if (message.nheaders > 0)
-		{
-			headers = palloc(sizeof(KafkaHeader) * (message.nheaders + 1));
-			memcpy(headers + 1, message.headers, sizeof(KafkaHeader) * message.nheaders);
-		}
-		memcpy(value, my_publisher->group + strlen("streamproc-"), 36);
-		value[36] = '/';
-		pg_lltoa(*number, value + 37);
-		headers[0].name = STREAM_HEADER;
-		headers[0].value = value;
-		headers[0].value_len = strlen(value);
 		if (!kafka_publisher_send(my_publisher->kafka, known, *number, message.partition, message.key, message.key_len,
-								  message.value, message.value_len, message.timestamp_ms, headers, message.nheaders + 1, err))
+								  message.value, message.value_len, message.timestamp_ms, message.headers, message.nheaders, err))
 			return false;
 	}
 	return true;
@@ -443,6 +429,7 @@ publisher_send_segments(List **streams, Flight *flight, KafkaError *err)
 			flight->bytes += segment->len;
 		}
 	}
+	good = good && kafka_publisher_push(my_publisher->kafka, err);
 	flight->taken |= taken > 0;
 	if (topic[0] != '\0')
 		strlcpy(my_publisher->last_topic, topic, sizeof(my_publisher->last_topic));

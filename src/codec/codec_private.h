@@ -228,6 +228,12 @@ typedef enum NumberResult
 	NUMBER_FIELD				/* numeric: beyond precision and scale */
 } NumberResult;
 
+/*
+ * The text of a numeric as numeric_out gives it, without a zero behind; its
+ * length.  0: not a common one, numeric_out has to be asked.
+ */
+#define NUMERIC_TEXT_MOST	64
+extern int	numeric_text(Datum value, char *text);
 extern bool decimal_parse(const char *text, Size len, Decimal *decimal);
 /* value * 10^shift; "round": half away from zero, otherwise a fraction is an error */
 extern NumberResult decimal_to_int64(const Decimal *decimal, int shift, bool round, int64 *result);

@@ -524,3 +524,65 @@ parse_numeric(CodecDecoder *decoder, const char *text, Size len, int32 typmod, A
 	}
 	return NUMBER_OK;
 }
+
+int
+numeric_text(Datum value, char *text)
+{
+	const struct varlena *numeric = (const struct varlena *) DatumGetPointer(value);
+	int16		digits[8];
+	uint16		header;
+	int			size;
+	int			ndigits;
+	int			weight;
+	int			dscale;
+	int			d;
+	char	   *at = text;
+
+	if (VARATT_IS_EXTERNAL(numeric) || VARATT_IS_COMPRESSED(numeric))
+		return 0;
+	/* not aligned where its length is in one byte */
+	size = (int) VARSIZE_ANY_EXHDR(numeric);
+	memcpy(&header, VARDATA_ANY(numeric), sizeof(header));
+	weight = (header & NUM_SHORT_WEIGHT_MASK) | (header & NUM_SHORT_WEIGHT_SIGN ? ~NUM_SHORT_WEIGHT_MASK : 0);
+	dscale = (header & ~(NUM_SHORT | NUM_SHORT_NEGATIVE)) >> NUM_SHORT_DSCALE_SHIFT;
+	ndigits = (size - (int) sizeof(header)) / (int) sizeof(int16);
+	if ((header & NUM_NAN) != NUM_SHORT || ndigits > (int) lengthof(digits) || weight > 7 || dscale > 24)
+		return 0;
+	memcpy(digits, VARDATA_ANY(numeric) + sizeof(header), ndigits * sizeof(int16));
+
+	if (header & NUM_SHORT_NEGATIVE)
+		*at++ = '-';
+	if (weight < 0)
+		*at++ = '0';
+	for (d = 0; d <= weight; d++)
+	{
+		int			digit = d < ndigits ? digits[d] : 0;
+
+		/* the first one without leading zeros */
+		if (d > 0 || digit >= 1000)
+			*at++ = '0' + digit / 1000;
+		if (d > 0 || digit >= 100)
+			*at++ = '0' + digit / 100 % 10;
+		if (d > 0 || digit >= 10)
+			*at++ = '0' + digit / 10 % 10;
+		*at++ = '0' + digit % 10;
+	}
+	if (dscale > 0)
+	{
+		char	   *end;
+
+		*at++ = '.';
+		end = at + dscale;
+		for (d = weight + 1; at < end; d++)
+		{
+			int			digit = d >= 0 && d < ndigits ? digits[d] : 0;
+
+			*at++ = '0' + digit / 1000;
+			*at++ = '0' + digit / 100 % 10;
+			*at++ = '0' + digit / 10 % 10;
+			*at++ = '0' + digit % 10;
+		}
+		at = end;
+	}
+	return at - text;
+}

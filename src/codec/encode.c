@@ -39,7 +39,7 @@ typedef struct EncodeColumn
 typedef struct EncodeNode
 {
 	char	   *name;			/* in the server's encoding */
-	StringInfoData label;		/* "name": escaped */
+	StringInfoData label;		/* ,"name": escaped */
 	EncodeColumn *column;
 	struct EncodeNode *child;
 	struct EncodeNode *next;
@@ -67,6 +67,7 @@ add_node(EncodeNode **list, const char *name, Size len)
 	node = palloc0(sizeof(EncodeNode));
 	node->name = pnstrdup(name, len);
 	initStringInfo(&node->label);
+	appendStringInfoChar(&node->label, ',');
 	escape_json(&node->label, node->name);
 	appendStringInfoChar(&node->label, ':');
 	*list = node;
@@ -156,6 +157,35 @@ codec_encoder_create(const CodecOptions *options, const CodecColumn *columns, in
 	return encoder;
 }
 
+/* ---- append ---- */
+
+/*
+ * As appendBinaryStringInfo(), in line and without the zero behind: rows are
+ * written in many small pieces.  codec_encode() puts the zero.
+ */
+static inline void
+put(StringInfo out, const char *data, int len)
+{
+	if (unlikely(out->len + len >= out->maxlen))
+		enlargeStringInfo(out, len);
+	memcpy(out->data + out->len, data, len);
+	out->len += len;
+}
+
+static inline void
+put_char(StringInfo out, char c)
+{
+	if (unlikely(out->len + 1 >= out->maxlen))
+		enlargeStringInfo(out, 1);
+	out->data[out->len++] = c;
+}
+
+static inline void
+put_string(StringInfo out, const char *s)
+{
+	put(out, s, (int) strlen(s));
+}
+
 /* ---- json ---- */
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -166,7 +196,7 @@ write_text(StringInfo out, const char *text, int len)
 {
 	const char *end = text + len;
 
-	appendStringInfoChar(out, '"');
+	put_char(out, '"');
 	while (text < end)
 	{
 		const char *run = text;
@@ -174,41 +204,41 @@ write_text(StringInfo out, const char *text, int len)
 
 		while (text < end && (c = (unsigned char) *text) >= ' ' && c != '"' && c != '\\')
 			text++;
-		appendBinaryStringInfo(out, run, text - run);
+		put(out, run, text - run);
 		if (text == end)
 			break;
 		c = (unsigned char) *text++;
 		switch (c)
 		{
 			case '\b':
-				appendStringInfoString(out, "\\b");
+				put_string(out, "\\b");
 				break;
 			case '\f':
-				appendStringInfoString(out, "\\f");
+				put_string(out, "\\f");
 				break;
 			case '\n':
-				appendStringInfoString(out, "\\n");
+				put_string(out, "\\n");
 				break;
 			case '\r':
-				appendStringInfoString(out, "\\r");
+				put_string(out, "\\r");
 				break;
 			case '\t':
-				appendStringInfoString(out, "\\t");
+				put_string(out, "\\t");
 				break;
 			case '"':
-				appendStringInfoString(out, "\\\"");
+				put_string(out, "\\\"");
 				break;
 			case '\\':
-				appendStringInfoString(out, "\\\\");
+				put_string(out, "\\\\");
 				break;
 			default:
-				appendStringInfoString(out, "\\u00");
-				appendStringInfoChar(out, hex_digits[c >> 4]);
-				appendStringInfoChar(out, hex_digits[c & 15]);
+				put_string(out, "\\u00");
+				put_char(out, hex_digits[c >> 4]);
+				put_char(out, hex_digits[c & 15]);
 				break;
 		}
 	}
-	appendStringInfoChar(out, '"');
+	put_char(out, '"');
 }
 
 static char *
@@ -217,6 +247,23 @@ two_digits(char *at, int n)
 	*at++ = '0' + n / 10;
 	*at++ = '0' + n % 10;
 	return at;
+}
+
+/* Zones are never freed, so the pointer says which one it is. */
+static bool
+is_session_utc(void)
+{
+	static const pg_tz *asked = NULL;
+	static bool utc = false;
+
+	if (unlikely(session_timezone != asked))
+	{
+		const char *zone = pg_get_timezone_name(session_timezone);
+
+		utc = strcmp(zone, "UTC") == 0 || strcmp(zone, "Etc/UTC") == 0;
+		asked = session_timezone;
+	}
+	return utc;
 }
 
 /*
@@ -234,9 +281,7 @@ write_utc(StringInfo out, TimestampTz value)
 	char	   *at = buf;
 	int			fraction;
 
-	const char *zone = pg_get_timezone_name(session_timezone);
-
-	if (TIMESTAMP_NOT_FINITE(value) || (strcmp(zone, "UTC") != 0 && strcmp(zone, "Etc/UTC") != 0))
+	if (TIMESTAMP_NOT_FINITE(value) || !is_session_utc())
 		return false;
 	day = value / USECS_PER_DAY;
 	time = value % USECS_PER_DAY;
@@ -280,7 +325,7 @@ write_utc(StringInfo out, TimestampTz value)
 			;
 	}
 	memcpy(at, "+00:00\"", 7);
-	appendBinaryStringInfo(out, buf, at + 7 - buf);
+	put(out, buf, at + 7 - buf);
 	return true;
 }
 
@@ -300,7 +345,7 @@ write_uuid(StringInfo out, const pg_uuid_t *uuid)
 		*at++ = hex_digits[uuid->data[i] & 15];
 	}
 	*at++ = '"';
-	appendBinaryStringInfo(out, buf, sizeof(buf));
+	put(out, buf, sizeof(buf));
 }
 
 static void
@@ -312,27 +357,38 @@ write_value(EncodeColumn *column, Datum value, StringInfo out)
 	switch (column->kind)
 	{
 		case KIND_BOOL:
-			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
+			put_string(out, DatumGetBool(value) ? "true" : "false");
 			break;
 		case KIND_INT2:
 			pg_itoa(DatumGetInt16(value), buf);
-			appendStringInfoString(out, buf);
+			put_string(out, buf);
 			break;
 		case KIND_INT4:
 			pg_ltoa(DatumGetInt32(value), buf);
-			appendStringInfoString(out, buf);
+			put_string(out, buf);
 			break;
 		case KIND_INT8:
 			pg_lltoa(DatumGetInt64(value), buf);
-			appendStringInfoString(out, buf);
+			put_string(out, buf);
 			break;
+		case KIND_NUMERIC:
+			{
+				char		text[NUMERIC_TEXT_MOST];
+				int			len = numeric_text(value, text);
+
+				if (likely(len > 0))
+				{
+					put(out, text, len);
+					break;
+				}
+			}
+			/* FALLTHROUGH */
 		case KIND_FLOAT4:
 		case KIND_FLOAT8:
-		case KIND_NUMERIC:
 			s = OutputFunctionCall(&column->output, value);
 			/* NaN and the infinities are no JSON numbers */
 			if (is_digit(s[0]) || (s[0] == '-' && is_digit(s[1])))
-				appendStringInfoString(out, s);
+				put_string(out, s);
 			else
 				escape_json(out, s);
 			break;
@@ -353,19 +409,19 @@ write_value(EncodeColumn *column, Datum value, StringInfo out)
 		case KIND_DATE:
 		case KIND_TIMESTAMP:
 			JsonEncodeDateTime(buf, value, column->def.type, NULL);
-			appendStringInfoChar(out, '"');
-			appendStringInfoString(out, buf);
-			appendStringInfoChar(out, '"');
+			put_char(out, '"');
+			put_string(out, buf);
+			put_char(out, '"');
 			break;
 		case KIND_JSON:
 		case KIND_JSONB:
-			appendStringInfoString(out, OutputFunctionCall(&column->output, value));
+			put_string(out, OutputFunctionCall(&column->output, value));
 			break;
 		case KIND_OTHER:
 			{
 				text	   *json = DatumGetTextPP(FunctionCall1(&column->to_json, value));
 
-				appendBinaryStringInfo(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+				put(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
 				break;
 			}
 		default:
@@ -379,20 +435,19 @@ write_object(EncodeNode *nodes, const Datum *values, const bool *isnull, StringI
 {
 	EncodeNode *node;
 
-	appendStringInfoChar(out, '{');
+	put_char(out, '{');
 	for (node = nodes; node != NULL; node = node->next)
 	{
-		if (node != nodes)
-			appendStringInfoChar(out, ',');
-		appendBinaryStringInfo(out, node->label.data, node->label.len);
+		/* the first one without its comma */
+		put(out, node->label.data + (node == nodes), node->label.len - (node == nodes));
 		if (node->child != NULL)
 			write_object(node->child, values, isnull, out);
 		else if (isnull[node->column->def.target])
-			appendStringInfoString(out, "null");
+			put_string(out, "null");
 		else
 			write_value(node->column, values[node->column->def.target], out);
 	}
-	appendStringInfoChar(out, '}');
+	put_char(out, '}');
 }
 
 /* ---- csv ---- */
@@ -407,17 +462,17 @@ csv_field(char delimiter, const char *s, StringInfo out)
 		quote = *p == delimiter || *p == '"' || *p == '\n' || *p == '\r';
 	if (!quote)
 	{
-		appendStringInfoString(out, s);
+		put_string(out, s);
 		return;
 	}
-	appendStringInfoChar(out, '"');
+	put_char(out, '"');
 	for (p = s; *p != '\0'; p++)
 	{
 		if (*p == '"')
-			appendStringInfoChar(out, '"');
-		appendStringInfoChar(out, *p);
+			put_char(out, '"');
+		put_char(out, *p);
 	}
-	appendStringInfoChar(out, '"');
+	put_char(out, '"');
 }
 
 static void
@@ -433,7 +488,7 @@ csv_row(CodecEncoder *encoder, const Datum *values, const bool *isnull, StringIn
 		const char *s;
 
 		if (i > 0)
-			appendStringInfoChar(out, encoder->options.delimiter);
+			put_char(out, encoder->options.delimiter);
 		if (isnull[target])
 			continue;
 		switch (column->kind)
@@ -463,12 +518,12 @@ raw_value(CodecEncoder *encoder, const Datum *values, const bool *isnull, String
 	if (isnull[target])
 		return;
 	if (column->kind == KIND_JSONB)
-		appendStringInfoString(out, OutputFunctionCall(&column->output, values[target]));
+		put_string(out, OutputFunctionCall(&column->output, values[target]));
 	else
 	{
 		struct varlena *v = PG_DETOAST_DATUM_PACKED(values[target]);
 
-		appendBinaryStringInfo(out, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
+		put(out, VARDATA_ANY(v), VARSIZE_ANY_EXHDR(v));
 	}
 }
 
@@ -491,6 +546,8 @@ codec_encode(CodecEncoder *encoder, const Datum *values, const bool *isnull, Str
 			raw_value(encoder, values, isnull, out);
 			break;
 	}
+	enlargeStringInfo(out, 1);
+	out->data[out->len] = '\0';
 	if (GetDatabaseEncoding() != PG_UTF8 &&
 		!(encoder->options.format == CODEC_RAW && encoder->columns[0].kind == KIND_BYTEA))
 	{
@@ -500,7 +557,7 @@ codec_encode(CodecEncoder *encoder, const Datum *values, const bool *isnull, Str
 		{
 			out->len = start;
 			out->data[start] = '\0';
-			appendStringInfoString(out, converted);
+			put_string(out, converted);
 		}
 	}
 	MemoryContextSwitchTo(old);

@@ -208,6 +208,7 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, 
 	publisher->cxt = cxt;
 	publisher->transactional = transactional_id != NULL;
 	publisher->header = MemoryContextStrdup(cxt, header);
+	publisher->header_len = strlen(header);
 	publisher->prefix = MemoryContextStrdup(cxt, prefix);
 	publisher->prefix_len = strlen(prefix);
 	/*

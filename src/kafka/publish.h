@@ -66,6 +66,7 @@ struct KafkaPublisher
 	KafkaHandle *reader;		/* asks for the position; NULL: it was read, or there is none */
 	bool		transactional;
 	char	   *header;			/* name of the one with the number */
+	Size		header_len;
 	char	   *prefix;			/* its value up to the number */
 	Size		prefix_len;
 	/* handed over and not yet given to the library: of one topic, their keys and values are the caller's */

@@ -69,7 +69,7 @@ add_number(rd_kafka_t *rk, rd_kafka_message_t *message, void *opaque)
 		return RD_KAFKA_RESP_ERR_NO_ERROR;
 	len = write_number(value, numbering, (int64) (intptr_t) message->_private);
 	headers = rd_kafka_headers_new(1);
-	(void) rd_kafka_header_add(headers, numbering->header, -1, value, len);
+	(void) rd_kafka_header_add(headers, numbering->header, numbering->header_len, value, len);
 	rd_kafka_message_set_headers(message, headers);
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }

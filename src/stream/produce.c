@@ -165,12 +165,43 @@ produce_begin(EState *estate, ResultRelInfo *rinfo)
 	return produce;
 }
 
+/*
+ * The executor makes a heap tuple of each row for a foreign table, which would be
+ * taken apart again here.  Where the plan gives the columns of the table and no
+ * others, which is what it checks before (ExecInitInsertProjection()), it is told
+ * to pass the plan's rows on as they are.
+ */
+static void
+pass_rows_on(ModifyTableState *mtstate, ResultRelInfo *rinfo)
+{
+	TupleDesc	columns = RelationGetDescr(rinfo->ri_RelationDesc);
+	TupleDesc	rows = ExecGetResultType(outerPlanState(mtstate));
+	ListCell   *lc;
+	int			i;
+
+	/* who looks at the row as a whole may want its heap tuple */
+	if (mtstate->operation != CMD_INSERT || rinfo->ri_projectNewInfoValid || rows->natts != columns->natts ||
+		rinfo->ri_TrigDesc != NULL || ((ModifyTable *) mtstate->ps.plan)->returningLists != NIL)
+		return;
+	foreach(lc, outerPlanState(mtstate)->plan->targetlist)
+		if (((TargetEntry *) lfirst(lc))->resjunk)
+			return;
+	for (i = 0; i < rows->natts; i++)
+		if (TupleDescAttr(columns, i)->attisdropped || TupleDescAttr(rows, i)->atttypid != TupleDescAttr(columns, i)->atttypid)
+			return;
+	rinfo->ri_newTupleSlot = ExecInitExtraTupleSlot(mtstate->ps.state, columns, &TTSOpsVirtual);
+	rinfo->ri_projectNew = NULL;
+	rinfo->ri_projectNewInfoValid = true;
+}
+
 void
 stream_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rinfo, List *fdw_private,
 					int subplan_index, int eflags)
 {
-	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		rinfo->ri_FdwState = produce_begin(mtstate->ps.state, rinfo);
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	rinfo->ri_FdwState = produce_begin(mtstate->ps.state, rinfo);
+	pass_rows_on(mtstate, rinfo);
 }
 
 void

@@ -17,6 +17,17 @@ INSERT INTO e VALUES
 SELECT convert_from(test_codec_encode(e, 'json'), 'UTF8') FROM e;
 -- the same as row_to_json
 SELECT count(*) FILTER (WHERE convert_from(test_codec_encode(e, 'json'), 'UTF8') IS DISTINCT FROM row_to_json(e)::text) AS different FROM e;
+-- numerics of all sizes and scales, stored with short and with long lengths, as numeric_out has them
+CREATE TYPE e_numeric AS (n numeric);
+CREATE TABLE e_numerics AS
+	SELECT (s || (CASE WHEN whole = '' THEN '0' ELSE whole END) || (CASE WHEN f = 0 THEN '' ELSE '.' || left(fraction, f) END))::numeric AS n
+	FROM unnest(ARRAY['', '-']) s,
+		unnest(ARRAY['', '1', '12', '123', '1234', '10000', '100000000', '1000000000000', '10203', '99999999', '12345678901234567890123456789012', '123456789012345678901234567890123']) whole,
+		unnest(ARRAY['00000000000000000000000000', '10000000000000000000000000', '00001000000000000000000000', '12345678901234567890123456', '00000000000000000000000001']) fraction,
+		generate_series(0, 26) f
+	UNION ALL SELECT unnest(ARRAY['1e70', '1e-70', '1e300', '0.1e-60', 'NaN', 'Infinity', '-Infinity', '0', '0.00', '-0'])::numeric;
+SELECT count(*), count(DISTINCT n), count(*) FILTER (WHERE convert_from(test_codec_encode(ROW(n)::e_numeric, 'json'), 'UTF8') IS DISTINCT FROM row_to_json(ROW(n)::e_numeric)::text OR
+	convert_from(test_codec_encode(ROW(n + 0)::e_numeric, 'json'), 'UTF8') IS DISTINCT FROM row_to_json(ROW(n)::e_numeric)::text) AS different FROM e_numerics;
 SELECT convert_from(test_codec_encode(e, 'csv'), 'UTF8') FROM e;
 SELECT convert_from(test_codec_encode(ROW(1, 'a;b', NULL)::c3, 'csv', NULL, ';'), 'UTF8');
 -- there and back: no differences

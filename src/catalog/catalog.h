@@ -339,7 +339,7 @@ typedef struct OutboxSegment
 	int32		nmessages;
 	TimestampTz written;
 	bool		ends_commit;	/* the last one of its transaction */
-	const char *data;			/* NULL where it was not asked for */
+	const char *data;			/* within a bytea, behind its header; NULL where it was not asked for */
 	Size		len;
 } OutboxSegment;
 

@@ -73,7 +73,7 @@ segment_to_tuple(Relation rel, const char *pipeline, const OutboxSegment *segmen
 	values[COL_MESSAGES - 1] = Int32GetDatum(segment->nmessages);
 	values[COL_WRITTEN - 1] = TimestampTzGetDatum(segment->written);
 	values[COL_ENDS_COMMIT - 1] = BoolGetDatum(segment->ends_commit);
-	values[COL_DATA - 1] = catalog_bytea(segment->data, segment->len);
+	values[COL_DATA - 1] = PointerGetDatum(segment->data - VARHDRSZ);
 	return heap_form_tuple(RelationGetDescr(rel), values, isnull);
 }
 
@@ -215,7 +215,7 @@ catalog_outbox_rewrite(const char *pipeline, const OutboxSegment *segment)
 				 errmsg("segment " INT64_FORMAT " of stream %d of the outbox of pipeline \"%s\" is missing",
 						segment->number, segment->stream, pipeline)));
 	replace[COL_DATA - 1] = true;
-	values[COL_DATA - 1] = catalog_bytea(segment->data, segment->len);
+	values[COL_DATA - 1] = PointerGetDatum(segment->data - VARHDRSZ);
 	tuple = heap_modify_tuple(tuple, RelationGetDescr(scan.rel), values, isnull, replace);
 	CatalogTupleUpdate(scan.rel, &tuple->t_self, tuple);
 	catalog_scan_end(&scan);

@@ -64,7 +64,7 @@ add_segment(const char *data, Size len, int nmessages, bool last, void *arg)
 	row->nmessages = nmessages;
 	row->written = write->now;
 	row->ends_commit = last;
-	row->data = memcpy(MemoryContextAllocHuge(write->cxt, len), data, len);
+	row->data = VARDATA(DatumGetPointer(catalog_bytea(data, len)));
 	row->len = len;
 	outbox->rows += nmessages;
 	outbox->bytes += len;

@@ -542,6 +542,8 @@ numeric_text(Datum value, char *text)
 		return 0;
 	/* not aligned where its length is in one byte */
 	size = (int) VARSIZE_ANY_EXHDR(numeric);
+	if (size < (int) sizeof(header))
+		return 0;
 	memcpy(&header, VARDATA_ANY(numeric), sizeof(header));
 	weight = (header & NUM_SHORT_WEIGHT_MASK) | (header & NUM_SHORT_WEIGHT_SIGN ? ~NUM_SHORT_WEIGHT_MASK : 0);
 	dscale = (header & ~(NUM_SHORT | NUM_SHORT_NEGATIVE)) >> NUM_SHORT_DSCALE_SHIFT;

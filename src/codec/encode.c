@@ -546,8 +546,6 @@ codec_encode(CodecEncoder *encoder, const Datum *values, const bool *isnull, Str
 			raw_value(encoder, values, isnull, out);
 			break;
 	}
-	enlargeStringInfo(out, 1);
-	out->data[out->len] = '\0';
 	if (GetDatabaseEncoding() != PG_UTF8 &&
 		!(encoder->options.format == CODEC_RAW && encoder->columns[0].kind == KIND_BYTEA))
 	{
@@ -556,10 +554,10 @@ codec_encode(CodecEncoder *encoder, const Datum *values, const bool *isnull, Str
 		if (converted != out->data + start)
 		{
 			out->len = start;
-			out->data[start] = '\0';
 			put_string(out, converted);
 		}
 	}
+	out->data[out->len] = '\0';
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(encoder->tmp);
 }

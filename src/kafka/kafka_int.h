@@ -37,7 +37,7 @@ typedef struct KafkaSetting
  * not change; "refused" and "refused_us" are under their lock, which is held for a copy
  * only.  All else belongs to the PostgreSQL thread, which is the only one that
  * serves the queues and so the only one in which callbacks run, but those that
- * resolve and connect.
+ * resolve and connect, and the partitioner (publish_send.c), which knows no handle.
  */
 typedef struct KafkaHandle
 {

@@ -38,8 +38,10 @@
 
 /* no message was acknowledged for so long: are the topics there? */
 #define LOOK_MS			1000
-/* see wait_for_deliveries() */
+/* see wait_for_deliveries(): so often at first, and then */
 #define FLUSH_US		1000
+#define FLUSH_LATER_US	10000
+#define FLUSH_SOON_US	10000
 /* of a message that was refused it is known within; so long it takes until all has failed where one thing has */
 #define SETTLE_MS		1000
 /* of Kafka; a broker of transaction.max.timeout.ms has more */
@@ -68,11 +70,11 @@ delivery_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		if (handle->counts)
-			handle->flying[(intptr_t) message->_private]--;
+			handle->flying[PUBLISH_FLIGHT(message->_private)]--;
 		return;
 	}
 	if (kafka_failure_of(message->err) == KAFKA_REFUSED)
-		kafka_note_refusal(handle, (int64) (intptr_t) message->_private, message->err);
+		kafka_note_refusal(handle, PUBLISH_NUMBER(message->_private), message->err);
 	/* the first one, but what the library drops in consequence may be reported before the cause */
 	dropped = message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
 		message->err == RD_KAFKA_RESP_ERR__FATAL;
@@ -149,10 +151,11 @@ open_reader(KafkaConf *conf, const char *group)
 }
 
 static KafkaHandle *
-open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes)
+open_producer(KafkaPublisher *publisher, KafkaConf *conf, const char *transactional_id, bool alone, int batch_bytes)
 {
-	static const KafkaSetting defaults[] = {
-		{"queue.buffering.max.ms", "1"},
+	const KafkaSetting defaults[] = {
+		/* messages come many at a time; in a transaction they wait for its partitions anyway */
+		{"queue.buffering.max.ms", transactional_id != NULL ? "1" : "0"},
 		{"queue.buffering.max.messages", "1000000"},
 		{"queue.buffering.max.kbytes", "65536"},
 		{"socket.timeout.ms", "10000"},
@@ -166,6 +169,7 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 		{"retry.backoff.ms", "2"},	/* with the default a transaction takes 105 ms */
 		{"message.timeout.ms", "30000"},
 	};
+	const KafkaHeader longest = {publisher->header, NULL, publisher->prefix_len + PUBLISH_DIGITS};
 	bool		counts = transactional_id == NULL && !alone;
 	int			n = 5;
 	char		bytes[32];
@@ -189,7 +193,7 @@ open_producer(KafkaConf *conf, const char *transactional_id, bool alone, int bat
 	fixed[n] = (KafkaSetting) {NULL, NULL};
 	rdconf = kafka_conf_build(conf, defaults, fixed);
 	rd_kafka_conf_set_dr_msg_cb(rdconf, delivery_report);
-	kafka_publish_conf(rdconf);
+	publisher->gather_bytes = kafka_publish_conf(rdconf, &longest);
 	handle = kafka_handle_open_polled(RD_KAFKA_PRODUCER, conf, rdconf);
 	handle->alone = alone;
 	handle->counts = counts;
@@ -211,6 +215,8 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, 
 	publisher->header_len = strlen(header);
 	publisher->prefix = MemoryContextStrdup(cxt, prefix);
 	publisher->prefix_len = strlen(prefix);
+	if (publisher->prefix_len > PUBLISH_PREFIX)
+		elog(ERROR, "value of header \"%s\" is too long", header);
 	/*
 	 * The first to begin is the first that was initialized: whoever took over from us, or from whom we
 	 * have, did that in the same order, so who signs by the first one knows that nobody has taken it since.
@@ -226,7 +232,7 @@ kafka_publisher_open(KafkaConf *conf, const char *transactional_id, bool alone, 
 
 		if (transactional_id != NULL)
 			id = publisher->nproducers == 0 ? pstrdup(transactional_id) : psprintf("%s-%d", transactional_id, publisher->nproducers + 1);
-		publisher->producers[publisher->nproducers].handle = open_producer(conf, id, alone, batch_bytes);
+		publisher->producers[publisher->nproducers].handle = open_producer(publisher, conf, id, alone, batch_bytes);
 		publisher->nproducers++;
 	}
 	if (transactional_id != NULL)
@@ -446,13 +452,15 @@ is_settled(KafkaPublisher *publisher, bool in_time, KafkaError *err)
  * Until all messages were acknowledged.  A flush without waiting wakes the
  * library's broker threads: one that found a partition not yet registered with
  * the transaction sleeps, and nobody tells it when it is, for up to a second
- * (2.0.2).
+ * (2.0.2).  Registering takes a millisecond or two; a large transaction takes
+ * longer, and threads that are woken every millisecond are a twentieth of its cost.
  */
 static bool
 wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadline_us, KafkaError *err)
 {
 	KafkaHandle *handle = publisher->producer->handle;
-	int64		now = monotonic_us();
+	int64		begun_us = monotonic_us();
+	int64		now = begun_us;
 	int64		deadline_us = now + (int64) timeout_ms * 1000;
 	int64		next_flush_us = now;
 	int64		next_look_us = 0;
@@ -468,7 +476,7 @@ wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadli
 		if (now >= next_flush_us)
 		{
 			(void) rd_kafka_flush(handle->rk, 0);
-			next_flush_us = now + FLUSH_US;
+			next_flush_us = now + (now < begun_us + FLUSH_SOON_US ? FLUSH_US : FLUSH_LATER_US);
 		}
 		while (rd_kafka_poll(handle->rk, 0) > 0)
 			CHECK_FOR_INTERRUPTS();
@@ -503,7 +511,7 @@ wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadli
 			next_look_us = monotonic_us() + LOOK_MS * 1000;
 		}
 		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-								 handle->read_fd, FLUSH_US / 1000, PG_WAIT_EXTENSION);
+								 handle->read_fd, (long) (Max(next_flush_us - now, 0) / 1000 + 1), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -14,8 +14,16 @@
 #define PUBLISH_TOPICS		255
 /* with transactions; see kafka_publisher_begin() */
 #define PUBLISH_PRODUCERS	2
+/* of the header with the number: what stands before it, and its digits, at most */
+#define PUBLISH_PREFIX		64
+#define PUBLISH_DIGITS		24
 /* messages that are given to the library at once */
 #define PUBLISH_GATHERED	256
+
+/* what the library keeps of a message for us: its number, above 0, and its flight */
+#define PUBLISH_OPAQUE(number, flight)	((void *) (intptr_t) ((number) * KAFKA_FLIGHTS + (flight)))
+#define PUBLISH_NUMBER(opaque)			((int64) (intptr_t) (opaque) / KAFKA_FLIGHTS)
+#define PUBLISH_FLIGHT(opaque)			((int) ((intptr_t) (opaque) % KAFKA_FLIGHTS))
 
 typedef enum PublishKind
 {
@@ -69,6 +77,7 @@ struct KafkaPublisher
 	Size		header_len;
 	char	   *prefix;			/* its value up to the number */
 	Size		prefix_len;
+	Size		gather_bytes;	/* smaller messages are gathered */
 	/* handed over and not yet given to the library: of one topic, their keys and values are the caller's */
 	rd_kafka_message_t gathered[PUBLISH_GATHERED];
 	int			ngathered;
@@ -88,8 +97,11 @@ extern bool kafka_publish_make(PublishCall *p, KafkaError *err);
 
 /* of a message that can never be sent; of a handle that sends each alone it is known which one it is */
 extern void kafka_note_refusal(KafkaHandle *handle, int64 number, rd_kafka_resp_err_t err);
-/* what sending needs of a handle: partitioner, interceptor (publish_send.c) */
-extern void kafka_publish_conf(rd_kafka_conf_t *rdconf);
+/*
+ * What sending needs of a handle: partitioner, interceptor (publish_send.c).
+ * Messages of fewer bytes than it returns are small enough with that header.
+ */
+extern Size kafka_publish_conf(rd_kafka_conf_t *rdconf, const KafkaHeader *header);
 
 /* why the library gave the transaction up; false: it does not know */
 extern bool kafka_transaction_failure(rd_kafka_t *rk, KafkaFailure *failure, char *text, Size size);

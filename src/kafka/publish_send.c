@@ -3,8 +3,7 @@
  * publish_send.c
  *	  A publisher hands messages over to the library.
  *
- * In a transaction plain messages are gathered and given to the library by
- * partition: with one call for each message (rd_kafka_produceva()) it takes a
+ * Plain messages are gathered and given to the library by partition: with one call for each message (rd_kafka_produceva()) it takes a
  * dozen locks and reads two clocks for every one of them, half of what sending
  * costs.  rd_kafka_produce_batch() knows no headers, so that with the message's
  * number is added by an interceptor, which the library calls for each message
@@ -29,11 +28,7 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 
-/* more than the longest number */
-#define NUMBER_LEN		24
-/* of header and number together; longer ones are not gathered */
-#define PREFIX_MOST		64
-/* key and value of a message that is gathered: what the library counts of one does not see the header added */
+/* of key and value: larger ones do not gain by being gathered */
 #define GATHER_BYTES	((Size) 64 * 1024)
 
 /* over how many partitions the partitioner chose last on this thread */
@@ -61,13 +56,13 @@ write_number(char *value, const KafkaPublisher *publisher, int64 number)
 static rd_kafka_resp_err_t
 add_number(rd_kafka_t *rk, rd_kafka_message_t *message, void *opaque)
 {
-	char		value[PREFIX_MOST + NUMBER_LEN];
+	char		value[PUBLISH_PREFIX + PUBLISH_DIGITS];
 	rd_kafka_headers_t *headers;
 	Size		len;
 
 	if (numbering == NULL)
 		return RD_KAFKA_RESP_ERR_NO_ERROR;
-	len = write_number(value, numbering, (int64) (intptr_t) message->_private);
+	len = write_number(value, numbering, PUBLISH_NUMBER(message->_private));
 	headers = rd_kafka_headers_new(1);
 	(void) rd_kafka_header_add(headers, numbering->header, numbering->header_len, value, len);
 	rd_kafka_message_set_headers(message, headers);
@@ -80,11 +75,26 @@ add_interceptor(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char 
 	return rd_kafka_interceptor_add_on_send(rk, "streamproc", add_number, NULL);
 }
 
-void
-kafka_publish_conf(rd_kafka_conf_t *rdconf)
+Size
+kafka_publish_conf(rd_kafka_conf_t *rdconf, const KafkaHeader *header)
 {
+	char		text[32] = "0";
+	size_t		size = sizeof(text);
+	Size		most;
+	Size		with;
+
 	rd_kafka_topic_conf_set_partitioner_cb(rd_kafka_conf_get_default_topic_conf(rdconf), choose_partition);
 	(void) rd_kafka_conf_interceptor_add_on_new(rdconf, "streamproc", add_interceptor, NULL);
+
+	/*
+	 * The library asks whether a message is too large before the header is added,
+	 * and aborts the process when it finds a larger one in its queue (2.0.2).  So
+	 * one that might be too large with it is sent with its header.
+	 */
+	(void) rd_kafka_conf_get(rdconf, "message.max.bytes", text, &size);
+	most = (Size) strtoul(text, NULL, 10);
+	with = kafka_message_size(0, 0, header, 1);
+	return most <= with ? 0 : Min(most - with, GATHER_BYTES);
 }
 
 /* Of the library's queue, which is full. */
@@ -137,8 +147,8 @@ send_one(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 		 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err)
 {
 	KafkaHandle *handle = publisher->producer->handle;
-	void	   *opaque = (void *) (intptr_t) (handle->counts ? handle->flight : number);
-	char		numbered[PREFIX_MOST + NUMBER_LEN];
+	void	   *opaque = PUBLISH_OPAQUE(number, handle->flight);
+	char		numbered[PUBLISH_PREFIX + PUBLISH_DIGITS];
 	KafkaHeader one;
 	KafkaHeader *all = &one;
 
@@ -175,7 +185,7 @@ send_one(KafkaPublisher *publisher, int topic, int64 number, int32 partition,
 static bool
 send_gathered_one(KafkaPublisher *publisher, const rd_kafka_message_t *message, KafkaError *err)
 {
-	return send_one(publisher, publisher->gathered_topic, (int64) (intptr_t) message->_private, -1,
+	return send_one(publisher, publisher->gathered_topic, PUBLISH_NUMBER(message->_private), -1,
 					message->key, message->key_len, message->payload, message->len, 0, NULL, 0, err);
 }
 
@@ -201,7 +211,10 @@ send_batch(KafkaPublisher *publisher, int32 partition, rd_kafka_message_t *messa
 		for (; i < n; i++)
 		{
 			if (messages[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			{
+				handle->flying[handle->flight]++;
 				continue;
+			}
 			if (messages[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL && handle->undelivered == 0)
 				break;
 			if (!send_gathered_one(publisher, &messages[i], err))
@@ -236,7 +249,7 @@ kafka_publisher_push(KafkaPublisher *publisher, KafkaError *err)
 		messages[i].partition = chosen_over == 0 || messages[i].key == NULL ? RD_KAFKA_PARTITION_UA :
 			rd_kafka_msg_partitioner_murmur2_random(NULL, messages[i].key, messages[i].key_len, chosen_over, NULL, NULL);
 
-	/* partitions are few; those sent are marked by none */
+	/* partitions are few; those sent have no number any more */
 	for (first = 1; first < n; first++)
 	{
 		int32		partition = messages[first].partition;
@@ -262,8 +275,9 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 					 const char *key, Size key_len, const char *value, Size value_len,
 					 int64 timestamp_ms, const KafkaHeader *headers, int nheaders, KafkaError *err)
 {
-	bool		plain = publisher->transactional && !publisher->producer->handle->alone && partition < 0 &&
-		timestamp_ms == 0 && nheaders == 0 && key_len + value_len <= GATHER_BYTES;
+	KafkaHandle *handle = publisher->producer->handle;
+	bool		plain = !handle->alone && partition < 0 && timestamp_ms == 0 && nheaders == 0 &&
+		key_len + value_len < publisher->gather_bytes;
 	rd_kafka_message_t *message;
 
 	Assert(publisher->ngathered == 0 || topic == publisher->gathered_topic);
@@ -280,6 +294,6 @@ kafka_publisher_send(KafkaPublisher *publisher, int topic, int64 number, int32 p
 	message->key_len = key ? key_len : 0;
 	message->payload = unconstify(char *, value);
 	message->len = value ? value_len : 0;
-	message->_private = (void *) (intptr_t) number;
+	message->_private = PUBLISH_OPAQUE(number, handle->flight);
 	return true;
 }

@@ -773,7 +773,11 @@ program_finish(Program *program)
 		Statement  *statement = lfirst(lc);
 
 		if (statement->mode == STATEMENT_UPSERT)
-			program->upsert_most = Max(program->upsert_most, upsert_prepare(statement));
+		{
+			int64		rows = upsert_prepare(statement);
+
+			program->upsert_most = Max(program->upsert_most, rows);
+		}
 	}
 	if (program->upsert_most > 0)
 		upsert_wait_for_turn(program, program->upsert_most >= HOT_KEY_ROWS);

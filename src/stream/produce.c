@@ -34,7 +34,7 @@
 /* How values of the key column become keys of messages. */
 typedef struct ProduceKey
 {
-	bool		is_bytes;		/* bytea, goes as it is */
+	bool		is_bytes;		/* bytea, or text in UTF-8: goes as it is */
 	FmgrInfo	output;
 } ProduceKey;
 
@@ -83,10 +83,11 @@ stream_plan_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, 
 static void
 key_begin(ProduceKey *key, const StreamColumn *column, MemoryContext cxt)
 {
+	Oid			type = getBaseType(column->type);
 	Oid			output;
 	bool		is_varlena;
 
-	key->is_bytes = getBaseType(column->type) == BYTEAOID;
+	key->is_bytes = type == BYTEAOID || ((type == TEXTOID || type == VARCHAROID) && GetDatabaseEncoding() == PG_UTF8);
 	if (key->is_bytes)
 		return;
 	getTypeOutputInfo(column->type, &output, &is_varlena);
@@ -176,16 +177,13 @@ pass_rows_on(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 {
 	TupleDesc	columns = RelationGetDescr(rinfo->ri_RelationDesc);
 	TupleDesc	rows = ExecGetResultType(outerPlanState(mtstate));
-	ListCell   *lc;
+	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
 	int			i;
 
 	/* who looks at the row as a whole may want its heap tuple */
-	if (mtstate->operation != CMD_INSERT || rinfo->ri_projectNewInfoValid || rows->natts != columns->natts ||
-		rinfo->ri_TrigDesc != NULL || ((ModifyTable *) mtstate->ps.plan)->returningLists != NIL)
+	if (mtstate->operation != CMD_INSERT || rows->natts != columns->natts || rinfo->ri_TrigDesc != NULL ||
+		plan->returningLists != NIL || plan->withCheckOptionLists != NIL)
 		return;
-	foreach(lc, outerPlanState(mtstate)->plan->targetlist)
-		if (((TargetEntry *) lfirst(lc))->resjunk)
-			return;
 	for (i = 0; i < rows->natts; i++)
 		if (TupleDescAttr(columns, i)->attisdropped || TupleDescAttr(rows, i)->atttypid != TupleDescAttr(columns, i)->atttypid)
 			return;

@@ -171,8 +171,10 @@ keyed_present_watermark(void)
 	}
 	{
 		TimestampTz now = my_keyed->idle_watermark + (monotonic_us() - my_keyed->all_idle_us);
+		TimestampTz last = last_deadline();
 
-		return Max(barrier->watermark, Min(now, last_deadline()));
+		now = Min(now, last);
+		return Max(barrier->watermark, now);
 	}
 }
 
@@ -428,7 +430,11 @@ keyed_set_horizons(TimestampTz watermark, bool standing)
 
 		/* it never goes back: what stands before it has been answered */
 		if (spec->waits && keyed_released_standing(&my_launcher->program->keyed[op]) == standing)
-			barrier->horizon[op] = Max(barrier->horizon[op], over_horizon(my_keyed->area, spec, answering_watermark(op, watermark)));
+		{
+			TimestampTz horizon = over_horizon(my_keyed->area, spec, answering_watermark(op, watermark));
+
+			barrier->horizon[op] = Max(barrier->horizon[op], horizon);
+		}
 		/* all stand: everything that was answered has been passed on */
 		if (standing)
 			my_keyed->passed_watermark[op] = watermark_of(op, watermark);

@@ -95,6 +95,25 @@ for my $what (qw(publisher task launcher))
 	exact('a_out', 'SELECT id, card, v FROM a WHERE v >= 5', "kill -9 of a $what");
 }
 
+# ---- partitions: as Java's clients choose them, so that a topic can be joined with theirs by partition ----
+
+# The hashes are those of the test of Kafka's own Utils.murmur2().  Many messages at once, which are sent together.
+# catches: another hash, or another number of partitions, for all but the first message of those that are sent together
+{
+	my %murmur2 = (21 => -973932308, foobar => -790332482, 'a-little-bit-long-string' => -985981536, 'a-little-bit-longer-string' => -1486304829,
+		'lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8' => -58897971, abc => 479470107);
+	my @keys = sort keys %murmur2;
+	make_topic('keys', 1);
+	make_topic('keys_out', 7);
+	$kafka->produce('keys', map { { partition => 0, value => sprintf('{"id": %d, "card": "%s", "v": 0}', $_, $keys[ $_ % @keys ]) } } 0 .. 599);
+	create_pipeline($node, 'keys', 'INSERT INTO keys_out (id, card, v, k) SELECT id, card, v, card FROM keys');
+	wait_caught_up($node, 'keys');
+	exact('keys_out', 'SELECT id, card, v FROM keys', 'known keys');
+	is(value('SELECT string_agg(DISTINCT k || \' \' || p, \', \' ORDER BY k || \' \' || p) FROM keys_out'),
+		join(', ', sort map { "$_ " . ($murmur2{$_} & 0x7fffffff) % 7 } @keys), 'each is in the partition that Kafka says');
+	value(q{SELECT streamproc.drop_pipeline('keys')});
+}
+
 # ---- each step, killed, failed and repeated ----
 
 for my $point (qw(outbox-insert commit-before-position commit-done publisher-before-durable publisher-before-begin publisher-begun publisher-before-commit

@@ -58,6 +58,7 @@ add_segment(const char *data, Size len, int nmessages, bool last, void *arg)
 	Write	   *write = arg;
 	Outbox	   *outbox = write->outbox;
 	OutboxSegment *row = &write->rows[write->n++];
+	MemoryContext old = MemoryContextSwitchTo(write->cxt);
 
 	row->stream = outbox->stream;
 	row->number = ++outbox->last;
@@ -65,6 +66,7 @@ add_segment(const char *data, Size len, int nmessages, bool last, void *arg)
 	row->written = write->now;
 	row->ends_commit = last;
 	row->data = VARDATA(DatumGetPointer(catalog_bytea(data, len)));
+	MemoryContextSwitchTo(old);
 	row->len = len;
 	outbox->rows += nmessages;
 	outbox->bytes += len;

@@ -452,8 +452,8 @@ is_settled(KafkaPublisher *publisher, bool in_time, KafkaError *err)
  * Until all messages were acknowledged.  A flush without waiting wakes the
  * library's broker threads: one that found a partition not yet registered with
  * the transaction sleeps, and nobody tells it when it is, for up to a second
- * (2.0.2).  Registering takes a millisecond or two; a large transaction takes
- * longer, and threads that are woken every millisecond are a twentieth of its cost.
+ * (2.0.2).  Registering takes a millisecond or two; threads that deliver a large
+ * transaction for longer need not be woken every millisecond.
  */
 static bool
 wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadline_us, KafkaError *err)

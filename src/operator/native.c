@@ -15,7 +15,6 @@
 
 #include <math.h>
 
-#include "base/numeric_format.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "common/int128.h"
@@ -416,89 +415,6 @@ wide_to_numeric(const SumWide *s)
 	return numeric_add_opt_error(high, low, NULL);
 }
 
-/* Weight and value of the first digit to the base 10000. */
-static inline int
-first_digit(uint64 value, uint64 *digit)
-{
-	int			weight = 0;
-
-	for (; value >= NUM_BASE; value /= NUM_BASE)
-		weight++;
-	*digit = value;
-	return weight;
-}
-
-/*
- * sum / n bit by bit as numeric_div() gives it, in a fraction of its time: window
- * functions ask for one with each row.  The scale is chosen as select_div_scale() of
- * PostgreSQL does; where it is 16 at most (averages from 1 on) all fits into integers.
- * NULL: it does not.
- */
-static Numeric
-quick_average(int64 sum, int64 n)
-{
-	static const uint64 powers[] = {1, UINT64CONST(10000), UINT64CONST(100000000), UINT64CONST(1000000000000), UINT64CONST(10000000000000000)};
-	uint64		a = sum < 0 ? -(uint64) sum : (uint64) sum;
-	uint64		b = (uint64) n;
-	uint64		first_a;
-	uint64		first_b;
-	int			quotient_weight = first_digit(a, &first_a) - first_digit(b, &first_b);
-	int			groups;
-	uint64		whole;
-	uint64		fraction;
-	uint64		rest;
-	uint128		scaled;
-	int16		digits[10];		/* 4 behind the point, at most 5 before it and 1 for a carry */
-	int			from = lengthof(digits);
-	int			to = lengthof(digits);
-	int			weight = -1;
-	uint16		header;
-	char	   *result;
-	Size		size;
-	int			i;
-
-	if (first_a <= first_b)
-		quotient_weight--;
-	if (a == 0 || quotient_weight < 0)
-		return NULL;
-	groups = Max((int) lengthof(powers) - 1 - quotient_weight, 0);
-	whole = a / b;
-	scaled = (uint128) (a % b) * powers[groups];
-	fraction = (uint64) (scaled / b);
-	rest = (uint64) (scaled % b);
-	/* half away from zero */
-	if (rest >= b - rest)
-		fraction++;
-	if (fraction == powers[groups])
-	{
-		fraction = 0;
-		whole++;
-	}
-	for (i = 0; i < groups; i++, fraction /= NUM_BASE)
-		digits[--from] = (int16) (fraction % NUM_BASE);
-	for (; whole > 0; whole /= NUM_BASE, weight++)
-		digits[--from] = (int16) (whole % NUM_BASE);
-	while (to > from && digits[to - 1] == 0)
-		to--;
-	size = VARHDRSZ + sizeof(header) + sizeof(int16) * (to - from);
-	result = palloc(size);
-	SET_VARSIZE(result, size);
-	header = numeric_short_header(sum < 0, groups * NUM_BASE_DIGITS, weight);
-	memcpy(result + VARHDRSZ, &header, sizeof(header));
-	memcpy(result + VARHDRSZ + sizeof(header), digits + from, sizeof(int16) * (to - from));
-	return (Numeric) result;
-}
-
-static Datum
-average(int64 sum, int64 n)
-{
-	Numeric		quick = quick_average(sum, n);
-
-	if (quick != NULL)
-		return NumericGetDatum(quick);
-	return DirectFunctionCall2(numeric_div, NumericGetDatum(int64_to_numeric(sum)), NumericGetDatum(int64_to_numeric(n)));
-}
-
 Datum
 native_final(const AggregateSpec *agg, const char *state, bool *isnull)
 {
@@ -516,12 +432,12 @@ native_final(const AggregateSpec *agg, const char *state, bool *isnull)
 			return Int64GetDatum(((const SumInt *) state)->sum);
 		case KERNEL_AVG_INT2:
 		case KERNEL_AVG_INT4:
-			return average(((const SumInt *) state)->sum, n);
+			return numeric_average(((const SumInt *) state)->sum, n);
 		case KERNEL_SUM_INT8:
 			return NumericGetDatum(wide_to_numeric((const SumWide *) state));
 		case KERNEL_AVG_INT8:
 			if (is_narrow((const SumWide *) state))
-				return average((int64) ((const SumWide *) state)->low, n);
+				return numeric_average((int64) ((const SumWide *) state)->low, n);
 			return DirectFunctionCall2(numeric_div, NumericGetDatum(wide_to_numeric((const SumWide *) state)),
 									   NumericGetDatum(int64_to_numeric(n)));
 		case KERNEL_SUM_FLOAT4:

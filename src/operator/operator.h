@@ -227,6 +227,13 @@ extern bool native_take_out(const AggregateSpec *agg, char *state, Datum value);
 extern void native_combine(const AggregateSpec *agg, char *state, const char *other);
 extern Datum native_final(const AggregateSpec *agg, const char *state, bool *isnull);
 
+/* ---- numeric.c ---- */
+
+/* of n integers, as avg() gives it */
+extern Datum numeric_average(int64 sum, int64 n);
+/* of a condition that is ready: functions of numeric are replaced by quicker ones that give the same */
+extern void numeric_hasten(ExprState *condition);
+
 /* ---- distinct.c ---- */
 
 /* the key of a value in the set of a group's aggregate */
@@ -332,6 +339,7 @@ typedef struct OperatorRows
 	const TimestampTz *horizon; /* rows before it have been answered; read by who owns the key group */
 	const int64 *pace;			/* us: how far the watermark went in the last epoch */
 	WaitingPanes waiting;		/* while they are applied */
+	uint32		waiting_units[STATE_GROUPS];	/* that a pane has of the group, see over_wait.c */
 	int64		nrows;
 	int64		nlate;
 	Size		bytes;

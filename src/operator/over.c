@@ -488,6 +488,9 @@ advance(OverKey *key, int f, TimestampTz low, TimestampTz now)
 		}
 		*tail = next;
 		tail->running = running;
+		if (history_skip(key, tail, low))
+			return;
+		next = *tail;
 	}
 	tail->at = now;
 }

@@ -281,6 +281,11 @@ extern void history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, Times
 extern void history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len);
 /* the row at the position, which moves behind it; false: there is no more */
 extern bool history_next(OverKey *key, OverTail *at, OverBytes *row, const char **columns);
+/*
+ * Is the position behind the last row of a slice, and do those behind it begin at "low" or later?  Then it
+ * moves there, and nothing has to be looked at.
+ */
+extern bool history_skip(OverKey *key, OverTail *at, TimestampTz low);
 /* is what stood there gone? */
 extern bool history_lost(OverKey *key, const OverTail *at);
 

@@ -27,6 +27,9 @@
 /* a checkpoint copies a chunk whole */
 #define CHUNK_BYTES		256
 #define PANES_MANY		64
+/* then so many slices less one go together */
+#define LONGER			63
+#define LONGEST			4095
 /* the region of a slice grows by this part of it: it goes as a whole */
 #define HISTORY_GROWTH	4
 
@@ -124,6 +127,8 @@ cursor_of(OverKey *key, int i)
 	{
 		state_cursor_open(&pane->cursor, key->area, key->spec->number, &pane->pane->chunk[key->group]);
 		pane->cursor.growth = HISTORY_GROWTH;
+		if (i > 0)
+			pane->cursor.expected = Min(key->panes[i - 1].pane->chunk[key->group].used, STATE_EXPECTED_MOST);
 		pane->open = true;
 	}
 	return &pane->cursor;
@@ -238,7 +243,7 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 
 	/* a backlog of few rows would make a pane for each: then they are kept somewhat longer */
 	if (key->npanes >= PANES_MANY)
-		id |= key->npanes >= 2 * PANES_MANY ? 4095 : 63;
+		id |= key->npanes >= 2 * PANES_MANY ? LONGEST : LONGER;
 	if (head->rows > 0 && id < head->pane)
 		id = head->pane;
 	/* rows of the key from before it was forgotten may stand in a longer pane */
@@ -334,14 +339,50 @@ slice_behind(const OverHead *head, int64 pane)
 	return head->pane - before;
 }
 
+/* No row in the slice, or behind it, is older, but for those that came out of order. */
+static TimestampTz
+slice_begin(const OverKey *key, int64 pane)
+{
+	/* perhaps a longer one, see history_append() */
+	if ((pane & LONGEST) == LONGEST)
+		pane &= ~(int64) LONGEST;
+	else if ((pane & LONGER) == LONGER)
+		pane &= ~(int64) LONGER;
+	return window_instant(&key->over->history, pane);
+}
+
+bool
+history_skip(OverKey *key, OverTail *at, TimestampTz low)
+{
+	const StateBlob *blob;
+	int64		behind;
+	TimestampTz begin;
+	int			i;
+
+	if (key->seen == NULL || at->pane >= key->head->pane || key->over->row_most == 0 ||
+		key->panes[key->seen_pane].id != at->pane || key->seen_number != at->chunk)
+		return false;
+	blob = blob_of(key->seen);
+	if (at->offset < blob->len || blob->len + key->over->row_most > CHUNK_BYTES)
+		return false;
+	behind = slice_behind(key->head, at->pane);
+	i = pane_from(key, behind);
+	if (i == key->npanes || key->panes[i].id != behind || (begin = slice_begin(key, behind)) < low)
+		return false;
+	at->pane = behind;
+	at->chunk = at->offset = 0;
+	at->at = begin;
+	return true;
+}
+
 static void
-prefetch_chunk(OverKey *key, int64 pane, uint32 chunk_hash, bool near)
+prefetch_chunk(OverKey *key, int64 pane, TimestampTz before, uint32 chunk_hash, bool near)
 {
 	int			i = pane_from(key, pane);
 	const StateCursor *cursor;
 	const StateEntry *entry;
 
-	if (i == key->npanes || key->panes[i].id != pane)
+	if (i == key->npanes || key->panes[i].id != pane || slice_begin(key, pane) >= before)
 		return;
 	cursor = cursor_of(key, i);
 	if (!near)
@@ -379,16 +420,17 @@ history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, b
 	for (f = 0; f < over->nframes; f++)
 	{
 		OverTail	tail;
+		TimestampTz low = at - over->frames[f].us;
 
 		if (!over->frames[f].kept || over->frames[f].us < 0)
 			continue;
 		memcpy(&tail, bytes + over->tails_at + sizeof(OverTail) * over->frames[f].tail, sizeof(tail));
-		if (!tail.running || tail.at >= at - over->frames[f].us || tail.chunk > 0 || tail.pane > head.pane)
+		if (!tail.running || tail.at >= low || tail.chunk > 0 || tail.pane > head.pane)
 			continue;
-		/* the row that leaves, and the next one */
-		prefetch_chunk(key, tail.pane, chunk_hash, near);
+		/* the row that leaves, and the next one where it may leave, too */
+		prefetch_chunk(key, tail.pane, DT_NOEND, chunk_hash, near);
 		if (tail.pane < head.pane)
-			prefetch_chunk(key, slice_behind(&head, tail.pane), chunk_hash, near);
+			prefetch_chunk(key, slice_behind(&head, tail.pane), low, chunk_hash, near);
 	}
 }
 

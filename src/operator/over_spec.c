@@ -458,6 +458,8 @@ over_set_filter(OperatorSpec *spec, List *qual, List *tlist)
 		spec->filter_context->ecxt_scantuple = spec->slot;
 	}
 	spec->filter = ExecInitQual(qual, NULL);
+	if (spec->filter != NULL)
+		numeric_hasten(spec->filter);
 	if (spec->over != NULL)
 		spec->over->filter_immutable = !contain_mutable_functions((Node *) qual);
 	spec->user_code = true;

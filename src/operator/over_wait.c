@@ -51,6 +51,8 @@
 /* the region of a pane grows by this part of it: it goes soon; a small one is doubled */
 #define WAITING_GROWTH	2
 #define WAITING_SMALL	(64 * 1024 / 8)
+/* a new one is as large as those before it; they are forgotten by this part with each batch */
+#define EXPECTED_PART	16
 
 /* A row on its way into a pane. */
 typedef struct ComingRow
@@ -288,6 +290,7 @@ keep_in_pane(OperatorRows *rows, StateArea *area, int group, ComingRow *coming, 
 	TimestampTz begin = over_waiting_begin(pane->id);
 	TimestampTz end = over_waiting_end(pane->id);
 	ComingRow  *others = NULL;
+	uint32	   *expected = &rows->waiting_units[group];
 	StateCursor cursor;
 	int64		mine = 1;
 	int64		nothers = 0;
@@ -313,6 +316,7 @@ keep_in_pane(OperatorRows *rows, StateArea *area, int group, ComingRow *coming, 
 	}
 	state_cursor_open(&cursor, area, spec->number, &pane->chunk[group]);
 	cursor.growth = cursor.chunk->size < WAITING_SMALL ? 1 : WAITING_GROWTH;
+	cursor.expected = *expected;
 	for (i = 0; i < mine; i = k)
 	{
 		Size		bytes = offsetof(WaitingBlock, rows) + coming[i].size;
@@ -322,6 +326,8 @@ keep_in_pane(OperatorRows *rows, StateArea *area, int group, ComingRow *coming, 
 			bytes += coming[k].size;
 		write_block(spec, &cursor, coming + i, k - i, bytes);
 	}
+	/* slow to forget, as panes fill side by side */
+	*expected = Min(Max(cursor.chunk->used, *expected - *expected / EXPECTED_PART), STATE_EXPECTED_MOST);
 	return mine;
 }
 

@@ -49,6 +49,7 @@ state_cursor_open(StateCursor *cursor, StateArea *area, int op, StateChunk *chun
 {
 	cursor->area = area;
 	cursor->growth = REGION_GROWTH;
+	cursor->expected = 0;
 	cursor->op = &area->root->op[op];
 	cursor->chunk = chunk;
 	cursor->slots = chunk->nslots > 0 ? dsa_get_address(area->dsa, chunk->slots) : NULL;
@@ -127,6 +128,13 @@ compact_into(StateCursor *cursor, char *to)
 	chunk->garbage = 0;
 }
 
+/* For what is worth having, and no reason to fail. */
+static bool
+has_room(const StateCursor *cursor, uint64 size)
+{
+	return pg_atomic_read_u64(&cursor->area->root->bytes) + size <= cursor->area->root->limit;
+}
+
 /* Room for so many units more; entries may move. */
 static void
 make_room(StateCursor *cursor, uint32 units)
@@ -145,6 +153,8 @@ make_room(StateCursor *cursor, uint32 units)
 	live = chunk->size > 0 ? chunk->used - (compact ? chunk->garbage : 0) : 1;
 	size = live + units;
 	size += Max(size / cursor->growth, REGION_STEP);
+	if (chunk->size == 0 && size < cursor->expected && has_room(cursor, (uint64) cursor->expected * 8))
+		size = cursor->expected;
 	if (size > REGION_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -163,25 +173,72 @@ make_room(StateCursor *cursor, uint32 units)
 	cursor->data = to;
 }
 
+/*
+ * Slots stand in the order of their hashes, each at its place or as near behind it as
+ * there is room.  So who looks for a key that is not there learns it half way, and
+ * tables grow in one pass from front to back.  The last ones may have gone round to the
+ * front: they come before those whose place is there.
+ */
+
+/* Does the slot at "at" come behind one of this hash, whose place is "home"? */
+static inline bool
+stands_behind(const StateSlot *slots, uint32 n, uint32 at, uint32 hash, uint32 home)
+{
+	if (at < home)
+		return state_slot_order(slots[at].hash) > state_slot_order(hash) || state_slot_of(slots[at].hash, n) <= at;
+	return state_slot_order(slots[at].hash) > state_slot_order(hash) && state_slot_of(slots[at].hash, n) <= at;
+}
+
+/* One more, at "at": those from there on move up to the next free one. */
+static void
+insert_slot(StateSlot *slots, uint32 n, uint32 at, StateSlot slot)
+{
+	while (slots[at].offset != 0)
+	{
+		StateSlot	other = slots[at];
+
+		slots[at] = slot;
+		slot = other;
+		at = slot_behind(at, n);
+	}
+	slots[at] = slot;
+}
+
 /* So many slots. */
 static void
 resize_slots(StateCursor *cursor, uint32 n)
 {
 	StateChunk *chunk = cursor->chunk;
+	const StateSlot *from = cursor->slots;
 	dsa_pointer fresh = state_alloc0(cursor->area, sizeof(StateSlot) * n);
 	StateSlot  *to = dsa_get_address(cursor->area->dsa, fresh);
+	uint32		round = 0;
+	uint32		next = 0;
 	uint32		i;
+	uint32		k;
 
-	for (i = 0; i < chunk->nslots; i++)
+	while (round < chunk->nslots && from[round].offset != 0 && state_slot_of(from[round].hash, chunk->nslots) > round)
+		round++;
+	for (k = 0, i = round; k < chunk->nslots; k++, i = slot_behind(i, chunk->nslots))
 	{
-		uint32		at;
+		StateSlot	slot = from[i];
+		uint32		home = state_slot_of(slot.hash, n);
+		uint32		at = Max(home, next);
 
-		if (cursor->slots[i].offset == 0)
-			continue;
-		at = state_slot_of(cursor->slots[i].hash, n);
-		while (to[at].offset != 0)
-			at = slot_behind(at, n);
-		to[at] = cursor->slots[i];
+		if (likely(at < n))
+		{
+			/* a free one changes nothing there: that is quicker than to guess which are free */
+			slot.hash = slot.offset != 0 ? slot.hash : 0;
+			to[at] = slot;
+			next = slot.offset != 0 ? at + 1 : next;
+		}
+		else if (slot.offset != 0)
+		{
+			/* round to the front */
+			for (at = 0; to[at].offset != 0 && !stands_behind(to, n, at, slot.hash, home); at++)
+				;
+			insert_slot(to, n, at, slot);
+		}
 	}
 	state_free(cursor->area, chunk->slots, sizeof(StateSlot) * chunk->nslots);
 	chunk->slots = fresh;
@@ -197,51 +254,67 @@ same_key(const StateOperator *op, const StateEntry *entry, const char *key, uint
 	return entry->key_meta == meta && memcmp(state_entry_key(op, entry), key, STATE_KEY_LEN(meta)) == 0;
 }
 
-StateEntry *
-state_entry_find(StateCursor *cursor, uint32 hash, const char *key, uint16 meta)
+/* The entry of the key, NULL: there is none, and its slot belongs at *at. */
+static inline StateEntry *
+look_for(const StateCursor *cursor, uint32 hash, const char *key, uint16 meta, uint32 *at)
 {
-	uint32		nslots = cursor->chunk->nslots;
-	uint32		at = state_slot_of(hash, nslots);
+	const StateSlot *slots = cursor->slots;
+	uint32		n = cursor->chunk->nslots;
+	uint32		home = state_slot_of(hash, n);
+	uint32		i;
 
-	if (nslots == 0)
+	if (n == 0)
 		return NULL;
-	for (; cursor->slots[at].offset != 0; at = slot_behind(at, nslots))
+	for (i = home; slots[i].offset != 0; i = slot_behind(i, n))
 	{
 		StateEntry *entry;
 
-		if (cursor->slots[at].hash != hash)
+		if (slots[i].hash != hash)
+		{
+			if (stands_behind(slots, n, i, hash, home))
+				break;
 			continue;
-		entry = entry_at(cursor->data, cursor->slots[at].offset);
+		}
+		entry = entry_at(cursor->data, slots[i].offset);
 		if (likely(same_key(cursor->op, entry, key, meta)))
 			return entry;
 	}
+	*at = i;
 	return NULL;
+}
+
+StateEntry *
+state_entry_find(StateCursor *cursor, uint32 hash, const char *key, uint16 meta)
+{
+	uint32		at;
+
+	return look_for(cursor, hash, key, meta, &at);
 }
 
 StateEntry *
 state_entry_make(StateCursor *cursor, uint32 hash, const char *key, uint16 meta, bool *found)
 {
 	StateChunk *chunk = cursor->chunk;
-	StateEntry *entry = state_entry_find(cursor, hash, key, meta);
-	uint32		units;
 	uint32		at;
+	StateEntry *entry = look_for(cursor, hash, key, meta, &at);
+	uint32		units;
 
 	*found = entry != NULL;
 	if (entry != NULL)
 		return entry;
 
 	if (chunk->nentries >= SLOTS_FULL(chunk->nslots))
+	{
 		resize_slots(cursor, SLOTS_MORE(chunk->nslots));
+		(void) look_for(cursor, hash, key, meta, &at);
+	}
 	units = entry_units(cursor->op, meta);
 	make_room(cursor, units);
 	entry = entry_at(cursor->data, chunk->used);
 	memset(entry, 0, sizeof(StateEntry) + state_fixed_size(cursor->op, meta));
 	entry->key_meta = meta;
 	memcpy(state_entry_key(cursor->op, entry), key, STATE_KEY_LEN(meta));
-	for (at = state_slot_of(hash, chunk->nslots); cursor->slots[at].offset != 0;)
-		at = slot_behind(at, chunk->nslots);
-	cursor->slots[at].hash = hash;
-	cursor->slots[at].offset = chunk->used;
+	insert_slot(cursor->slots, chunk->nslots, at, (StateSlot) {hash, chunk->used});
 	chunk->used += units;
 	chunk->nentries++;
 	state_entry_mark_slow(cursor, entry);
@@ -314,12 +387,6 @@ state_entry_remove(StateCursor *cursor, StateEntry *entry)
 		}
 }
 
-static bool
-has_room(const StateCursor *cursor, uint64 size)
-{
-	return pg_atomic_read_u64(&cursor->area->root->bytes) + size <= cursor->area->root->limit;
-}
-
 /*
  * After entries were taken out: nothing is kept for none, and not much more than
  * is needed for some.
@@ -344,7 +411,6 @@ state_chunk_trim(StateCursor *cursor)
 	}
 	for (nslots = chunk->nslots; nslots > FIRST_SLOTS && chunk->nentries < SLOTS_FULL(nslots / 2) / 2; nslots = (nslots / 2) & ~(uint32) 3)
 		;
-	/* it is no reason to fail that memory is used up */
 	if (nslots < chunk->nslots && has_room(cursor, sizeof(StateSlot) * nslots))
 		resize_slots(cursor, nslots);
 	size = (uint64) chunk->used - chunk->garbage;

@@ -199,7 +199,10 @@ typedef struct StateCursor
 	char	   *data;
 	uint32	   *dirty;
 	uint32		growth;			/* the region grows by this part of it: 8, or less where it is freed soon */
+	uint32		expected;		/* units that the region has at first, at least, where it is known: else it grows, is copied and freed on the way */
 } StateCursor;
+
+#define STATE_EXPECTED_MOST		(32 * 1024 / 8)
 
 extern void state_cursor_open(StateCursor *cursor, StateArea *area, int op, StateChunk *chunk);
 /* the entry of the key; made, its fixed part zeroed and marked changed, where it is not there */
@@ -234,11 +237,18 @@ state_nblobs(const StateOperator *op, uint16 meta)
 	return (meta & STATE_KEY_MEMBER) ? op->nblobs : op->group_blobs;
 }
 
-/* Where a chunk of so many slots begins to look; the highest 7 bits, those of the group, are the same in all of it. */
+/* What the slots of a chunk are ordered by; the highest 7 bits, those of the group, are the same in all of it. */
+static inline uint32
+state_slot_order(uint32 hash)
+{
+	return hash << 7;
+}
+
+/* Where a chunk of so many slots begins to look. */
 static inline uint32
 state_slot_of(uint32 hash, uint32 nslots)
 {
-	return (uint32) (((uint64) (hash << 7) * nslots) >> 32);
+	return (uint32) (((uint64) state_slot_order(hash) * nslots) >> 32);
 }
 
 /*

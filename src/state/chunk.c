@@ -263,6 +263,7 @@ look_for(const StateCursor *cursor, uint32 hash, const char *key, uint16 meta, u
 	uint32		home = state_slot_of(hash, n);
 	uint32		i;
 
+	*at = home;
 	if (n == 0)
 		return NULL;
 	for (i = home; slots[i].offset != 0; i = slot_behind(i, n))

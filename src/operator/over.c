@@ -507,25 +507,28 @@ native_result(OverKey *key, int f, const char *state)
 	MemoryContextSwitchTo(old);
 }
 
+static inline void
+running_result(OverKey *key, int f)
+{
+	AggregateSpec *agg = &key->over->functions[f].agg;
+
+	if (agg->kind == AGGREGATE_NATIVE)
+		native_result(key, f, key->fixed + agg->at);
+	else
+		key->results[f] = transition_result(key->spec, agg, NULL, NULL, &key->result_null[f]);
+}
+
+/* Of the rows from there on. */
 static void
-aggregate_result(OverKey *key, int f, bool running, const Walk *from)
+walked_result(OverKey *key, int f, Walk at)
 {
 	OverSpec   *over = key->over;
 	OverFunction *function = &over->functions[f];
 	AggregateSpec *agg = &function->agg;
 	int64		words[8];
 	char	   *state = (char *) words;
-	Walk		at = *from;
 	const char *columns;
 
-	if (running)
-	{
-		if (agg->kind == AGGREGATE_NATIVE)
-			native_result(key, f, key->fixed + agg->at);
-		else
-			key->results[f] = transition_result(key->spec, agg, NULL, NULL, &key->result_null[f]);
-		return;
-	}
 	Assert(agg->kind != AGGREGATE_NATIVE || agg->size <= sizeof(words));
 	memset(words, 0, sizeof(words));
 	if (agg->kind == AGGREGATE_TRANSITION)
@@ -545,10 +548,9 @@ aggregate_result(OverKey *key, int f, bool running, const Walk *from)
 
 /* The n-th row of the frame, NULL: it has not so many. */
 static const char *
-nth_row(OverKey *key, const OverFunction *function, const Walk *from, int64 rows)
+nth_row(OverKey *key, const OverFunction *function, Walk at, int64 rows)
 {
 	const OverFrame *frame = &key->over->frames[function->frame];
-	Walk		at = *from;
 	int64		n = function->kind == OVER_NTH_VALUE ? function->n : 1;
 	const char *columns = NULL;
 
@@ -557,6 +559,27 @@ nth_row(OverKey *key, const OverFunction *function, const Walk *from, int64 rows
 	while (n-- > 0 && (columns = walk(key, frame, &at)) != NULL)
 		;
 	return columns;
+}
+
+/* Where the frame of a row begins: its number among the last rows, its time. */
+static Walk
+frame_from(const OverKey *key, int f, int here, TimestampTz at)
+{
+	const OverFrame *frame = &key->over->frames[f];
+	Walk		from = {0};
+
+	if (frame->rows)
+	{
+		from.ring = (int) Max(here - frame->nrows, 0);
+		from.ring_end = here + 1;
+	}
+	else if (frame->kept)
+	{
+		from.at = *tail_of(key, f);
+		from.low = key->low[f];
+		from.high = at;
+	}
+	return from;
 }
 
 /* The row with the results of the functions, where the condition lets it through. */
@@ -677,21 +700,9 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 		{
 			OverFunction *function = &over->functions[i];
 			OverFrame  *frame = &over->frames[function->frame];
-			Walk		from = {0};
 			const char *columns;
 
 			key->result_null[i] = false;
-			if (frame->rows)
-			{
-				from.ring = (int) Max(here - frame->nrows, 0);
-				from.ring_end = here + 1;
-			}
-			else if (frame->kept)
-			{
-				from.at = *tail_of(key, function->frame);
-				from.low = low[function->frame];
-				from.high = at;
-			}
 			switch (function->kind)
 			{
 				case OVER_ROW_NUMBER:
@@ -719,7 +730,7 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 					break;
 				case OVER_FIRST_VALUE:
 				case OVER_NTH_VALUE:
-					columns = nth_row(key, function, &from, frame->rows ? number : head->rows);
+					columns = nth_row(key, function, frame_from(key, function->frame, here, at), frame->rows ? number : head->rows);
 					if (columns != NULL)
 						column_result(key, i, columns, function->value);
 					else
@@ -741,7 +752,7 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 								int			r;
 
 								memset(key->fixed + function->agg.at, 0, function->agg.size);
-								for (r = from.ring; r < from.ring_end; r++)
+								for (r = here - (int) frame->nrows; r <= here; r++)
 								{
 									decode(key, ring_columns(key, r), key->walk_cxt);
 									add_row(key, function, key->spec, key->fixed + function->agg.at);
@@ -749,7 +760,10 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 							}
 						}
 					}
-					aggregate_result(key, i, function->running && (frame->rows || frame->unbounded || ordered[function->frame]), &from);
+					if (function->running && (frame->rows || frame->unbounded || ordered[function->frame]))
+						running_result(key, i);
+					else
+						walked_result(key, i, frame_from(key, function->frame, here, at));
 					break;
 			}
 		}

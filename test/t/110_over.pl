@@ -307,6 +307,45 @@ section 'averages' => sub {
 	is(value("WITH batch AS MATERIALIZED ($batch) SELECT (SELECT count(*) FROM (TABLE batch EXCEPT ALL TABLE averages) x), (SELECT count(*) FROM (TABLE averages EXCEPT ALL TABLE batch) x), (SELECT count(*) FROM batch)"), '0|0|4000', 'digit by digit');
 };
 
+# catches: a product or an integer in a condition with other digits, another scale or sign than PostgreSQL's
+section 'products' => sub {
+	$kafka->topic('products', 1);
+	value("CREATE FOREIGN TABLE products_in (at timestamptz, k text, a numeric, b numeric, i bigint, o bigint OPTIONS (kafka 'offset')) SERVER kafka OPTIONS (topic 'products', event_time 'at', max_ahead '10000 days')");
+	value('CREATE TABLE products (o bigint, prev bigint)');
+	# as text: half of the rows pass, and a digit more or less changes which
+	my $select = sub { my ($order) = @_; return "SELECT q.o, q.prev FROM (SELECT t.o, t.a, t.b, t.i, lag(t.i) OVER (PARTITION BY t.k ORDER BY $order) AS prev FROM products_in t) q WHERE hashtext(concat_ws(' ', a * b, b * a * 60, i::numeric, i * a, prev * b)) % 2 = 0" };
+	create_pipeline($node, 'products', 'INSERT INTO products ' . $select->('t.at'));
+	my $number = sub {
+		my $kind = int(rand(12));
+		return '"NaN"' if $kind == 0 && rand() < 0.3;
+		return '"Infinity"' if $kind == 1 && rand() < 0.3;
+		return (rand() < 0.3 ? '-' : '') . ('0', '0.000', '1', '10000', '0.0001', '9999.9999')[rand(6)] if $kind < 4;
+		return join('', map { int(rand(10)) } 1 .. 150) =~ s/^0+/1/r if $kind == 4 && rand() < 0.2;
+		my ($before, $behind) = (int(rand(14)), int(rand(19)));
+		return (rand() < 0.3 ? '-' : '') . (1 + int(rand(9))) . join('', map { int(rand(10)) } 1 .. $before) . ($behind ? '.' . join('', map { rand() < 0.4 ? 0 : int(rand(10)) } 1 .. $behind) : '');
+	};
+	my $integer = sub { return ('0', '-1', '10000', '-100000000', '9223372036854775807', '-9223372036854775808', int(rand(1e6)), '-' . (1 + int(rand(1e15))))[rand(8)] };
+	$kafka->produce('products', map { { partition => 0, value => '{"at": ' . at($_ / 10) . ', "k": "k' . $_ % 7 . '", "a": ' . $number->() . ', "b": ' . $number->() . ', "i": ' . $integer->() . '}' } } 1 .. 4000);
+	stop('products', drain => 1);
+	my $batch = $select->('t.at, t.o');
+	is(value("WITH batch AS MATERIALIZED ($batch) SELECT (SELECT count(*) FROM (TABLE batch EXCEPT ALL TABLE products) x), (SELECT count(*) FROM (TABLE products EXCEPT ALL TABLE batch) x), (SELECT count(*) BETWEEN 1500 AND 2500 FROM batch)"), '0|0|t', 'digit by digit');
+};
+
+# catches: of a key with few rows the frame goes on over one that leaves, or stays at one that has left
+section 'rare' => sub {
+	make_pipeline('rare', 2, {}, '10 min');
+	my @rows = map { [ $_ % 2, $_ * 1.5 + rand(), 'k' . int(rand(200) ** 1.2), int(rand(1000)) ] } 1 .. 5000;
+	send_rows('rare', @rows);
+	stop('rare', drain => 1);
+	same_as_batch('rare', '10 min', 'by event time');
+	make_topic('rarely', 2, $columns);
+	create_pipeline($node, 'rarely', 'INSERT INTO rarely ' . select_of('rarely', '10 min', 't.at'), ordering => 'arrival');
+	# in order, but for some
+	send_rows('rarely', map { my ($p, $at, $k, $v) = @$_; [ 0, $at - (rand() < 0.02 ? rand(60) : 0), $k, $v ] } @rows);
+	stop('rarely', drain => 1);
+	is(value(q{SELECT count(*) FROM rarely r JOIN LATERAL (SELECT count(*) AS n, sum(i.v) AS total, max(i.v) AS biggest FROM rarely_in i WHERE i.k = r.k AND i.o <= r.o AND i.at BETWEEN r.at - interval '10 min' AND r.at) f ON (f.n, f.total, f.biggest) = (r.n, r.total, r.biggest)}), 5000, 'as rows arrive, some of them late: those that have arrived');
+};
+
 # catches: a backlog in which rows wait in longer slices, which overlap shorter ones
 section 'sparse' => sub {
 	value('ALTER SYSTEM SET streamproc.min_commit_interval = 20; SELECT pg_reload_conf()');

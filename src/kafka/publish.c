@@ -511,7 +511,7 @@ wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadli
 			next_look_us = monotonic_us() + LOOK_MS * 1000;
 		}
 		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-								 handle->read_fd, (long) (Max(next_flush_us - now, 0) / 1000 + 1), PG_WAIT_EXTENSION);
+								 handle->read_fd, (long) (Max(next_flush_us - now, 0) + 999) / 1000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -56,6 +56,9 @@
 /* stored positions expire in Kafka after 7 days without a commit */
 #define RENEW_US			(INT64CONST(3600) * 1000000)
 #define PAUSE_MOST_MS		5000
+/* see wait_for_more() */
+#define FEW_MESSAGES		64
+#define FEW_PERIOD_US		(10 * 1000)
 
 Publisher  *my_publisher;
 
@@ -182,6 +185,7 @@ load(void)
 	program_check_rights(program);
 	PopActiveSnapshot();
 	my_publisher->server = program->sink_server;
+	my_publisher->is_keyed = program->is_keyed;
 	program_free(program);
 	old = MemoryContextSwitchTo(my_publisher->cxt);
 	snprintf(my_publisher->group, sizeof(my_publisher->group), "streamproc-%s",
@@ -528,12 +532,34 @@ deliver_flight(const Flight *flight, KafkaError *err)
 static void
 announce_look(void)
 {
-	if (my_publisher->row->at_least_once || my_publisher->kafka_alone)
+	/* a launcher commits when an epoch ends */
+	if (my_publisher->row->at_least_once || my_publisher->kafka_alone || my_publisher->is_keyed)
 		return;
 	pg_atomic_fetch_add_u32(&my_publisher->pipeline->publisher_turns, 1);
 	LWLockAcquire(shmem->lock, LW_SHARED);
 	pipeline_wake_tasks_locked(my_publisher->slot->pipeline);
 	LWLockRelease(shmem->lock);
+}
+
+/*
+ * A Kafka transaction costs broker and publisher some milliseconds of their processors,
+ * whatever is in it, and who writes tables on the same ones waits for them.  So after
+ * a few messages the next ones share a transaction, if they come within some milliseconds.
+ */
+static void
+wait_for_more(void)
+{
+	int64		until = my_publisher->last_begin_us + FEW_PERIOD_US;
+	int64		left;
+
+	my_publisher->few = false;
+	if (!end_commit())
+		return;
+	/* nobody need wake us */
+	pg_atomic_write_u32(&my_publisher->pipeline->publisher_looks, 0);
+	while ((left = until - monotonic_us()) > 0 && !worker_stop_requested())
+		worker_wait((long) (left + 999) / 1000);
+	announce_look();
 }
 
 /*
@@ -572,7 +598,10 @@ send_some(void)
 	}
 	flight.messages = flight.number - first;
 	publisher_depart(&flight);
-	announce_look();
+	my_publisher->last_begin_us = flight.begun_us;
+	my_publisher->few = flight.messages < FEW_MESSAGES && !my_publisher->row->at_least_once && !my_publisher->kafka_alone;
+	if (!my_publisher->few)
+		announce_look();
 	/* what is sent alone is slow, and another handle comes behind it */
 	return my_publisher->row->at_least_once || my_publisher->kafka_alone ? end_commit() : true;
 }
@@ -660,6 +689,11 @@ publisher_loop(void)
 		else if (my_publisher->kafka_alone && !publisher_is_alone() && !stop)
 		{
 			publisher_end_alone();
+			continue;
+		}
+		if (my_publisher->few && !stop)
+		{
+			wait_for_more();
 			continue;
 		}
 		if (my_publisher->row->at_least_once && !my_publisher->kafka_alone ? publisher_send_ahead() : send_some())

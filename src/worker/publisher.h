@@ -46,6 +46,7 @@ typedef struct Publisher
 	MemoryContext send_cxt;		/* of one look at the outbox */
 	PipelineRow *row;
 	Oid			server;			/* of the topics */
+	bool		is_keyed;		/* the launcher writes the outbox */
 	WorkerSlot *slot;
 	PipelineSlot *pipeline;
 	KafkaPublisher *kafka;		/* NULL: none, or of no use any more */
@@ -78,6 +79,8 @@ typedef struct Publisher
 	int			batch_bytes;	/* of a topic that takes no larger ones; 0: as configured */
 	int			refused_run;	/* messages that were refused since one was taken */
 	int			failures;		/* in a row */
+	int64		last_begin_us;	/* of a transaction, */
+	bool		few;			/* which had few messages, and the next one has not been waited for */
 	int64		last_commit_us; /* in Kafka */
 	int64		last_delete_us;
 } Publisher;

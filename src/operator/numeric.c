@@ -155,8 +155,10 @@ take_factor(Datum datum, Factor *factor)
 	if (!VARATT_IS_4B_U(p))
 		return false;
 	size = VARSIZE_4B(p) - VARHDRSZ;
+	if (size <= sizeof(header) || size > sizeof(header) + sizeof(factor->digits))
+		return false;
 	memcpy(&header, p + VARHDRSZ, sizeof(header));
-	if ((header & NUM_NAN) != NUM_SHORT || size <= sizeof(header) || size > sizeof(header) + sizeof(factor->digits))
+	if ((header & NUM_NAN) != NUM_SHORT)
 		return false;
 	factor->negative = (header & NUM_SHORT_NEGATIVE) != 0;
 	factor->dscale = (header >> NUM_SHORT_DSCALE_SHIFT) & NUM_SHORT_DSCALE_MAX;

@@ -658,7 +658,17 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 		low[f] = frame_begin(&over->frames[f], at);
 		ordered[f] = in_order && (rare->disorder == DT_NOBEGIN || low[f] > rare->disorder);
 		if (!ordered[f])
-			tail_of(key, f)->running = 0;
+		{
+			OverTail   *tail = tail_of(key, f);
+
+			tail->running = 0;
+			/* its frame begins before that of the last row, perhaps with rows that have left since */
+			if (!in_order)
+			{
+				tail->pane = PG_INT64_MIN + 1;
+				tail->chunk = tail->offset = 0;
+			}
+		}
 		else
 		{
 			advance(key, f, low[f], at);

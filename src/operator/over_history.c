@@ -348,9 +348,14 @@ slice_begin(const OverKey *key, int64 pane)
 		pane &= ~(int64) LONGEST;
 	else if ((pane & LONGER) == LONGER)
 		pane &= ~(int64) LONGER;
-	return window_instant(&key->over->history, pane);
+	/* it may be before the first instant that there is */
+	return pane * key->over->history.step;
 }
 
+/*
+ * Only to a slice that is known to hold rows: those behind it are not older.  Of one that holds none
+ * nothing follows, as rows of slices before it may stand in a longer one behind it.
+ */
 bool
 history_skip(OverKey *key, OverTail *at, TimestampTz low)
 {
@@ -359,7 +364,7 @@ history_skip(OverKey *key, OverTail *at, TimestampTz low)
 	TimestampTz begin;
 	int			i;
 
-	if (key->seen == NULL || at->pane >= key->head->pane || key->over->row_most == 0 ||
+	if (key->seen == NULL || at->pane >= key->head->pane || key->head->pane - at->pane > OVER_RECENT || key->over->row_most == 0 ||
 		key->panes[key->seen_pane].id != at->pane || key->seen_number != at->chunk)
 		return false;
 	blob = blob_of(key->seen);

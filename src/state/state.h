@@ -237,7 +237,7 @@ state_nblobs(const StateOperator *op, uint16 meta)
 	return (meta & STATE_KEY_MEMBER) ? op->nblobs : op->group_blobs;
 }
 
-/* What the slots of a chunk are ordered by; the highest 7 bits, those of the group, are the same in all of it. */
+/* What the slots of a chunk are ordered by; the highest 7 bits, those of the group, are the same in all of it where keys decide on the group. */
 static inline uint32
 state_slot_order(uint32 hash)
 {

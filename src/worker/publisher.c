@@ -58,6 +58,7 @@
 #define PAUSE_MOST_MS		5000
 /* see wait_for_more() */
 #define FEW_MESSAGES		64
+#define FEW_BYTES			READ_LEAST
 #define FEW_PERIOD_US		(10 * 1000)
 
 Publisher  *my_publisher;
@@ -553,10 +554,10 @@ wait_for_more(void)
 	int64		left;
 
 	my_publisher->few = false;
-	if (!end_commit())
-		return;
 	/* nobody need wake us */
 	pg_atomic_write_u32(&my_publisher->pipeline->publisher_looks, 0);
+	if (!end_commit())
+		return;
 	while ((left = until - monotonic_us()) > 0 && !worker_stop_requested())
 		worker_wait((long) (left + 999) / 1000);
 	announce_look();
@@ -599,7 +600,7 @@ send_some(void)
 	flight.messages = flight.number - first;
 	publisher_depart(&flight);
 	my_publisher->last_begin_us = flight.begun_us;
-	my_publisher->few = flight.messages < FEW_MESSAGES && !my_publisher->row->at_least_once && !my_publisher->kafka_alone;
+	my_publisher->few = flight.messages < FEW_MESSAGES && flight.bytes < (int64) FEW_BYTES && !my_publisher->row->at_least_once && !my_publisher->kafka_alone;
 	if (!my_publisher->few)
 		announce_look();
 	/* what is sent alone is slow, and another handle comes behind it */

@@ -61,7 +61,7 @@ make_keys(Random *random, uint32 part)
 	}
 }
 
-/* Slots are in order, none is behind a free one that it would be looked for before, and all keys are known. */
+/* No slot is behind a free one, from where it is looked for, and all keys are known, and no others. */
 static void
 check(StateCursor *cursor, uint64 run, uint32 n)
 {

@@ -276,6 +276,9 @@ section 'arrival' => sub {
 	is(settled('arrival'), 'a1 - 1 1 10 10, a3 50 3 2 40 30, a5 10 2 2 60 50, a6 30 4 4 150 60, a12 60 5 4 141 60, a13.5 1 6 4 115 60, a15.5 4 7 4 67 60, a17 2 8 4 10 4',
 		'one that comes behind a later one sees what had come until its time, and later ones see it');
 	is(late('arrival'), '', 'nothing is late');
+	make_pipeline('arrived', 1, {}, '10 s', ordering => 'arrival');
+	send_rows('arrived', [ 0, 1, 'a', 1 ], [ 0, 12, 'a', 2 ], [ 0, 10.5, 'a', 4 ], [ 0, 13, 'a', 8 ], [ 0, 30, 'a', 16 ], [ 0, 31, 'a', 32 ]);
+	is(settled('arrived'), 'a1 - 1 1 1 1, a10.5 2 3 2 5 4, a12 1 2 1 2 2, a13 4 4 3 14 8, a30 8 5 1 16 16, a31 16 6 2 48 32', 'nor is what has left the frame of a later one');
 };
 
 # In order, from one partition, the order of arrival is that of event time.
@@ -329,6 +332,25 @@ section 'products' => sub {
 	stop('products', drain => 1);
 	my $batch = $select->('t.at, t.o');
 	is(value("WITH batch AS MATERIALIZED ($batch) SELECT (SELECT count(*) FROM (TABLE batch EXCEPT ALL TABLE products) x), (SELECT count(*) FROM (TABLE products EXCEPT ALL TABLE batch) x), (SELECT count(*) BETWEEN 1500 AND 2500 FROM batch)"), '0|0|t', 'digit by digit');
+};
+
+# catches: rows of one slice, some of which stand in a longer one, as there were many slices when they came: those behind the slice are not all later
+section 'longer' => sub {
+	make_pipeline('longer', 1, { watermark_delay => '0' }, '10 s', parallelism => 1);
+	send_rows('longer', [ 0, 100.1, 'a', 1 ], [ 0, 100.5, 'z', 1 ]);
+	wait_query($node, q{SELECT count(*) FROM longer WHERE k = 'a'}, 1, 60);
+	send_rows('longer', [ 0, 100.9, 'a', 2 ], (map { [ 0, 101.3 + $_ / 2, 'b' . $_ % 300, 1 ] } 1 .. 600), [ 0, 111, 'a', 4 ], [ 0, 112, 'a', 8 ], [ 0, 1000, 'z', 1 ]);
+	stop('longer', drain => 1);
+	is(value(q{SELECT string_agg(sec(at) || ' ' || n || ' ' || total, ', ' ORDER BY at) FROM longer WHERE k = 'a'}), '100.1 1 1, 100.9 2 3, 111 1 4, 112 2 12', 'one that stands behind leaves in its turn');
+	same_as_batch('longer', '10 s', 'and so it is of all keys');
+};
+
+# catches: a slice that begins before the first instant that there is, as it passes for a longer one
+section 'centuries' => sub {
+	make_pipeline('centuries', 1, {}, '20 years');
+	send_rows('centuries', map { [ 0, ($_ - 2026) * 365.25 * 86400, 'a', int($_) - 1990 ] } 1991, 1996, 1999, 1999.5, 2017, 2020, 2025);
+	stop('centuries', drain => 1);
+	same_as_batch('centuries', '20 years', 'frames of twenty years over the turn of the century');
 };
 
 # catches: of a key with few rows the frame goes on over one that leaves, or stays at one that has left

@@ -400,15 +400,6 @@ tail_of(const OverKey *key, int f)
 	return &key->tails[key->over->frames[f].tail];
 }
 
-static TimestampTz
-frame_begin(const OverFrame *frame, TimestampTz at)
-{
-	if (frame->us >= 0)
-		return at - frame->us;
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(at),
-												   IntervalPGetDatum(unconstify(Interval *, &frame->preceding))));
-}
-
 /* Where the row begins that history_next() has passed. */
 static OverTail
 place_of_row(const OverTail *behind, const OverBytes *row)
@@ -655,19 +646,14 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 		ordered[f] = false;
 		if (!over->frames[f].kept)
 			continue;
-		low[f] = frame_begin(&over->frames[f], at);
+		low[f] = over_frame_begin(&over->frames[f], at);
 		ordered[f] = in_order && (rare->disorder == DT_NOBEGIN || low[f] > rare->disorder);
 		if (!ordered[f])
 		{
-			OverTail   *tail = tail_of(key, f);
-
-			tail->running = 0;
 			/* its frame begins before that of the last row, perhaps with rows that have left since */
 			if (!in_order)
-			{
-				tail->pane = PG_INT64_MIN + 1;
-				tail->chunk = tail->offset = 0;
-			}
+				*tail_of(key, f) = (OverTail) {PG_INT64_MIN + 1};
+			tail_of(key, f)->running = 0;
 		}
 		else
 		{

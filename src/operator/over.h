@@ -264,6 +264,9 @@ extern AsofWork *asof_begin(OperatorSpec *spec, StateArea *area, int group);
 extern void asof_answer(AsofWork *work, const OverRow *rows, int n);
 extern void asof_end(AsofWork *work);
 
+/* the first instant of a frame by time, as of a row at "at" */
+extern TimestampTz over_frame_begin(const OverFrame *frame, TimestampTz at);
+
 /* ---- over_history.c ---- */
 
 /* of another key group; the panes are read where they have changed */

@@ -361,6 +361,15 @@ over_pane_end(const OperatorSpec *spec, int64 pane)
 	return (pane + 2) * over->history.step + over->span;
 }
 
+TimestampTz
+over_frame_begin(const OverFrame *frame, TimestampTz at)
+{
+	if (frame->us >= 0)
+		return at - frame->us;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(at),
+												   IntervalPGetDatum(unconstify(Interval *, &frame->preceding))));
+}
+
 /* ---- what it says of itself ---- */
 
 static void

@@ -262,34 +262,40 @@ state_prefetch_slot(const StateCursor *cursor, uint32 hash)
 		__builtin_prefetch(&cursor->slots[state_slot_of(hash, cursor->chunk->nslots)]);
 }
 
-static pg_attribute_always_inline void
-state_prefetch_entry(const StateCursor *cursor, uint32 hash)
-{
-	if (cursor->chunk->nslots > 0)
-		__builtin_prefetch(cursor->data + (Size) cursor->slots[state_slot_of(hash, cursor->chunk->nslots)].offset * 8);
-}
+/* slots that are peeked at: those of a line of the cache, and where most are that do not stand in their place */
+#define STATE_PEEKED	4
 
-/* the entry that stands where a key of this hash is looked for first, NULL: it is another one's, or none */
+/* the entry of this hash, if it stands near where it is looked for first; NULL: it is not known */
 static inline const StateEntry *
 state_peek_entry(const StateCursor *cursor, uint32 hash)
 {
-	const StateSlot *slot;
+	uint32		n = cursor->chunk->nslots;
+	uint32		at = state_slot_of(hash, n);
+	uint32		end = Min(at + STATE_PEEKED, n);
 
-	if (cursor->chunk->nslots == 0)
-		return NULL;
-	slot = &cursor->slots[state_slot_of(hash, cursor->chunk->nslots)];
-	return slot->offset != 0 && slot->hash == hash ? (const StateEntry *) (cursor->data + (Size) slot->offset * 8) : NULL;
+	for (; at < end && cursor->slots[at].offset != 0; at++)
+		if (cursor->slots[at].hash == hash)
+			return (const StateEntry *) (cursor->data + (Size) cursor->slots[at].offset * 8);
+	return NULL;
+}
+
+static pg_attribute_always_inline void
+state_prefetch_entry(const StateCursor *cursor, uint32 hash)
+{
+	const StateEntry *entry = state_peek_entry(cursor, hash);
+
+	if (entry != NULL)
+		__builtin_prefetch(entry);
 }
 
 /* and a blob, which mostly stands right behind its entry */
 static pg_attribute_always_inline void
 state_prefetch_blob(const StateCursor *cursor, uint32 hash)
 {
-	const char *entry;
+	const char *entry = (const char *) state_peek_entry(cursor, hash);
 
-	if (cursor->chunk->nslots == 0)
+	if (entry == NULL)
 		return;
-	entry = cursor->data + (Size) cursor->slots[state_slot_of(hash, cursor->chunk->nslots)].offset * 8;
 	__builtin_prefetch(entry);
 	__builtin_prefetch(entry + 64);
 	__builtin_prefetch(entry + 128);

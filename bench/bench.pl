@@ -119,6 +119,9 @@ sub start_postgres {
 	say_line('  ', sql("SELECT string_agg(name || ' = ' || current_setting(name), ', ' ORDER BY name) FROM pg_settings
 		WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_compression', 'autovacuum', 'jit')
 		OR name ~ '^streamproc\\.(default_parallelism|min_commit_interval|queue_size)\$'"));
+	# one that has run for a while writes over old segments of WAL; a new one fills each with zeros and waits until they are
+	# on the disk, in the middle of somebody's commit: 20 to 50 ms every third second are a p99
+	sql((map { ("SELECT pg_logical_emit_message(false, 'bench', '')", 'SELECT pg_switch_wal()') } 1 .. 120), 'CHECKPOINT');
 	sql('CREATE EXTENSION streamproc',
 		"CREATE SERVER kafka FOREIGN DATA WRAPPER streamproc_kafka OPTIONS (brokers '$address')");
 }
@@ -359,6 +362,7 @@ sub latency {
 	my (%result, %alone);
 	my $n = 0;
 	arrival('warm', 10000, $opt{broker}) if $opt{broker} > 0;
+	sql('CHECKPOINT');
 	for my $round (1 .. $opt{rounds}) {
 		for my $rate (@{$opt{rates}}) {
 			my $name = 'latency' . ++$n;

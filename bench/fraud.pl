@@ -52,6 +52,7 @@ sub fraud {
 	my $rate = 5_000;
 	# with transactions: they are another part of the broker; many of them, so that it compiles what it will then be measured with
 	fraud_run('warm_up', 1, 2 * $rate, 0, $opt{broker}) if $opt{broker} > 0;
+	sql('CHECKPOINT');
 	printf "\nFraud: from the payment's timestamp to the visible alert, %d events/s over a million cards, %d s after %d s of warm-up, median of %d runs\n",
 		$rate, $opt{seconds}, $opt{warmup}, $opt{rounds};
 	printf "%-36s %9s %13s %6s %-7s %9s %13s %6s %-7s %9s\n", '', 'p50 ms', '(spread)', 'bar', '', 'p99 ms', '(spread)', 'bar', '', 'max ms';

@@ -97,6 +97,7 @@ sub topics_latency {
 	my %only = map { $_ => 1 } split ' ', $ENV{BENCH_CASES} || '';
 	# with transactions: they are another part of the broker
 	topics_latency_run('warm_up', 'exactly_once', $rate, $opt{broker}, $linger) if $opt{broker} > 0;
+	sql('CHECKPOINT');
 	printf "\nInto a topic: from message timestamp to a read_committed consumer of the result, %d events/s for %d s, linger of the generator %d ms\n", $rate, $seconds, $linger;
 	printf "%-36s %9s %6s %-7s %9s %6s %-7s %9s\n", '', 'p50 ms', 'bar', '', 'p99 ms', 'bar', '', 'max ms';
 	my $alone = arrival('alone', $rate, 10, '--linger', $linger);

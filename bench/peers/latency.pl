@@ -101,6 +101,7 @@ sub peer_latency {
 	# short pauses instead of little CPU
 	local $jvm = $ENV{BENCH_PEER_LATENCY_JVM} || '-Xmx2g -XX:+UseG1GC -XX:MaxGCPauseMillis=10';
 	arrival('warm_peers', $rate, $opt{broker}) if $opt{broker} > 0;
+	sql('CHECKPOINT');
 	printf "\nLatency: %d events/s for %d s after %d s, exactly once; from the message's timestamp to a read_committed consumer of the result, or to the row that is visible; the peers commit every %d ms\n",
 		$rate, $seconds, $warmup, $interval;
 	my %result;

@@ -57,7 +57,7 @@
 #define RENEW_US			(INT64CONST(3600) * 1000000)
 #define PAUSE_MOST_MS		5000
 /* see wait_for_more() */
-#define FEW_MESSAGES		64
+#define FEW_MESSAGES		16
 #define FEW_BYTES			READ_LEAST
 #define FEW_PERIOD_US		(10 * 1000)
 

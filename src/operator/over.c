@@ -374,7 +374,7 @@ typedef struct Walk
 	OverTail	at;				/* RANGE: place in the history */
 	TimestampTz low;			/* rows before are not in the frame, */
 	TimestampTz high;			/* nor are those behind */
-	int			ring;			/* ROWS: number among the last rows */
+	int			ring;			/* ROWS: number among the last rows; RANGE: of those that are not in the history */
 	int			ring_end;
 } Walk;
 
@@ -384,12 +384,10 @@ walk(OverKey *key, const OverFrame *frame, Walk *walk)
 	OverBytes	row;
 	const char *columns;
 
-	if (frame->rows)
-		return walk->ring < walk->ring_end ? ring_columns(key, walk->ring++) : NULL;
-	while (history_next(key, &walk->at, &row, &columns))
+	while (!frame->rows && history_next(key, &walk->at, &row, &columns))
 		if (row.at >= walk->low && row.at <= walk->high)
 			return columns;
-	return NULL;
+	return walk->ring < walk->ring_end ? ring_columns(key, walk->ring++) : NULL;
 }
 
 /* ---- frames by time ---- */
@@ -569,6 +567,8 @@ frame_from(const OverKey *key, int f, int here, TimestampTz at)
 		from.at = *tail_of(key, f);
 		from.low = key->low[f];
 		from.high = at;
+		from.ring = key->apart;
+		from.ring_end = key->apart_end;
 	}
 	return from;
 }
@@ -652,7 +652,7 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 		{
 			/* its frame begins before that of the last row, perhaps with rows that have left since */
 			if (!in_order)
-				*tail_of(key, f) = (OverTail) {PG_INT64_MIN + 1};
+				*tail_of(key, f) = (OverTail) {window_slice(&over->history, low[f])};
 			tail_of(key, f)->running = 0;
 		}
 		else
@@ -662,11 +662,14 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 				make_anew(key, f, at);
 		}
 	}
+	key->apart = key->apart_end = before;
 	for (p = 0; p < n; p++)
 	{
 		remember_row(key, &peers[p]);
-		if (over->span > 0)
-			history_append(key, at, key->rows.data + key->ring[before + p], (uint32) (key->rows.len - key->ring[before + p]));
+		/* peers have the same slice: all of them, or none */
+		if (over->span > 0 &&
+			!history_append(key, at, key->rows.data + key->ring[before + p], (uint32) (key->rows.len - key->ring[before + p])))
+			key->apart_end++;
 		take_columns(key, &peers[p]);
 		for (i = 0; i < over->nfunctions; i++)
 		{

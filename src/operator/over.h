@@ -144,6 +144,9 @@ typedef struct OverKey
 	MemoryContext walk_cxt;		/* after each row that is looked at for it */
 	TimestampTz *low;			/* by frame: where it begins for the present instant */
 	bool	   *ordered;		/* are its rows in order there? */
+	/* rows of this instant that the history does not remember: numbers among the last rows */
+	int			apart;
+	int			apart_end;
 	Datum	   *values;			/* of a row's columns that are kept */
 	bool	   *isnull;
 	Datum	   *results;		/* of the functions */
@@ -280,8 +283,8 @@ extern uint32 history_hash(OverKey *key, const char *bytes, uint16 key_meta);
 extern void history_check_tails(OverKey *key);
 /* a row that will be answered soon: chunks that it will look at, "near": not for the first time */
 extern void history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near);
-/* appends a row (OverBytes with its columns) behind the last one */
-extern void history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len);
+/* appends a row (OverBytes with its columns) behind the last one; false: it comes so late that it is not remembered */
+extern bool history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len);
 /* the row at the position, which moves behind it; false: there is no more */
 extern bool history_next(OverKey *key, OverTail *at, OverBytes *row, const char **columns);
 /*

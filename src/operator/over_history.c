@@ -230,7 +230,16 @@ slice_of(OverKey *key, TimestampTz at)
 	return key->slice;
 }
 
-void
+/* From here on panes are open: the launcher closes those before (history_bound() in worker/keyed_fire.c). */
+static TimestampTz
+open_from(const OverKey *key)
+{
+	if (key->watermark == DT_NOBEGIN || key->watermark == DT_NOEND)
+		return key->watermark;
+	return key->watermark - key->spec->allowed_lateness - OVER_WAITING_SLICE;
+}
+
+bool
 history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 {
 	OverHead   *head = key->head;
@@ -250,9 +259,13 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 	for (i = key->npanes - 1; head->rows == 0 && key->spec->ttl > 0 && i >= 0 && key->panes[i].id > id; i--)
 		if (find_chunk(key, i, 0) != NULL)
 			id = key->panes[i].id;
-	/* its slice may be closed: who comes so late is not remembered */
-	if (over_pane_end(key->spec, id) <= key->watermark)
-		return;
+	/* its slice may be closed: who comes so late is not remembered, and running states that count it are made anew for the next one */
+	if (over_pane_end(key->spec, id) <= open_from(key))
+	{
+		for (i = 0; i < key->over->ntails; i++)
+			key->tails[i].running = 0;
+		return false;
+	}
 	if (head->rows == 0 || id > head->pane)
 	{
 		many = head->rows > 0 && head->chunk > 0;
@@ -287,6 +300,7 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 		entry = state_blob_reserve(cursor, entry, OVER_BLOB, CHUNK_BYTES);
 	entry = state_blob_append(cursor, entry, OVER_BLOB, bytes, len);
 	see(key, i, head->chunk, entry);
+	return true;
 }
 
 bool

@@ -32,6 +32,13 @@
 /* from so many on they grow by a quarter: of many keys each byte counts, and slots keep their order when they grow */
 #define SLOTS_MANY		1024
 #define SLOTS_MORE(n)	((n) == 0 ? FIRST_SLOTS : (n) < SLOTS_MANY ? (n) * 2 : ((n) + (n) / 4) & ~(uint32) 3)
+/*
+ * Who makes entries in the order of another table's slots finds them all at the front of this one, as
+ * long as it has fewer slots than it will have.  An entry so far behind its place says so (by chance it
+ * is a few dozen, at three quarters); a table is not made emptier than this for it.
+ */
+#define CROWDED_SLOTS	128
+#define CROWDED_LEAST(n)	((n) / 16)
 #define REGION_STEP		32		/* units */
 #define REGION_GROWTH	8		/* this part of it */
 #define REGION_MAX		PG_UINT32_MAX
@@ -292,6 +299,17 @@ state_entry_find(StateCursor *cursor, uint32 hash, const char *key, uint16 meta)
 	return look_for(cursor, hash, key, meta, &at);
 }
 
+/* Is it because the table has too few slots that an entry with this hash would stand at "at"? */
+static inline bool
+is_crowded(const StateCursor *cursor, uint32 hash, uint32 at)
+{
+	const StateChunk *chunk = cursor->chunk;
+	uint32		home = state_slot_of(hash, chunk->nslots);
+
+	return (at >= home ? at - home : at + chunk->nslots - home) > CROWDED_SLOTS &&
+		chunk->nentries > CROWDED_LEAST(chunk->nslots) && has_room(cursor, sizeof(StateSlot) * (uint64) SLOTS_MORE(chunk->nslots));
+}
+
 StateEntry *
 state_entry_make(StateCursor *cursor, uint32 hash, const char *key, uint16 meta, bool *found)
 {
@@ -304,7 +322,7 @@ state_entry_make(StateCursor *cursor, uint32 hash, const char *key, uint16 meta,
 	if (entry != NULL)
 		return entry;
 
-	if (chunk->nentries >= SLOTS_FULL(chunk->nslots))
+	while (chunk->nentries >= SLOTS_FULL(chunk->nslots) || unlikely(is_crowded(cursor, hash, at)))
 	{
 		resize_slots(cursor, SLOTS_MORE(chunk->nslots));
 		(void) look_for(cursor, hash, key, meta, &at);

@@ -60,6 +60,7 @@
 #define FEW_MESSAGES		16
 #define FEW_BYTES			READ_LEAST
 #define FEW_PERIOD_US		(10 * 1000)
+#define FEW_ANNOUNCE_US		(2 * 1000)
 
 Publisher  *my_publisher;
 
@@ -542,25 +543,34 @@ announce_look(void)
 	LWLockRelease(shmem->lock);
 }
 
+static void
+wait_until(int64 until_us)
+{
+	int64		left;
+
+	while ((left = until_us - monotonic_us()) > 0 && !worker_stop_requested())
+		worker_wait((long) (left + 999) / 1000);
+}
+
 /*
  * A Kafka transaction costs broker and publisher some milliseconds of their processors,
  * whatever is in it, and who writes tables on the same ones waits for them.  So after
- * a few messages the next ones share a transaction, if they come within some milliseconds.
+ * a few messages the next ones share a transaction, if they come within some milliseconds:
+ * those that tasks have kept until now, too.
  */
 static void
 wait_for_more(void)
 {
-	int64		until = my_publisher->last_begin_us + FEW_PERIOD_US;
-	int64		left;
+	int64		until_us = my_publisher->last_begin_us + FEW_PERIOD_US;
 
 	my_publisher->few = false;
 	/* nobody need wake us */
 	pg_atomic_write_u32(&my_publisher->pipeline->publisher_looks, 0);
 	if (!end_commit())
 		return;
-	while ((left = until - monotonic_us()) > 0 && !worker_stop_requested())
-		worker_wait((long) (left + 999) / 1000);
+	wait_until(until_us - FEW_ANNOUNCE_US);
 	announce_look();
+	wait_until(until_us);
 }
 
 /*

@@ -93,6 +93,45 @@ check(StateCursor *cursor, uint64 run, uint32 n)
 	}
 }
 
+static int
+by_slot(const void *a, const void *b)
+{
+	uint32		x = state_slot_order(((const Key *) a)->hash);
+	uint32		y = state_slot_order(((const Key *) b)->hash);
+
+	return x < y ? -1 : x > y;
+}
+
+/* As they come from another table: each finds its place within some slots, not behind all others. */
+static void
+check_in_order(StateArea *area, Random *random)
+{
+	StateChunk	chunk = {0};
+	StateCursor cursor;
+	uint64		steps = 0;
+	bool		found;
+	int			i;
+
+	make_keys(random, 0);
+	qsort(keys, KEYS, sizeof(Key), by_slot);
+	state_cursor_open(&cursor, area, 0, &chunk);
+	for (i = 0; i < KEYS; i++)
+	{
+		uint32		nslots;
+		uint32		at;
+
+		(void) state_entry_make(&cursor, keys[i].hash, (const char *) &keys[i].number, META, &found);
+		keys[i].there = true;
+		nslots = cursor.chunk->nslots;
+		for (at = state_slot_of(keys[i].hash, nslots); cursor.slots[at].hash != keys[i].hash || cursor.slots[at].offset == 0; at = at + 1 == nslots ? 0 : at + 1)
+			steps++;
+	}
+	check(&cursor, 0, KEYS);
+	if (steps > (uint64) KEYS * 200 || cursor.chunk->nslots > KEYS * 2)
+		fail("keys in the order of their places are found late, or have too many slots", steps, cursor.chunk->nslots);
+	shim_shared_free();
+}
+
 int
 main(int argc, char **argv)
 {
@@ -104,6 +143,7 @@ main(int argc, char **argv)
 	area.root = calloc(1, sizeof(StateRoot));
 	area.root->limit = UINT64CONST(1) << 32;
 	state_operator_init(&area, 0, 8, NULL, 0);
+	check_in_order(&area, &random);
 	for (run = 0; run < runs; run++)
 	{
 		StateChunk	chunk = {0};

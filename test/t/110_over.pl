@@ -281,6 +281,27 @@ section 'arrival' => sub {
 	is(settled('arrived'), 'a1 - 1 1 1 1, a10.5 2 3 2 5 4, a12 1 2 1 2 2, a13 4 4 3 14 8, a30 8 5 1 16 16, a31 16 6 2 48 32', 'nor is what has left the frame of a later one');
 };
 
+# catches: rows far behind the watermark that stay in the state of the frame for ever, or are not in their own frame; allowed_lateness, for which the history is kept, and which nobody asked
+section 'arrival, ancient' => sub {
+	make_pipeline('ancient', 1, {}, '10 s', ordering => 'arrival', allowed_lateness => '1 h');
+	my $advance = sub { my ($name, @at) = @_; for my $at (@at) { send_rows($name, [ 0, $at, 'z', 0 ]); settled($name) } };
+	send_rows('ancient', [ 0, 0.5, 'a', 1 ]);
+	settled('ancient');
+	$advance->('ancient', 40, 41, 42);
+	send_rows('ancient', [ 0, 5, 'a', 2 ], [ 0, 12, 'a', 4 ], [ 0, 20, 'a', 8 ], [ 0, 21, 'a', 16 ], [ 0, 31, 'a', 32 ]);
+	settled('ancient');
+	is(value(q{SELECT string_agg(sec(at) || ' ' || n || ' ' || total || ' ' || biggest, ', ' ORDER BY at) FROM ancient WHERE k = 'a'}),
+		'0.5 1 1 1, 5 2 3 2, 12 2 6 4, 20 2 12 8, 21 3 28 16, 31 2 48 32', 'within allowed_lateness rows are remembered, and leave');
+	make_pipeline('forgotten', 1, {}, '10 s', ordering => 'arrival');
+	send_rows('forgotten', [ 0, 50, 'b', 1 ]);
+	settled('forgotten');
+	$advance->('forgotten', 100, 101, 102);
+	send_rows('forgotten', [ 0, 45, 'b', 2 ], [ 0, 46, 'b', 4 ], [ 0, 30, 'c', 8 ], [ 0, 31, 'c', 16 ], [ 0, 32, 'c', 32 ], [ 0, 103, 'c', 64 ], [ 0, 104, 'c', 128 ]);
+	settled('forgotten');
+	is(value(q{SELECT string_agg(k || sec(at) || ' ' || n || ' ' || total || ' ' || biggest, ', ' ORDER BY k, at) FROM forgotten WHERE k <> 'z'}),
+		'b45 1 2 2, b46 1 4 4, b50 1 1 1, c30 1 8 8, c31 1 16 16, c32 1 32 32, c103 1 64 64, c104 2 192 128', 'who is not remembered is in its own frame, and in no other');
+};
+
 # In order, from one partition, the order of arrival is that of event time.
 section 'arrival in order' => sub {
 	make_pipeline('inorder', 1, {}, '7 s', ordering => 'arrival');

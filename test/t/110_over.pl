@@ -282,7 +282,7 @@ section 'arrival' => sub {
 };
 
 # catches: rows far behind the watermark that stay in the state of the frame for ever, or are not in their own frame; allowed_lateness, for which the history is kept, and which nobody asked
-section 'arrival, ancient' => sub {
+section 'ancient' => sub {
 	make_pipeline('ancient', 1, {}, '10 s', ordering => 'arrival', allowed_lateness => '1 h');
 	my $advance = sub { my ($name, @at) = @_; for my $at (@at) { send_rows($name, [ 0, $at, 'z', 0 ]); settled($name) } };
 	send_rows('ancient', [ 0, 0.5, 'a', 1 ]);

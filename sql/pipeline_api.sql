@@ -364,6 +364,14 @@ DROP ROLE api_alice, api_bob, api_stats, api_group, api_member;
 CREATE FOREIGN TABLE late (id int) SERVER api_kafka OPTIONS (topic 'api_late');
 TRUNCATE sink;
 SELECT create_pipeline('late', 'INSERT INTO sink (id) SELECT id FROM late');
+-- its launcher is there and has looked
+DO $$
+BEGIN
+	FOR i IN 1..6000 LOOP
+		EXIT WHEN (SELECT reason IS NOT NULL FROM stat_pipeline WHERE pipeline = 'late');
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
 SELECT wait_until_caught_up('late', '200 ms');
 \echo :SQLSTATE
 SELECT state, reason FROM stat_pipeline;

@@ -123,6 +123,9 @@ recall() {
 	[ -s "$work/log/failed" ] || return 0
 	echo "---- failed:"
 	cat "$work/log/failed"
+	for log in "$work"/{regress,isolation}*/regression.diffs; do
+		[ ! -s "$log" ] || head -n 60 "$log" | cut -c 1-400
+	done
 	for log in "$work/log/tap" "$work/log/tap-assert" "$work"/log/tap-sanitize* "$work/log/crash" "$work/log/chaos"; do
 		[ -f "$log" ] || continue
 		grep -E -A 12 '^#? *(Failed test|Dubious|died|Bail out)|# Tests were run but|# Looks like' "$log" | cut -c 1-400 | head -n 60

@@ -29,6 +29,8 @@
 #   BENCH_ERROR_EVENTS (1000000)
 #   BENCH_LOCALE (C.UTF-8)         locale of the cluster: comparing text costs more or less
 #   BENCH_CONF ()                  more lines for postgresql.conf, separated by ;
+#   BENCH_WRITEBACK (smooth)       as root: what is written goes to disk at once and not all of it each half minute, README.md;
+#                                  "kernel": as the machine is set
 #   BENCH_KEEP ()                  not empty: leave the work directory (servers are stopped)
 #   TMPDIR (/tmp)                  needs 8 GB for 10 million events
 # The exit code is 1 if a bar was missed or a result was wrong.
@@ -50,8 +52,32 @@ done
 work=$(mktemp -d "${TMPDIR:-/tmp}/streamproc-bench.XXXXXX") || exit 1
 chmod 755 "$work"
 child=''
+# The kernel's settings before, to be put back: half a minute's writes of the broker at once hold up each flush of WAL.
+kernel=()
+set_kernel() {	# NAME VALUE
+	{ echo "$2" >"/proc/sys/vm/$1"; } 2>/dev/null
+}
+smooth_writeback() {
+	local name before
+	if [ "${BENCH_WRITEBACK:-smooth}" != smooth ] || [ ! -w /proc/sys/vm/dirty_background_bytes ]; then
+		echo "the kernel writes behind as it is set"
+		return
+	fi
+	# of the first two one is 0 and the other one counts: that one is put back last
+	for name in dirty_background_ratio dirty_background_bytes dirty_expire_centisecs dirty_writeback_centisecs; do
+		before=$(cat "/proc/sys/vm/$name")
+		[ "$before" = 0 ] || kernel+=("$name" "$before")
+	done
+	if set_kernel dirty_background_bytes 16777216 && set_kernel dirty_expire_centisecs 100 && set_kernel dirty_writeback_centisecs 50; then
+		echo "the kernel writes behind from 16 MB and 1 s on, as it was set again afterwards"
+	fi
+}
 finish() {
 	trap - EXIT INT TERM
+	while [ ${#kernel[@]} -gt 0 ]; do
+		set_kernel "${kernel[0]}" "${kernel[1]}"
+		kernel=("${kernel[@]:2}")
+	done
 	if [ -n "$child" ]; then kill -TERM -- "-$child" 2>/dev/null; wait "$child" 2>/dev/null; fi
 	sp_sweep "$work"
 	cd / || true
@@ -88,6 +114,7 @@ if [ -n "$jdk" ]; then
 		export BENCH_PEER_${peer^^}="$path"
 	done
 fi
+smooth_writeback
 
 export BENCH_BINDIR BENCH_WORK=$work
 export LC_ALL=C.UTF-8

@@ -564,7 +564,8 @@ frame_from(const OverKey *key, int f, int here, TimestampTz at)
 	}
 	else if (frame->kept)
 	{
-		from.at = *tail_of(key, f);
+		/* out of order it may begin before the tail, with rows that have left since; no row stands before its slice */
+		from.at = key->ordered[f] ? *tail_of(key, f) : (OverTail) {window_slice(&key->over->history, key->low[f])};
 		from.low = key->low[f];
 		from.high = at;
 		from.ring = key->apart;
@@ -634,6 +635,8 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 		begin_anew(key);
 		begin_transitions(key, NULL);
 	}
+	if (head->rows == 0 && over->arrival && over->span > 0 && key->spec->ttl > 0)
+		history_forget(key);
 	in_order = head->rows == 0 || at >= head->last_at;
 	new_instant = head->rows == 0 || at != head->last_at;
 	before = key->nring;
@@ -649,12 +652,7 @@ answer_peers(OverKey *key, const OverRow *peers, int n)
 		low[f] = over_frame_begin(&over->frames[f], at);
 		ordered[f] = in_order && (rare->disorder == DT_NOBEGIN || low[f] > rare->disorder);
 		if (!ordered[f])
-		{
-			/* its frame begins before that of the last row, perhaps with rows that have left since */
-			if (!in_order)
-				*tail_of(key, f) = (OverTail) {window_slice(&over->history, low[f])};
 			tail_of(key, f)->running = 0;
-		}
 		else
 		{
 			advance(key, f, low[f], at);

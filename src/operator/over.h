@@ -138,7 +138,7 @@ typedef struct OverKey
 	int			seen_pane;
 	uint32		seen_number;
 
-	TimestampTz watermark;		/* arrival: what is older than frames before it is not kept; event: DT_NOBEGIN */
+	TimestampTz watermark;		/* arrival: what is older than frames and allowed_lateness before it is not kept; event: DT_NOBEGIN */
 	MemoryContext cxt;
 	MemoryContext row_cxt;		/* reset after each row */
 	MemoryContext walk_cxt;		/* after each row that is looked at for it */
@@ -283,6 +283,8 @@ extern uint32 history_hash(OverKey *key, const char *bytes, uint16 key_meta);
 extern void history_check_tails(OverKey *key);
 /* a row that will be answered soon: chunks that it will look at, "near": not for the first time */
 extern void history_prefetch(OverKey *key, uint32 hash, uint32 chunk_hash, TimestampTz at, bool near);
+/* of a key that has no row yet: what is left of its life before goes out of open panes */
+extern void history_forget(OverKey *key);
 /* appends a row (OverBytes with its columns) behind the last one; false: it comes so late that it is not remembered */
 extern bool history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len);
 /* the row at the position, which moves behind it; false: there is no more */

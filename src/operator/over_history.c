@@ -213,7 +213,8 @@ make_pane(OverKey *key, int64 id)
 	for (i = 0; i < key->npanes; i++)
 		key->panes[i].open = false;
 	i = pane_from(key, id);
-	Assert(i < key->npanes && key->panes[i].id == id);
+	if (i == key->npanes || key->panes[i].id != id)
+		elog(ERROR, "a row came for a closed pane of operator %d", key->spec->number);
 	return i;
 }
 
@@ -239,6 +240,32 @@ open_from(const OverKey *key)
 	return key->watermark - key->spec->allowed_lateness - OVER_WAITING_SLICE;
 }
 
+/*
+ * A key begins anew: in panes that are open rows of its life before may stand.  In the order of event
+ * time they are out of every frame, as a ttl is longer than frames are; where the watermark forgets, too,
+ * a row within allowed_lateness would find them.
+ */
+void
+history_forget(OverKey *key)
+{
+	int			i;
+	uint32		number;
+
+	for (i = 0; i < key->npanes; i++)
+	{
+		for (number = 0; find_chunk(key, i, number) != NULL; number++)
+		{
+			StateCursor *cursor = cursor_of(key, i);
+
+			if (blob_of(key->seen)->len == 0)
+				continue;
+			CHECK_FOR_INTERRUPTS();
+			state_entry_mark(cursor, key->seen);
+			see(key, i, number, state_blob_set(cursor, key->seen, OVER_BLOB, "", 0));
+		}
+	}
+}
+
 bool
 history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 {
@@ -247,6 +274,8 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 	StateCursor *cursor;
 	StateEntry *entry;
 	bool		many = false;	/* are its rows frequent? */
+	/* may there be rows of the key from before it was forgotten? see history_forget() */
+	bool		before = head->rows == 0 && key->spec->ttl > 0 && !key->over->arrival;
 	bool		found;
 	int			i;
 
@@ -255,8 +284,8 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 		id |= key->npanes >= 2 * PANES_MANY ? LONGEST : LONGER;
 	if (head->rows > 0 && id < head->pane)
 		id = head->pane;
-	/* rows of the key from before it was forgotten may stand in a longer pane */
-	for (i = key->npanes - 1; head->rows == 0 && key->spec->ttl > 0 && i >= 0 && key->panes[i].id > id; i--)
+	/* they may stand in a longer pane */
+	for (i = key->npanes - 1; before && i >= 0 && key->panes[i].id > id; i--)
 		if (find_chunk(key, i, 0) != NULL)
 			id = key->panes[i].id;
 	/* its slice may be closed: who comes so late is not remembered, and running states that count it are made anew for the next one */
@@ -275,7 +304,7 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 	}
 	i = make_pane(key, head->pane);
 	/* or in this one */
-	while (head->rows == 0 && key->spec->ttl > 0 && find_chunk(key, i, head->chunk + 1) != NULL)
+	while (before && find_chunk(key, i, head->chunk + 1) != NULL)
 		head->chunk++;
 	cursor = cursor_of(key, i);
 	if (key->seen != NULL && key->seen_pane == i && key->seen_number == head->chunk)

@@ -275,8 +275,8 @@ ref_right(const WaitingRow *row, Size from, Datum at, int16 len)
 		return len <= left;
 	if (len == -2)
 		return memchr(p, '\0', left) != NULL;
-	/* the header of a short one is a byte */
-	if (VARATT_IS_EXTERNAL(p))
+	/* the header of a short one is a byte, that of a compressed one has its length, too */
+	if (VARATT_IS_EXTERNAL(p) || (VARATT_IS_COMPRESSED(p) && (left < VARHDRSZ_COMPRESSED || VARSIZE(p) < VARHDRSZ_COMPRESSED)))
 		return false;
 	return VARATT_IS_SHORT(p) ? VARSIZE_SHORT(p) <= left : left >= VARHDRSZ && VARSIZE(p) >= VARHDRSZ && VARSIZE(p) <= left;
 }

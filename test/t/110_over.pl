@@ -302,6 +302,19 @@ section 'ancient' => sub {
 		'b45 1 2 2, b46 1 4 4, b50 1 1 1, c30 1 8 8, c31 1 16 16, c32 1 32 32, c103 1 64 64, c104 2 192 128', 'who is not remembered is in its own frame, and in no other');
 };
 
+# catches: rows from before a key was forgotten by the watermark in the frame of one that comes late; a late row of its new life, and those after it
+section 'lives' => sub {
+	make_pipeline('lives', 1, {}, '10 s', ordering => 'arrival', allowed_lateness => '1 h', state_ttl => '20 s');
+	send_rows('lives', [ 0, 0, 'a', 1 ], [ 0, 28, 'b', 1 ], [ 0, 28.5, 'b', 2 ]);
+	settled('lives');
+	for my $at (60, 61, 62) { send_rows('lives', [ 0, $at, 'z', 0 ]); settled('lives') }
+	send_rows('lives', [ 0, 0.5, 'a', 2 ], [ 0, 45, 'b', 4 ], [ 0, 36, 'b', 8 ], [ 0, 46, 'b', 16 ], [ 0, 47, 'b', 32 ], [ 0, 57, 'b', 64 ]);
+	settled('lives');
+	is(value(q{SELECT string_agg(k || sec(at) || ' ' || coalesce(prev::text, '-') || ' ' || nr || ' ' || n || ' ' || total || ' ' || biggest, ', ' ORDER BY k, at, o) FROM lives WHERE k <> 'z'}),
+		'a0 - 1 1 1 1, a0.5 - 1 1 2 2, b28 - 1 1 1 1, b28.5 1 2 2 3 2, b36 4 2 1 8 8, b45 - 1 1 4 4, b46 8 3 3 28 16, b47 16 4 3 52 32, b57 32 5 2 96 64',
+		'a key that begins anew has no rows');
+};
+
 # In order, from one partition, the order of arrival is that of event time.
 section 'arrival in order' => sub {
 	make_pipeline('inorder', 1, {}, '7 s', ordering => 'arrival');

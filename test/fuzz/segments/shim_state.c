@@ -153,10 +153,20 @@ datumCopy(Datum value, bool typByVal, int typLen)
 	return PointerGetDatum(memcpy(palloc(len), DatumGetPointer(value), len));
 }
 
+/* Compressed values are read as they are: what is in values is nothing to those who keep them. */
 struct varlena *
 pg_detoast_datum(struct varlena *datum)
 {
-	return datum;
+	struct varlena *copy;
+	Size		len;
+
+	if (!VARATT_IS_SHORT(datum))
+		return datum;
+	len = VARSIZE_SHORT(datum) - VARHDRSZ_SHORT;
+	copy = palloc(len + VARHDRSZ);
+	SET_VARSIZE(copy, len + VARHDRSZ);
+	memcpy(VARDATA(copy), VARDATA_SHORT(datum), len);
+	return copy;
 }
 
 Datum

@@ -162,11 +162,11 @@ INSERT INTO stored_dead_letter (pipeline, id, statement, kind, topic, partition,
 SELECT retry_dead_letters('keyed');
 SELECT id, kind, topic, partition, "offset", "row", retry FROM dead_letter WHERE pipeline = 'keyed' ORDER BY id;
 SELECT start_pipeline('keyed');
-SELECT wait_until_caught_up('keyed', '30 s');
+SELECT wait_until_caught_up('keyed', '120 s');
 SELECT id FROM sink ORDER BY id;
 SELECT id, kind, retry FROM dead_letter WHERE pipeline = 'keyed' ORDER BY id;
 SELECT stop_pipeline('keyed');
-SELECT wait_until_stopped('keyed', '30 s');
+SELECT wait_until_stopped('keyed', '120 s');
 SELECT delete_dead_letters('keyed', 'infinity');
 SELECT late_rows, state_bytes, segment_bytes, watermark, watermark_delay FROM stat_pipeline WHERE pipeline = 'keyed';
 SELECT DISTINCT early_ms, align_ms, cut_ms, output_ms, write_ms, state_bytes FROM stat_checkpoint WHERE pipeline = 'keyed';

@@ -115,12 +115,12 @@ SELECT wait_until_stopped('payments', '5 s');
 SELECT stop_pipeline('payments');
 SELECT start_pipeline('payments');
 SELECT start_pipeline('payments');
-SELECT wait_until_caught_up('payments', '30 s');
+SELECT wait_until_caught_up('payments', '120 s');
 SELECT count(*) FROM sink;
 SELECT wait_until_stopped('payments', '10 ms');
 \echo :SQLSTATE
 SELECT stop_pipeline('payments');
-SELECT wait_until_stopped('payments', '30 s');
+SELECT wait_until_stopped('payments', '120 s');
 SELECT count(*) FROM stat_worker;
 
 ----------------------------------------------------------------------------
@@ -239,7 +239,7 @@ DROP TABLE lookup CASCADE;
 SELECT count(*) FROM stat_pipeline;
 SELECT count(*) FROM position;
 SELECT create_pipeline('dep', 'INSERT INTO there.sink SELECT id FROM tx');
-SELECT wait_until_caught_up('dep', '30 s');
+SELECT wait_until_caught_up('dep', '120 s');
 DROP SCHEMA there CASCADE;
 SELECT count(*) FROM stat_pipeline;
 SELECT create_pipeline('dep', :q);
@@ -280,7 +280,7 @@ GRANT USAGE ON FOREIGN SERVER api_kafka TO api_alice, api_bob, api_group;
 TRUNCATE sink;
 SET ROLE api_alice;
 SELECT create_pipeline('hers', :q);
-SELECT wait_until_caught_up('hers', '30 s');
+SELECT wait_until_caught_up('hers', '120 s');
 SELECT pipeline, owner, state FROM stat_pipeline;
 SELECT DISTINCT pipeline FROM position;
 SELECT count(DISTINCT pipeline) FROM stat_partition;
@@ -328,7 +328,7 @@ RESET ROLE;
 -- rights are looked at again at each start
 REVOKE INSERT ON sink FROM api_alice;
 SELECT start_pipeline('hers');
-SELECT wait_until_stopped('hers', '30 s');
+SELECT wait_until_stopped('hers', '120 s');
 \echo :SQLSTATE
 SELECT state, reason, sqlstate FROM stat_pipeline;
 GRANT INSERT ON sink TO api_alice;
@@ -345,11 +345,11 @@ RESET ROLE;
 REASSIGN OWNED BY api_alice TO api_bob;
 SELECT pipeline, owner FROM stat_pipeline;
 SELECT start_pipeline('hers');
-SELECT wait_until_stopped('hers', '30 s');
+SELECT wait_until_stopped('hers', '120 s');
 \echo :SQLSTATE
 GRANT SELECT ON tx TO api_bob; GRANT INSERT ON sink TO api_bob;
 SELECT start_pipeline('hers');
-SELECT wait_until_caught_up('hers', '30 s');
+SELECT wait_until_caught_up('hers', '120 s');
 SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name LIKE 'streamproc%' AND usename LIKE 'api%';
 SELECT count(*) FROM sink;
 DROP OWNED BY api_bob;

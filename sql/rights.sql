@@ -36,8 +36,8 @@ SET ROLE regress_owner;
 SELECT streamproc.create_pipeline('rights_run', 'INSERT INTO rights.sink SELECT id FROM rights.tx');
 SELECT streamproc.create_pipeline('rights_bad', 'INSERT INTO rights.sink SELECT id FROM rights.bad', on_error => 'fail');
 SELECT streamproc.create_pipeline('rights_off', 'INSERT INTO rights.sink SELECT id FROM rights.tx', active => false);
-SELECT streamproc.wait_until_caught_up('rights_run', '30 s');
-SELECT streamproc.wait_until_stopped('rights_bad', '30 s');
+SELECT streamproc.wait_until_caught_up('rights_run', '120 s');
+SELECT streamproc.wait_until_stopped('rights_bad', '120 s');
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_run TO regress_operator;
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_off TO regress_operator;
 RESET ROLE;
@@ -232,9 +232,9 @@ DROP ROLE regress_later;
 SET ROLE regress_operator;
 SELECT pipeline FROM streamproc.stat_pipeline ORDER BY 1;
 SELECT streamproc.stop_pipeline('rights_run');
-SELECT streamproc.wait_until_stopped('rights_run', '30 s');
+SELECT streamproc.wait_until_stopped('rights_run', '120 s');
 SELECT streamproc.start_pipeline('rights_run');
-SELECT streamproc.wait_until_caught_up('rights_run', '30 s');
+SELECT streamproc.wait_until_caught_up('rights_run', '120 s');
 -- not what decides about data
 SELECT streamproc.start_pipeline('rights_run', adopt => true);
 SELECT streamproc.start_pipeline('rights_run', accept_data_loss => true);
@@ -416,7 +416,7 @@ GRANT USAGE ON SCHEMA rights_evil TO PUBLIC;
 -- as the matrix above found things
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_run TO regress_operator;
 GRANT EXECUTE ON PROCEDURE streamproc_pipeline.rights_off TO regress_operator;
-SELECT streamproc.wait_until_caught_up('rights_run', '30 s');
+SELECT streamproc.wait_until_caught_up('rights_run', '120 s');
 -- they are traps indeed
 SELECT rights.try('regress_super', 'rights_evil, pg_catalog', call) AS trap FROM (VALUES ($$SELECT 'a'::pg_catalog.text = 'b'::pg_catalog.text$$), ($$SELECT isfinite('now'::pg_catalog.timestamptz)$$),
 	($$SELECT 'a'::text$$), ($$SELECT 1::pg_catalog.oid = 1$$)) c(call);

@@ -113,7 +113,7 @@ SELECT statement, execution, result, deterministic FROM streamproc.check_pipelin
 
 \set query 'SELECT card, w.* FROM win.tx, streamproc.tumble(at, ''1 day'', ''Europe/Berlin'') w UNION ALL SELECT card, w.* FROM win.tx, streamproc.cumulate(at, ''1 h'', ''4 h'') w'
 SELECT streamproc.create_pipeline('win_rows', 'INSERT INTO win.sink ' || :'query', stop => 'latest');
-SELECT streamproc.wait_until_stopped('win_rows', '30 s');
+SELECT streamproc.wait_until_stopped('win_rows', '120 s');
 SELECT count(*) FROM sink;
 SELECT * FROM differ('TABLE win.sink', :'query');
 SELECT streamproc.drop_pipeline('win_rows');

@@ -575,6 +575,15 @@ extern bool over_filter_passes(OperatorSpec *spec, ExprState *condition);
 #define OVER_WAITING		(INT64CONST(1) << 61)
 /* us: rows wait for the end of such a slice, */
 #define OVER_WAITING_SLICE	(INT64CONST(100) * 1000)
+
+static inline TimestampTz
+over_slice_begin(TimestampTz at)
+{
+	int64		rest = at % OVER_WAITING_SLICE;
+
+	return at - (rest >= 0 ? rest : rest + OVER_WAITING_SLICE);
+}
+
 /* or, in a backlog, of one that is 10 times as long, and so on */
 #define OVER_WAITING_LEVELS	7
 #define OVER_IS_WAITING(pane)	((pane) >= OVER_WAITING / 2)
@@ -582,6 +591,11 @@ extern bool over_filter_passes(OperatorSpec *spec, ExprState *condition);
 /* the instant at which nobody needs the pane any more; DT_NOEND: never.  The first one knows joins, too */
 extern TimestampTz operator_pane_end(const OperatorSpec *spec, int64 pane);
 extern TimestampTz over_pane_end(const OperatorSpec *spec, int64 pane);
+/*
+ * Where rows are given: those that come in this run, or wait since the one before, are not older, whatever
+ * allowed_lateness is now, or are not remembered.  DT_NOBEGIN: they may be of any time.
+ */
+extern TimestampTz operator_kept_from(const OperatorSpec *spec);
 /* of rows that wait */
 extern TimestampTz over_waiting_begin(int64 pane);
 

@@ -231,13 +231,13 @@ slice_of(OverKey *key, TimestampTz at)
 	return key->slice;
 }
 
-/* From here on panes are open: the launcher closes those before (history_bound() in worker/keyed_fire.c). */
+/* From here on panes are open: the launcher closes those before (history_bound() and keyed_close_loaded() in worker/keyed_fire.c). */
 static TimestampTz
 open_from(const OverKey *key)
 {
 	if (key->watermark == DT_NOBEGIN || key->watermark == DT_NOEND)
 		return key->watermark;
-	return key->watermark - key->spec->allowed_lateness - OVER_WAITING_SLICE;
+	return Max(key->watermark - key->spec->allowed_lateness - OVER_WAITING_SLICE, key->kept_from);
 }
 
 /*
@@ -293,6 +293,13 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 	{
 		for (i = 0; i < key->over->ntails; i++)
 			key->tails[i].running = 0;
+		/* none of its rows stands before */
+		if (head->rows == 0)
+		{
+			head->pane = id;
+			head->chunk = 0;
+			head->recent = 0;
+		}
 		return false;
 	}
 	if (head->rows == 0 || id > head->pane)

@@ -352,14 +352,15 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? operator_pane_end(spec, panes[i]->id) <= horizon :
 			panes[i]->closed || history_over(spec, panes[i]->id, bound);
 	/*
-	 * After the end of a run the next one may bring more of the same time, which is
-	 * late.  Of a join rows are late too whose partners may have gone with the
-	 * watermark, whatever allowed_lateness is later; but notes of rows that wait must be read again.
+	 * In a later run rows are late whose history has gone (operator_kept_from()), with a longer
+	 * allowed_lateness too; those that wait are read again, and need theirs.  After the end
+	 * of a run more of the same time may come: it is late as far as rows were answered.
 	 */
-	until = spec->join != NULL ? epoch->closed_until[spec->number] : DT_NOBEGIN;
+	until = watermark_of(spec->number, my_keyed->finite_watermark);
+	until = until != WATERMARK_NONE ? until - spec->allowed_lateness : DT_NOBEGIN;
 	for (i = 0; i < n; i++)
 		if (OVER_IS_WAITING(panes[i]->id) && !panes[i]->closed)
-			until = Min(until, operator_pane_end(spec, panes[i]->id) - 1);
+			until = Min(until, over_waiting_begin(panes[i]->id) + OVER_WAITING_SLICE - 1);
 	epoch->closed_until[spec->number] = Max(horizon, until);
 	pfree(panes);
 }
@@ -367,7 +368,7 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 /*
  * History that was over when it was saved last: parts of it may stand in segments that
  * hold other things, too.  A frame would begin in a pane that has not all of its
- * rows any more, and would not know.
+ * rows any more, and would not know.  That allowed_lateness is longer now brings nothing back.
  */
 void
 keyed_close_loaded(void)
@@ -385,8 +386,10 @@ keyed_close_loaded(void)
 		if (!operator_gives_rows(spec))
 			continue;
 		spec->allowed_lateness = my_launcher->row->allowed_lateness;
+		spec->closed_until = my_keyed->barrier->closed_until[op];
 		panes = state_panes(my_keyed->area, op, &n);
 		bound = history_bound(spec, panes, n, my_keyed->finite_watermark, my_keyed->barrier->horizon[op]);
+		bound = Max(bound, operator_kept_from(spec));
 		for (i = 0; i < n; i++)
 			panes[i]->closed = history_over(spec, panes[i]->id, bound);
 		pfree(panes);
@@ -642,8 +645,7 @@ keep_chains_closed(Epoch *epoch)
 		if (consumer < 0 || TIMESTAMP_NOT_FINITE(epoch->closed_until[consumer]))
 			continue;
 		/* up to the end of a slice, as rows are judged by that */
-		until = epoch->closed_until[consumer] + behind(consumer) - 1;
-		until = until - until % OVER_WAITING_SLICE + (until >= 0 ? OVER_WAITING_SLICE : 0);
+		until = over_slice_begin(epoch->closed_until[consumer] + behind(consumer) - 1) + OVER_WAITING_SLICE;
 		epoch->closed_until[op] = Max(epoch->closed_until[op], until);
 	}
 }

@@ -243,6 +243,44 @@ section 'freed history' => sub {
 	same_as_batch('back', '20 s', 'all is as the batch query gives it');
 };
 
+# catches: an allowed_lateness that is longer than that by which history was freed before a restart: frames that would begin in what is left of it, rows that come for a time of which the rows are gone
+section 'longer lateness' => sub {
+	my %ordering = (eventually => 'event', arriving => 'arrival');
+	for my $name (sort keys %ordering)
+	{
+		make_pipeline($name, 1, {}, '20 s', ordering => $ordering{$name});
+		my $say = sub { send_rows($name, @_); wait_caught_up($node, $name); return };
+		my $of_a = sub { return value("SELECT string_agg(sec(at) || ' ' || n || ' ' || total, ', ' ORDER BY o) FROM $name WHERE k = 'a' AND o > 3010") };
+		# the first rows of many keys keep their segment alive, which is too large to be merged with others
+		$say->([ 0, 1, 'a', 1 ], map({ [ 0, 1, 'z' x 150 . $_, 1 ] } 1 .. 3000), [ 0, 1.15, 'b', 0 ]);
+		$say->([ 0, 1.2, 'a', 2 ], [ 0, 1.35, 'b', 0 ]);
+		$say->([ 0, 15, 'a', 4 ], [ 0, 15.15, 'b', 0 ]);
+		for my $second (20, 24, 26, 27, 28) { $say->([ 0, $second, 'b', 0 ]) }
+		stop($name);
+		value("SELECT streamproc.alter_pipeline('$name', allowed_lateness => '1 h')");
+		start($name);
+		$say->([ 0, 31, 'a', 8 ], [ 0, 31.15, 'b', 0 ], [ 0, 20, 'a', 16 ], [ 0, 3, 'a', 32 ], [ 0, 32, 'a', 64 ]);
+		# it waits; history is freed up to an instant far behind the last row that was answered
+		$say->([ 0, 4000, 'b', 0 ]);
+		stop($name);
+		value("SELECT streamproc.alter_pipeline('$name', allowed_lateness => '2 h')");
+		start($name);
+		send_rows($name, [ 0, 42, 'a', 128 ], [ 0, 4001, 'a', 256 ]);
+		stop($name, drain => 1);
+		if ($ordering{$name} eq 'arrival')
+		{
+			is($of_a->(), '31 2 12, 20 2 20, 3 1 32, 32 4 92, 42 1 128, 4001 1 256', 'as rows arrive each has what is kept of its frame, and what has gone is in no other');
+			is(late($name), '', 'nothing is late');
+		}
+		else
+		{
+			is($of_a->(), '31 2 12, 32 3 76, 4001 1 256', 'a frame that begins in history which was freed is made anew');
+			is(late($name), '0/3013 20, 0/3014 3, 0/3017 42', 'what comes for a time whose history is freed is late');
+			same_as_batch($name, '20 s', 'all is as the batch query gives it');
+		}
+	}
+};
+
 # catches: a fault between answering rows and the commit of what was answered
 section 'faults' => sub {
 	make_pipeline('faults', 2, {}, '5 s', parallelism => 2);
@@ -300,6 +338,18 @@ section 'ancient' => sub {
 	settled('forgotten');
 	is(value(q{SELECT string_agg(k || sec(at) || ' ' || n || ' ' || total || ' ' || biggest, ', ' ORDER BY k, at) FROM forgotten WHERE k <> 'z'}),
 		'b45 1 2 2, b46 1 4 4, b50 1 1 1, c30 1 8 8, c31 1 16 16, c32 1 32 32, c103 1 64 64, c104 2 192 128', 'who is not remembered is in its own frame, and in no other');
+	# before 2000-01-01 the slices have negative numbers
+	my $nineties = -30 * 365 * 86400;
+	make_pipeline('nineties', 1, {}, '10 s', ordering => 'arrival');
+	send_rows('nineties', [ 0, $nineties, 'b', 1 ]);
+	settled('nineties');
+	$advance->('nineties', map { $nineties + $_ } 50, 51, 52);
+	send_rows('nineties', [ 0, $nineties, 'c', 1 ], map { [ 0, $nineties + $_, 'c', 1 ] } 60, 61);
+	settled('nineties');
+	$advance->('nineties', map { $nineties + $_ } 100, 101, 130, 131);
+	is(value(q{SELECT string_agg(n::text, ' ' ORDER BY o) FROM nineties WHERE k = 'c'}), '1 1 2', 'so it is in each century');
+	wait_query($node, q{SELECT panes FROM streamproc.stat_operator WHERE pipeline = 'nineties'}, 2, 60);
+	pass('what a key remembers behind a row that nobody remembers goes');
 };
 
 # catches: rows from before a key was forgotten by the watermark in the frame of one that comes late; a late row of its new life, and those after it

@@ -49,6 +49,7 @@ enum PositionColumn
 	COL_RECORD_SUMS,
 	COL_STREAM_WATERMARK,
 	COL_CLOSED_UNTIL,
+	COL_FREED_UNTIL,
 	COL_EMITTED_EPOCH,
 	COL_SEGMENTS
 };
@@ -61,6 +62,34 @@ array_elements(Datum array, Oid type, int16 len, bool byval, char align, int *n)
 
 	deconstruct_array(DatumGetArrayTypeP(array), type, len, byval, align, &elems, NULL, n);
 	return elems;
+}
+
+static void
+get_by_operator(TimestampTz *until, Datum value, bool isnull)
+{
+	int			n = 0;
+	Datum	   *elems = isnull ? NULL : array_elements(value, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &n);
+	int			i;
+
+	for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
+		until[i] = i < n ? DatumGetTimestampTz(elems[i]) : DT_NOBEGIN;
+}
+
+static Datum
+put_by_operator(const TimestampTz *until, bool *isnull)
+{
+	Datum		elems[SHMEM_MAX_OPERATORS];
+	int			last = 0;
+	int			i;
+
+	for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
+	{
+		elems[i] = TimestampTzGetDatum(until[i]);
+		if (!TIMESTAMP_IS_NOBEGIN(until[i]))
+			last = i + 1;
+	}
+	*isnull = last == 0;
+	return PointerGetDatum(construct_array(elems, last, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
 }
 
 static PositionRow *
@@ -86,16 +115,8 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 	row->generation = DatumGetInt64(values[COL_GENERATION - 1]);
 	row->epoch = DatumGetInt64(values[COL_EPOCH - 1]);
 	row->cluster_id = TextDatumGetCString(values[COL_CLUSTER_ID - 1]);
-	for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
-		row->closed_until[i] = DT_NOBEGIN;
-	if (!isnull[COL_CLOSED_UNTIL - 1])
-	{
-		int			nclosed;
-		Datum	   *closed = array_elements(values[COL_CLOSED_UNTIL - 1], TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &nclosed);
-
-		for (i = 0; i < Min(nclosed, SHMEM_MAX_OPERATORS); i++)
-			row->closed_until[i] = DatumGetTimestampTz(closed[i]);
-	}
+	get_by_operator(row->closed_until, values[COL_CLOSED_UNTIL - 1], isnull[COL_CLOSED_UNTIL - 1]);
+	get_by_operator(row->freed_until, values[COL_FREED_UNTIL - 1], isnull[COL_FREED_UNTIL - 1]);
 	row->emitted_epoch = isnull[COL_EMITTED_EPOCH - 1] ? 0 : DatumGetInt64(values[COL_EMITTED_EPOCH - 1]);
 	row->segments = DatumGetInt32(values[COL_SEGMENTS - 1]);
 	row->stream_watermark = isnull[COL_STREAM_WATERMARK - 1] ? DT_NOBEGIN :
@@ -175,19 +196,8 @@ position_to_tuple(Relation rel, const PositionRow *row)
 	for (i = 0; i < n; i++)
 		elems[i] = Int64GetDatum(row->parts[i].record.sum);
 	values[COL_RECORD_SUMS - 1] = PointerGetDatum(construct_array(elems, n, INT8OID, 8, true, TYPALIGN_DOUBLE));
-	{
-		Datum		closed[SHMEM_MAX_OPERATORS];
-		int			last = 0;
-
-		for (i = 0; i < SHMEM_MAX_OPERATORS; i++)
-		{
-			closed[i] = TimestampTzGetDatum(row->closed_until[i]);
-			if (!TIMESTAMP_IS_NOBEGIN(row->closed_until[i]))
-				last = i + 1;
-		}
-		values[COL_CLOSED_UNTIL - 1] = PointerGetDatum(construct_array(closed, last, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
-		isnull[COL_CLOSED_UNTIL - 1] = last == 0;
-	}
+	values[COL_CLOSED_UNTIL - 1] = put_by_operator(row->closed_until, &isnull[COL_CLOSED_UNTIL - 1]);
+	values[COL_FREED_UNTIL - 1] = put_by_operator(row->freed_until, &isnull[COL_FREED_UNTIL - 1]);
 	values[COL_EMITTED_EPOCH - 1] = Int64GetDatum(row->emitted_epoch);
 	isnull[COL_EMITTED_EPOCH - 1] = row->emitted_epoch == 0;
 	values[COL_SEGMENTS - 1] = Int32GetDatum(row->segments);

@@ -130,6 +130,7 @@ typedef struct Barrier
 	int64		epoch;			/* open, or at its end */
 	TimestampTz watermark;		/* rules lateness in this epoch */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* of the run's begin, by operator */
+	TimestampTz freed_until[STATE_MAX_OPERATORS];
 	TimestampTz horizon[STATE_MAX_OPERATORS];	/* rows that wait are answered up to here: see operator/over_wait.c */
 	int64		pace;			/* us: how far the watermark went in the last epoch */
 	int64		pace_rows;		/* that came in it */

@@ -152,6 +152,7 @@ typedef struct OperatorSpec
 	TimestampTz watermark;		/* that rules this epoch; groups with ttl */
 	int64		allowed_lateness;	/* us */
 	TimestampTz closed_until;	/* what closes until then was given out before this run */
+	TimestampTz freed_until;	/* it gives rows: what it remembered for rows before then had gone before this run */
 } OperatorSpec;
 
 /* ---- spec.c ---- */
@@ -575,15 +576,6 @@ extern bool over_filter_passes(OperatorSpec *spec, ExprState *condition);
 #define OVER_WAITING		(INT64CONST(1) << 61)
 /* us: rows wait for the end of such a slice, */
 #define OVER_WAITING_SLICE	(INT64CONST(100) * 1000)
-
-static inline TimestampTz
-over_slice_begin(TimestampTz at)
-{
-	int64		rest = at % OVER_WAITING_SLICE;
-
-	return at - (rest >= 0 ? rest : rest + OVER_WAITING_SLICE);
-}
-
 /* or, in a backlog, of one that is 10 times as long, and so on */
 #define OVER_WAITING_LEVELS	7
 #define OVER_IS_WAITING(pane)	((pane) >= OVER_WAITING / 2)
@@ -591,11 +583,6 @@ over_slice_begin(TimestampTz at)
 /* the instant at which nobody needs the pane any more; DT_NOEND: never.  The first one knows joins, too */
 extern TimestampTz operator_pane_end(const OperatorSpec *spec, int64 pane);
 extern TimestampTz over_pane_end(const OperatorSpec *spec, int64 pane);
-/*
- * Where rows are given: those that come in this run, or wait since the one before, are not older, whatever
- * allowed_lateness is now, or are not remembered.  DT_NOBEGIN: they may be of any time.
- */
-extern TimestampTz operator_kept_from(const OperatorSpec *spec);
 /* of rows that wait */
 extern TimestampTz over_waiting_begin(int64 pane);
 

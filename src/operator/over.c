@@ -76,7 +76,6 @@ over_begin(OperatorSpec *spec, StateArea *area, int group, TimestampTz watermark
 	}
 	key->group = group;
 	key->watermark = watermark;
-	key->kept_from = operator_kept_from(spec);
 	state_cursor_open(&key->keys, area, spec->number, &state_pane(area, spec->number, STATE_PANE_ETERNAL, true)->chunk[group]);
 	if (over->span > 0)
 		history_open(key);

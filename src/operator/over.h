@@ -139,7 +139,6 @@ typedef struct OverKey
 	uint32		seen_number;
 
 	TimestampTz watermark;		/* arrival: what is older than frames and allowed_lateness before it is not kept; event: DT_NOBEGIN */
-	TimestampTz kept_from;		/* nor what is older than that, operator_kept_from() */
 	MemoryContext cxt;
 	MemoryContext row_cxt;		/* reset after each row */
 	MemoryContext walk_cxt;		/* after each row that is looked at for it */

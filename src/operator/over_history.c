@@ -237,7 +237,7 @@ open_from(const OverKey *key)
 {
 	if (key->watermark == DT_NOBEGIN || key->watermark == DT_NOEND)
 		return key->watermark;
-	return Max(key->watermark - key->spec->allowed_lateness - OVER_WAITING_SLICE, key->kept_from);
+	return Max(key->watermark - key->spec->allowed_lateness - OVER_WAITING_SLICE, key->spec->freed_until);
 }
 
 /*
@@ -298,7 +298,7 @@ history_append(OverKey *key, TimestampTz at, const char *bytes, uint32 len)
 		{
 			head->pane = id;
 			head->chunk = 0;
-			head->recent = 0;
+			head->recent = 1;
 		}
 		return false;
 	}

@@ -106,12 +106,6 @@ operator_pane_end(const OperatorSpec *spec, int64 pane)
 	return spec->join != NULL ? join_pane_end(spec, pane) : over_pane_end(spec, pane);
 }
 
-TimestampTz
-operator_kept_from(const OperatorSpec *spec)
-{
-	return TIMESTAMP_NOT_FINITE(spec->closed_until) ? spec->closed_until : over_slice_begin(spec->closed_until);
-}
-
 /* Remembers the slice of "at" and what is true of all its rows. */
 static void
 find_slice(OperatorRows *rows, TimestampTz at)

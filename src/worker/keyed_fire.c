@@ -351,16 +351,17 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 	for (i = 0; i < n; i++)
 		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? operator_pane_end(spec, panes[i]->id) <= horizon :
 			panes[i]->closed || history_over(spec, panes[i]->id, bound);
+	epoch->freed_until[spec->number] = bound;
 	/*
-	 * In a later run rows are late whose history has gone (operator_kept_from()), with a longer
-	 * allowed_lateness too; those that wait are read again, and need theirs.  After the end
-	 * of a run more of the same time may come: it is late as far as rows were answered.
+	 * Rows that need what is freed are late, in a later run with a longer allowed_lateness, too.  But
+	 * notes of rows that wait must be read again.  After the end of a run more of the same time
+	 * may come: it is late as far as rows were answered.
 	 */
 	until = watermark_of(spec->number, my_keyed->finite_watermark);
 	until = until != WATERMARK_NONE ? until - spec->allowed_lateness : DT_NOBEGIN;
 	for (i = 0; i < n; i++)
 		if (OVER_IS_WAITING(panes[i]->id) && !panes[i]->closed)
-			until = Min(until, over_waiting_begin(panes[i]->id) + OVER_WAITING_SLICE - 1);
+			until = Min(until, operator_pane_end(spec, panes[i]->id) - 1);
 	epoch->closed_until[spec->number] = Max(horizon, until);
 	pfree(panes);
 }
@@ -379,19 +380,14 @@ keyed_close_loaded(void)
 	{
 		OperatorSpec *spec = my_launcher->program->keyed[op].spec;
 		StatePane **panes;
-		TimestampTz bound;
 		int			n;
 		int			i;
 
 		if (!operator_gives_rows(spec))
 			continue;
-		spec->allowed_lateness = my_launcher->row->allowed_lateness;
-		spec->closed_until = my_keyed->barrier->closed_until[op];
 		panes = state_panes(my_keyed->area, op, &n);
-		bound = history_bound(spec, panes, n, my_keyed->finite_watermark, my_keyed->barrier->horizon[op]);
-		bound = Max(bound, operator_kept_from(spec));
 		for (i = 0; i < n; i++)
-			panes[i]->closed = history_over(spec, panes[i]->id, bound);
+			panes[i]->closed = history_over(spec, panes[i]->id, my_keyed->barrier->freed_until[op]);
 		pfree(panes);
 	}
 }
@@ -641,11 +637,14 @@ keep_chains_closed(Epoch *epoch)
 	{
 		int			consumer = my_launcher->program->keyed[op].consumer;
 		TimestampTz until;
+		int64		rest;
 
 		if (consumer < 0 || TIMESTAMP_NOT_FINITE(epoch->closed_until[consumer]))
 			continue;
 		/* up to the end of a slice, as rows are judged by that */
-		until = over_slice_begin(epoch->closed_until[consumer] + behind(consumer) - 1) + OVER_WAITING_SLICE;
+		until = epoch->closed_until[consumer] + behind(consumer) - 1;
+		rest = until % OVER_WAITING_SLICE;
+		until += OVER_WAITING_SLICE - (rest >= 0 ? rest : rest + OVER_WAITING_SLICE);
 		epoch->closed_until[op] = Max(epoch->closed_until[op], until);
 	}
 }
@@ -659,7 +658,7 @@ keyed_choose_output(Epoch *epoch)
 	epoch->give_all = my_keyed->give_all;
 	my_keyed->give_all = false;
 	for (op = 0; op < STATE_MAX_OPERATORS; op++)
-		epoch->closed_until[op] = DT_NOBEGIN;
+		epoch->closed_until[op] = epoch->freed_until[op] = DT_NOBEGIN;
 	epoch->emit_due = my_keyed->emit == EMIT_EVERY &&
 		(monotonic_us() >= my_keyed->next_emit_us || epoch->watermark == DT_NOEND);
 	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));

@@ -170,6 +170,7 @@ prepare(int ntasks)
 		part->finished = p->stop_offset >= 0 && p->next_offset >= p->stop_offset;
 	}
 	memcpy(keyed->barrier->closed_until, keyed->closed_now, sizeof(keyed->closed_now));
+	memcpy(keyed->barrier->freed_until, keyed->position->freed_until, sizeof(keyed->barrier->freed_until));
 	for (i = 0; i < STATE_MAX_OPERATORS; i++)
 		keyed->barrier->horizon[i] = keyed->closed_now[i];
 	keyed->barrier->signature = keyed->saved->signature;
@@ -273,7 +274,10 @@ write_epoch(Epoch *epoch)
 	my_keyed->position->segments = my_keyed->saved->nsegments;
 	my_keyed->position->stream_watermark = epoch->saved_watermark;
 	for (t = 0; t < my_launcher->program->nkeyed; t++)
+	{
 		my_keyed->position->closed_until[t] = Max(my_keyed->position->closed_until[t], epoch->closed_until[t]);
+		my_keyed->position->freed_until[t] = Max(my_keyed->position->freed_until[t], epoch->freed_until[t]);
+	}
 	if (my_keyed->emit == EMIT_EVERY)
 		my_keyed->position->emitted_epoch = epoch->emit_due ? epoch->number : my_keyed->position->emitted_epoch;
 	if (epoch->give_all)

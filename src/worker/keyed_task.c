@@ -137,6 +137,7 @@ keyed_task_settings(void)
 
 		spec->allowed_lateness = my_task->row->allowed_lateness;
 		spec->closed_until = my_keyed->barrier->closed_until[i];
+		spec->freed_until = my_keyed->barrier->freed_until[i];
 		if (operator_gives_rows(spec) && my_task->pipeline->over_unfiltered)
 			spec->filter = NULL;
 	}

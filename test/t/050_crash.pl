@@ -250,7 +250,7 @@ for my $action ($long ? qw(error fatal kill) : qw(error))
 			$point, undef, provoke => sub { $crash->ask('SELECT pg_terminate_backend(' . $crash->launcher('three') . ')') });
 	}
 	strike("$action in the scanner", "scanner-scan=$action",
-		'scanner-scan', undef, provoke => sub { $node->safe_psql('postgres', q{SELECT streamproc.alter_pipeline('one', checkpoint_interval => '90 ms')}) });
+		'scanner-scan', undef, provoke => sub { $crash->ask(q{SELECT streamproc.alter_pipeline('one', checkpoint_interval => '90 ms')}) });
 }
 
 # An error that passes while pieces of a batch run, each in a subtransaction: the whole transaction is given up, by the same

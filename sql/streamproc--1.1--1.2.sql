@@ -151,11 +151,13 @@ SELECT pg_catalog.pg_extension_config_dump('streamproc.state_segment', '');
 ALTER TABLE streamproc.task_position
 	ADD COLUMN stream_watermark timestamptz,
 	ADD COLUMN closed_until timestamptz[],
+	ADD COLUMN answered_until timestamptz[],
 	ADD COLUMN freed_until timestamptz[],
 	ADD COLUMN emitted_epoch bigint,
 	ADD COLUMN segments integer NOT NULL DEFAULT 0;
-COMMENT ON COLUMN streamproc.task_position.closed_until IS 'by operator: windows that end until then have been given out for good, whatever allowed_lateness says later; NULL: none';
-COMMENT ON COLUMN streamproc.task_position.freed_until IS 'by operator that gives rows: what it remembered for rows before then is gone, whatever allowed_lateness says later; NULL: nothing is';
+COMMENT ON COLUMN streamproc.task_position.closed_until IS 'by operator: windows that end until then have been given out for good, and rows in time are not older, whatever allowed_lateness says later; NULL: none';
+COMMENT ON COLUMN streamproc.task_position.answered_until IS 'by operator that gives rows: those that waited until then have been given out; NULL: none have waited';
+COMMENT ON COLUMN streamproc.task_position.freed_until IS 'by operator that gives rows: what it remembers in slices of event time is kept for rows from then on, whatever allowed_lateness says later; NULL: for all rows';
 COMMENT ON COLUMN streamproc.task_position.emitted_epoch IS 'with emit => every: the epoch that gave out what had changed; NULL: none';
 COMMENT ON COLUMN streamproc.task_position.segments IS 'rows of state_segment that belong to the position: where there are others, the state is not complete';
 COMMENT ON COLUMN streamproc.task_position.stream_watermark IS

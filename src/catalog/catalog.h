@@ -200,7 +200,8 @@ typedef struct PositionRow
 	int64		epoch;
 	char	   *cluster_id;
 	TimestampTz stream_watermark;	/* of pipelines with state; DT_NOBEGIN: none */
-	TimestampTz closed_until[SHMEM_MAX_OPERATORS];	/* by operator: windows that end until then are given out for good; DT_NOBEGIN: none */
+	TimestampTz closed_until[SHMEM_MAX_OPERATORS];	/* by operator: what closes until then is given out for good; DT_NOBEGIN: nothing */
+	TimestampTz answered_until[SHMEM_MAX_OPERATORS];	/* what waited until then is given out */
 	TimestampTz freed_until[SHMEM_MAX_OPERATORS];	/* what rows before then need is gone */
 	int64		emitted_epoch;	/* emit every: what changed later is not given out yet; 0: none */
 	int32		segments;		/* rows of state_segment that belong to the position */

@@ -49,6 +49,7 @@ enum PositionColumn
 	COL_RECORD_SUMS,
 	COL_STREAM_WATERMARK,
 	COL_CLOSED_UNTIL,
+	COL_ANSWERED_UNTIL,
 	COL_FREED_UNTIL,
 	COL_EMITTED_EPOCH,
 	COL_SEGMENTS
@@ -116,6 +117,7 @@ position_from_tuple(Relation rel, HeapTuple tuple)
 	row->epoch = DatumGetInt64(values[COL_EPOCH - 1]);
 	row->cluster_id = TextDatumGetCString(values[COL_CLUSTER_ID - 1]);
 	get_by_operator(row->closed_until, values[COL_CLOSED_UNTIL - 1], isnull[COL_CLOSED_UNTIL - 1]);
+	get_by_operator(row->answered_until, values[COL_ANSWERED_UNTIL - 1], isnull[COL_ANSWERED_UNTIL - 1]);
 	get_by_operator(row->freed_until, values[COL_FREED_UNTIL - 1], isnull[COL_FREED_UNTIL - 1]);
 	row->emitted_epoch = isnull[COL_EMITTED_EPOCH - 1] ? 0 : DatumGetInt64(values[COL_EMITTED_EPOCH - 1]);
 	row->segments = DatumGetInt32(values[COL_SEGMENTS - 1]);
@@ -197,6 +199,7 @@ position_to_tuple(Relation rel, const PositionRow *row)
 		elems[i] = Int64GetDatum(row->parts[i].record.sum);
 	values[COL_RECORD_SUMS - 1] = PointerGetDatum(construct_array(elems, n, INT8OID, 8, true, TYPALIGN_DOUBLE));
 	values[COL_CLOSED_UNTIL - 1] = put_by_operator(row->closed_until, &isnull[COL_CLOSED_UNTIL - 1]);
+	values[COL_ANSWERED_UNTIL - 1] = put_by_operator(row->answered_until, &isnull[COL_ANSWERED_UNTIL - 1]);
 	values[COL_FREED_UNTIL - 1] = put_by_operator(row->freed_until, &isnull[COL_FREED_UNTIL - 1]);
 	values[COL_EMITTED_EPOCH - 1] = Int64GetDatum(row->emitted_epoch);
 	isnull[COL_EMITTED_EPOCH - 1] = row->emitted_epoch == 0;

@@ -119,7 +119,7 @@ pane_needed(LoadContext *cxt, const StateRun *run)
 
 	/* rows that have waited were answered; history that is over is closed again when all is loaded (keyed_close_loaded()), so that its counts go on */
 	if (operator_gives_rows(spec))
-		return !OVER_IS_WAITING(run->pane) || operator_pane_end(spec, run->pane) > spec->closed_until;
+		return !OVER_IS_WAITING(run->pane) || operator_pane_end(spec, run->pane) > spec->answered_until;
 	if (spec->window == OPERATOR_NO_WINDOW)
 		return true;
 	return operator_closing(spec, operator_last_end(spec, run->pane)) > spec->closed_until;

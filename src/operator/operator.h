@@ -152,6 +152,7 @@ typedef struct OperatorSpec
 	TimestampTz watermark;		/* that rules this epoch; groups with ttl */
 	int64		allowed_lateness;	/* us */
 	TimestampTz closed_until;	/* what closes until then was given out before this run */
+	TimestampTz answered_until;	/* it gives rows: those that waited until then were given out before this run */
 	TimestampTz freed_until;	/* it gives rows: what it remembered for rows before then had gone before this run */
 } OperatorSpec;
 

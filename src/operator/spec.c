@@ -97,7 +97,7 @@ operator_spec_make(const OperatorPlan *plan, MemoryContext cxt)
 	spec->number = plan->number;
 	spec->statement = plan->statement;
 	spec->window = plan->window;
-	spec->closed_until = spec->freed_until = DT_NOBEGIN;
+	spec->closed_until = spec->answered_until = spec->freed_until = DT_NOBEGIN;
 	spec->scale = plan->scale;
 	spec->gap = plan->gap;
 	spec->max_span = plan->max_span;

@@ -171,6 +171,7 @@ typedef struct Epoch
 	bool		give_all;		/* whatever the options say */
 	bool		merging;		/* some windows are to be put together when tasks run again */
 	TimestampTz closed_until[STATE_MAX_OPERATORS];	/* windows that close until then are given out for good */
+	TimestampTz answered_until[STATE_MAX_OPERATORS];	/* what waited until then is given out */
 	TimestampTz freed_until[STATE_MAX_OPERATORS];	/* what rows before then need goes */
 	int64		begun_us;
 	int64		early_us;

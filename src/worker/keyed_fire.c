@@ -351,17 +351,16 @@ close_over(const OperatorSpec *spec, Epoch *epoch)
 	for (i = 0; i < n; i++)
 		panes[i]->closed = OVER_IS_WAITING(panes[i]->id) ? operator_pane_end(spec, panes[i]->id) <= horizon :
 			panes[i]->closed || history_over(spec, panes[i]->id, bound);
+	epoch->answered_until[spec->number] = horizon;
 	epoch->freed_until[spec->number] = bound;
 	/*
-	 * Rows that need what is freed are late, in a later run with a longer allowed_lateness, too.  But
-	 * notes of rows that wait must be read again.  After the end of a run more of the same time
-	 * may come: it is late as far as rows were answered.
+	 * A row that is late now is so in a later run with a longer allowed_lateness, too: what it
+	 * needs may be freed, and partners of its time have been given out alone.  After the end of a run more
+	 * of the same time may come: it is late as far as rows were answered.
 	 */
 	until = watermark_of(spec->number, my_keyed->finite_watermark);
-	until = until != WATERMARK_NONE ? until - spec->allowed_lateness : DT_NOBEGIN;
-	for (i = 0; i < n; i++)
-		if (OVER_IS_WAITING(panes[i]->id) && !panes[i]->closed)
-			until = Min(until, operator_pane_end(spec, panes[i]->id) - 1);
+	if (until != WATERMARK_NONE)
+		until -= spec->allowed_lateness;
 	epoch->closed_until[spec->number] = Max(horizon, until);
 	pfree(panes);
 }
@@ -658,7 +657,7 @@ keyed_choose_output(Epoch *epoch)
 	epoch->give_all = my_keyed->give_all;
 	my_keyed->give_all = false;
 	for (op = 0; op < STATE_MAX_OPERATORS; op++)
-		epoch->closed_until[op] = epoch->freed_until[op] = DT_NOBEGIN;
+		epoch->closed_until[op] = epoch->answered_until[op] = epoch->freed_until[op] = DT_NOBEGIN;
 	epoch->emit_due = my_keyed->emit == EMIT_EVERY &&
 		(monotonic_us() >= my_keyed->next_emit_us || epoch->watermark == DT_NOEND);
 	epoch->sets = palloc0(sizeof(FireSet) * Max(program->nkeyed, 1));

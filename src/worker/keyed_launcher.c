@@ -72,6 +72,7 @@ keyed_specs(Program *program)
 		specs[i] = program->keyed[i].spec;
 		specs[i]->allowed_lateness = my_launcher->row->allowed_lateness;
 		specs[i]->closed_until = my_keyed->barrier != NULL ? my_keyed->barrier->closed_until[i] : my_keyed->closed_now[i];
+		specs[i]->answered_until = my_keyed->position->answered_until[i];
 	}
 	return specs;
 }
@@ -172,7 +173,7 @@ prepare(int ntasks)
 	memcpy(keyed->barrier->closed_until, keyed->closed_now, sizeof(keyed->closed_now));
 	memcpy(keyed->barrier->freed_until, keyed->position->freed_until, sizeof(keyed->barrier->freed_until));
 	for (i = 0; i < STATE_MAX_OPERATORS; i++)
-		keyed->barrier->horizon[i] = keyed->closed_now[i];
+		keyed->barrier->horizon[i] = keyed->position->answered_until[i];
 	keyed->barrier->signature = keyed->saved->signature;
 	keyed->finite_watermark = keyed->position->stream_watermark;
 	for (i = 0; i < STATE_MAX_OPERATORS; i++)
@@ -276,6 +277,7 @@ write_epoch(Epoch *epoch)
 	for (t = 0; t < my_launcher->program->nkeyed; t++)
 	{
 		my_keyed->position->closed_until[t] = Max(my_keyed->position->closed_until[t], epoch->closed_until[t]);
+		my_keyed->position->answered_until[t] = Max(my_keyed->position->answered_until[t], epoch->answered_until[t]);
 		my_keyed->position->freed_until[t] = Max(my_keyed->position->freed_until[t], epoch->freed_until[t]);
 	}
 	if (my_keyed->emit == EMIT_EVERY)

@@ -343,6 +343,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 	int64		generation = 0;
 	TimestampTz watermark = DT_NOBEGIN;
 	TimestampTz closed_until[SHMEM_MAX_OPERATORS];
+	TimestampTz answered_until[SHMEM_MAX_OPERATORS];
 	TimestampTz freed_until[SHMEM_MAX_OPERATORS];
 	int64		emitted_epoch = 0;
 	int32		segments = 0;
@@ -361,7 +362,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		total += topic->npartitions;
 	}
 	for (next = 0; next < SHMEM_MAX_OPERATORS; next++)
-		closed_until[next] = freed_until[next] = DT_NOBEGIN;
+		closed_until[next] = answered_until[next] = freed_until[next] = DT_NOBEGIN;
 	foreach(lc, old)
 	{
 		PositionRow *o = lfirst(lc);
@@ -372,6 +373,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		for (next = 0; next < SHMEM_MAX_OPERATORS; next++)
 		{
 			closed_until[next] = Max(closed_until[next], o->closed_until[next]);
+			answered_until[next] = Max(answered_until[next], o->answered_until[next]);
 			freed_until[next] = Max(freed_until[next], o->freed_until[next]);
 		}
 		emitted_epoch = Max(emitted_epoch, o->emitted_epoch);
@@ -423,6 +425,7 @@ launcher_settle(PipelineRow *row, List *topics, const char *cluster_id, bool one
 		r->cluster_id = pstrdup(cluster_id);
 		r->stream_watermark = one_row ? watermark : DT_NOBEGIN;
 		memcpy(r->closed_until, closed_until, sizeof(closed_until));
+		memcpy(r->answered_until, answered_until, sizeof(answered_until));
 		memcpy(r->freed_until, freed_until, sizeof(freed_until));
 		r->emitted_epoch = one_row ? emitted_epoch : 0;
 		r->segments = next == 0 ? segments : 0;

@@ -169,6 +169,26 @@ section 'full' => sub {
 	same_as_batch('full_', select_of('x', 'FULL JOIN', '10 s', '-2 s'), 'as the batch query');
 };
 
+# catches: a row that was given out alone while others wait in a longer pane, and in a pair in the next run, as allowed_lateness is longer
+section 'longer lateness' => sub {
+	make_pipeline('longer_', 1, {}, 'LEFT JOIN', '10 s', '-5 s');
+	# W goes on by 40 s in one epoch, so that what waits then does so in a pane of 10 s
+	for my $rows ([ [ 'a', 0, 63.5, 'q' ], [ 'b', 0, 63.5, 'r' ] ], [ [ 'a', 0, 109.02, 'x' ] ], [ [ 'b', 0, 103.5, 'r' ] ], [ [ 'a', 0, 111, 'x' ] ], [ [ 'b', 0, 105, 'r' ] ], [ [ 'a', 0, 109.5, 'x' ] ])
+	{
+		send_rows('longer_', @$rows);
+		settled('longer_');
+	}
+	is(rows_of('longer_'), 'q 63.5 -, x 109.5 -', 'one row is given out alone before another one whose partners could not come any more, either');
+	stop('longer_');
+	value(q{SELECT streamproc.alter_pipeline('longer_', allowed_lateness => '1 h')});
+	start('longer_');
+	send_rows('longer_', [ 'b', 0, 104.45, 'x' ]);
+	stop('longer_', drain => 1);
+	is(late('longer_'), 'longer__b 104.45', 'its partner stays late');
+	is(rows_of('longer_'), 'q 63.5 -, x 109.02 -, x 109.5 -, x 111 -', 'each is given out once');
+	same_as_batch('longer_', select_of('x', 'LEFT JOIN', '10 s', '-5 s'), 'as the batch query');
+};
+
 # ---- random rows, and all that makes tasks begin anew ----
 
 # catches: state that is lost or doubled, a flag or a note that is, rows of both topics out of step

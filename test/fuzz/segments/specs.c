@@ -328,7 +328,7 @@ make_spec(OperatorSpec *spec, int number)
 	spec->column_byval = column_byval;
 	spec->column_align = column_align;
 	spec->exact_keys = true;
-	spec->closed_until = spec->freed_until = spec->watermark = DT_NOBEGIN;
+	spec->closed_until = spec->answered_until = spec->freed_until = spec->watermark = DT_NOBEGIN;
 	spec->aggs = palloc0(sizeof(AggregateSpec) * 8);
 	spec->group_context = make_context();
 	spec->temp_context = make_context();

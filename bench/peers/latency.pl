@@ -11,6 +11,8 @@ my $seconds = $ENV{BENCH_PEER_LATENCY_SECONDS} || 20;
 # a JVM compiles itself for so long, and we get it, too
 my $warmup = $ENV{BENCH_PEER_WARMUP} || 40;
 my $interval = $ENV{BENCH_PEER_LATENCY_CHECKPOINT} || 20;
+my $linger = $ENV{BENCH_PEER_LINGER} // 1;
+my @sinks = split ' ', $ENV{BENCH_PEER_SINKS} || 'topic table';
 
 # What flows: every event, decoded and written anew, with the timestamp that it came with.
 my $pass = 'tx_id, card, amount, at, ts';
@@ -66,7 +68,7 @@ sub latency_of {
 	}
 	jvm_line($process, qr/running/, 120) if $process;
 	my $count = $topic{$in}{events};
-	my $load = latency_load($in, $rate, $warmup + $seconds + 12, '--linger', 5);
+	my $load = latency_load($in, $rate, $warmup + $seconds + 12, '--spread', 'batch', '--no-idempotence', '--linger', $linger);
 	my $line;
 	if ($sink eq 'topic') {
 		my $out = $system eq 'kstreams' ? "${name}_1" : $name;
@@ -100,21 +102,25 @@ sub latency_of {
 sub peer_latency {
 	# short pauses instead of little CPU
 	local $jvm = $ENV{BENCH_PEER_LATENCY_JVM} || '-Xmx2g -XX:+UseG1GC -XX:MaxGCPauseMillis=10';
-	arrival('warm_peers', $rate, $opt{broker}) if $opt{broker} > 0;
+	# the broker compiles itself, too, that of transactions in particular: who comes first would wait for it
+	if ($opt{broker} > 0) {
+		print "\nThe broker's warm-up, counts for nothing:\n";
+		latency_of('streamproc', 'topic');
+	}
 	sql('CHECKPOINT');
 	printf "\nLatency: %d events/s for %d s after %d s, exactly once; from the message's timestamp to a read_committed consumer of the result, or to the row that is visible; the peers commit every %d ms\n",
 		$rate, $seconds, $warmup, $interval;
 	my %result;
 	my @peers = grep { !/rocksdb/ } @{$peer{variants}};
 	for my $round (1 .. $peer{rounds}) {
-		for my $sink (qw(topic table)) {
+		for my $sink (@sinks) {
 			for my $variant ('streamproc', grep { $sink eq 'topic' || /^flink/ } @peers) {
 				push @{$result{$sink}{$variant}}, eval { latency_of($variant, $sink) } || failed_run("${sink}_late_$variant" =~ tr/-/_/r);
 			}
 		}
 	}
 	printf "%-16s %-16s %9s %13s %9s %13s %9s\n", '', '', 'p50 ms', '(spread)', 'p99 ms', '(spread)', 'max ms';
-	for my $sink (qw(topic table)) {
+	for my $sink (@sinks) {
 		my $best;
 		my %p99 = map { my $v = $_; $v => median(map { $_->{p99_ms} } @{$result{$sink}{$v}}) } keys %{$result{$sink}};
 		for my $variant (grep { $result{$sink}{$_} } 'streamproc', @peers) {

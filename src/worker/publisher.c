@@ -59,6 +59,7 @@
 /* see wait_for_more() */
 #define FEW_MESSAGES		16
 #define FEW_BYTES			READ_LEAST
+#define FEW_RUN				2
 #define FEW_PERIOD_US		(10 * 1000)
 #define FEW_ANNOUNCE_US		(2 * 1000)
 
@@ -556,14 +557,16 @@ wait_until(int64 until_us)
  * A Kafka transaction costs broker and publisher some milliseconds of their processors,
  * whatever is in it, and who writes tables on the same ones waits for them.  So after
  * a few messages the next ones share a transaction, if they come within some milliseconds:
- * those that tasks have kept until now, too.
+ * those that tasks have kept until now, too.  Not after a single one: where messages come
+ * all the time, a look just behind a full transaction finds few, and those that come
+ * next would wait for nothing.
  */
 static void
 wait_for_more(void)
 {
 	int64		until_us = my_publisher->last_begin_us + FEW_PERIOD_US;
 
-	my_publisher->few = false;
+	my_publisher->rests = false;
 	/* nobody need wake us */
 	pg_atomic_write_u32(&my_publisher->pipeline->publisher_looks, 0);
 	if (!end_commit())
@@ -610,8 +613,12 @@ send_some(void)
 	flight.messages = flight.number - first;
 	publisher_depart(&flight);
 	my_publisher->last_begin_us = flight.begun_us;
-	my_publisher->few = flight.messages < FEW_MESSAGES && flight.bytes < (int64) FEW_BYTES && !my_publisher->row->at_least_once && !my_publisher->kafka_alone;
-	if (!my_publisher->few)
+	if (flight.messages < FEW_MESSAGES && flight.bytes < (int64) FEW_BYTES && !my_publisher->row->at_least_once && !my_publisher->kafka_alone)
+		my_publisher->few_run++;
+	else
+		my_publisher->few_run = 0;
+	my_publisher->rests = my_publisher->few_run >= FEW_RUN;
+	if (!my_publisher->rests)
 		announce_look();
 	/* what is sent alone is slow, and another handle comes behind it */
 	return my_publisher->row->at_least_once || my_publisher->kafka_alone ? end_commit() : true;
@@ -702,7 +709,7 @@ publisher_loop(void)
 			publisher_end_alone();
 			continue;
 		}
-		if (my_publisher->few && !stop)
+		if (my_publisher->rests && !stop)
 		{
 			wait_for_more();
 			continue;

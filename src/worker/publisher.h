@@ -80,7 +80,8 @@ typedef struct Publisher
 	int			refused_run;	/* messages that were refused since one was taken */
 	int			failures;		/* in a row */
 	int64		last_begin_us;	/* of a transaction, */
-	bool		few;			/* which had few messages, and the next one has not been waited for */
+	int			few_run;		/* so many in a row, up to it, had few messages */
+	bool		rests;			/* the next one is to be waited for */
 	int64		last_commit_us; /* in Kafka */
 	int64		last_delete_us;
 } Publisher;

@@ -45,7 +45,8 @@ static const char *usage_text =
 "  --rate N            events a second, evenly in steps of a millisecond; 0: full speed (default 0)\n"
 "  --seed N            another seed is another sequence (default 1)\n"
 "  --partitions N      partitions of the topic (default: ask the broker)\n"
-"  --spread key|even   partition by the key's number, or one after the other (default key)\n"
+"  --spread key|even|batch  partition by the key's number, one after the other, or each for 16 kB, as\n"
+"                      Java's producer does with messages without a key (default key)\n"
 "  --payload tx|bid    card transactions or auction bids (default tx)\n"
 "  --keys N            cards or auctions (default 10000)\n"
 "  --skew S            key number k with weight 1/(k+1)^S, 0: all alike (default 0)\n"
@@ -61,6 +62,8 @@ static const char *usage_text =
 "  --at-now            event time is the wall clock when the event is made\n"
 "  --compression C     none, gzip, snappy, lz4, zstd (default none)\n"
 "  --linger MS         (default 5 at full speed, 0 with --rate)\n"
+"  --no-idempotence    any number of requests under way: takes no more of the processor where the broker is slow, but\n"
+"                      messages may come twice or in another order if it fails\n"
 "  --print             write the messages to standard output instead: partition, timestamp, key, value\n"
 "\n"
 "tx:  {\"tx_id\": uuid, \"card\": \"card-000042\", \"amount\": 12.34, \"city\": \"Berlin\", \"at\": \"2026-01-01T00:00:00.123Z\"}\n"
@@ -74,7 +77,17 @@ static const char *const cities[] = {
 	"Oslo", "Paris", "Porto", "Prague", "Riga", "Rome", "Rotterdam", "Sofia",
 	"Stockholm", "Tallinn", "Turin", "Valencia", "Vienna", "Vilnius", "Warsaw", "Zurich"
 };
+static const char *const spreads[] = {"key", "even", "batch", NULL};
+static const char *const payloads[] = {"tx", "bid", NULL};
 static const char *const channels[] = {"apple", "baidu", "facebook", "google"};
+
+/* the places of "spreads" */
+enum
+{
+	SPREAD_KEY, SPREAD_EVEN, SPREAD_BATCH
+};
+/* batch.size of Java's producer */
+#define BATCH_BYTES		16384
 
 typedef struct Options
 {
@@ -87,7 +100,7 @@ typedef struct Options
 	double		rate;
 	uint64_t	seed;
 	int			partitions;
-	bool		spread_even;
+	int			spread;
 	bool		bid;
 	int64_t		keys;
 	double		skew;
@@ -96,6 +109,7 @@ typedef struct Options
 	int			bytes;
 	int			headers;
 	bool		no_key;
+	bool		no_idempotence;
 	int64_t		start_ms;
 	double		event_rate;
 	double		event_speed;
@@ -357,7 +371,7 @@ make_event(int64_t i, Event *event)
 		key = (c >> 63) != 0 ? below((uint32_t) (c >> 31), opt.hot) : opt.hot + below((uint32_t) (c >> 31), opt.keys - opt.hot);
 	else if (alias_other != NULL && (uint32_t) c > alias_limit[key])
 		key = alias_other[key];
-	event->partition = (opt.spread_even ? i : key) % opt.partitions;
+	event->partition = (opt.spread == SPREAD_KEY ? key : opt.spread == SPREAD_EVEN ? i : i * opt.bytes / BATCH_BYTES) % opt.partitions;
 
 	if (opt.at_now)
 		ms = clock_ns(CLOCK_REALTIME) / 1000000;
@@ -461,7 +475,10 @@ open_producer(void)
 	set(conf, "bootstrap.servers", opt.brokers);
 	set(conf, "log_level", "0");
 	/* in order and once each, also while the broker is killed and restarted */
-	set(conf, "enable.idempotence", "true");
+	set(conf, "enable.idempotence", opt.no_idempotence ? "false" : "true");
+	/* the library need not hold messages back: while it does, its thread goes in a circle (2.0.2) */
+	if (opt.no_idempotence)
+		set(conf, "queue.buffering.backpressure.threshold", "100000");
 	set(conf, "message.timeout.ms", DELIVERY_TIMEOUT_MS);
 	set(conf, "retry.backoff.ms", "20");
 	set(conf, "reconnect.backoff.max.ms", "200");
@@ -680,14 +697,17 @@ start_time(const char *text)
 	return (int64_t) number("start-time", text, -1e14, 1e14);
 }
 
-static bool
-one_of(const char *name, const char *text, const char *no, const char *yes)
+/* which of the words, which end with NULL */
+static int
+one_of(const char *name, const char *text, const char *const *words)
 {
-	if (strcmp(text, yes) == 0)
-		return true;
-	if (strcmp(text, no) != 0)
-		die("--%s: %s or %s, not \"%s\"", name, no, yes, text);
-	return false;
+	int			i = 0;
+
+	while (words[i] != NULL && strcmp(text, words[i]) != 0)
+		i++;
+	if (words[i] == NULL)
+		die("--%s: not \"%s\"", name, text);
+	return i;
 }
 
 int
@@ -696,7 +716,7 @@ main(int argc, char **argv)
 	enum
 	{
 		HELP = 'h', BROKERS = 256, TOPIC, COUNT, SKIP, RATE, SEED, PARTITIONS, SPREAD, PAYLOAD, KEYS, SKEW, HOT, CYCLE, BYTES, HEADERS,
-		NO_KEY, START_TIME, EVENT_RATE, EVENT_SPEED, DISORDER, AT_NOW, COMPRESSION, LINGER, PRINT
+		NO_KEY, START_TIME, EVENT_RATE, EVENT_SPEED, DISORDER, AT_NOW, COMPRESSION, LINGER, NO_IDEMPOTENCE, PRINT
 	};
 	static const struct option options[] = {
 		{"help", no_argument, NULL, HELP},
@@ -723,6 +743,7 @@ main(int argc, char **argv)
 		{"at-now", no_argument, NULL, AT_NOW},
 		{"compression", required_argument, NULL, COMPRESSION},
 		{"linger", required_argument, NULL, LINGER},
+		{"no-idempotence", no_argument, NULL, NO_IDEMPOTENCE},
 		{"print", no_argument, NULL, PRINT},
 		{0}
 	};
@@ -758,10 +779,10 @@ main(int argc, char **argv)
 				opt.partitions = (int) number("partitions", optarg, 1, 10000);
 				break;
 			case SPREAD:
-				opt.spread_even = one_of("spread", optarg, "key", "even");
+				opt.spread = one_of("spread", optarg, spreads);
 				break;
 			case PAYLOAD:
-				opt.bid = one_of("payload", optarg, "tx", "bid");
+				opt.bid = one_of("payload", optarg, payloads) == 1;
 				break;
 			case KEYS:
 				opt.keys = (int64_t) number("keys", optarg, 1, 1e8);
@@ -804,6 +825,9 @@ main(int argc, char **argv)
 				break;
 			case LINGER:
 				opt.linger = optarg;
+				break;
+			case NO_IDEMPOTENCE:
+				opt.no_idempotence = true;
 				break;
 			case PRINT:
 				opt.print = true;

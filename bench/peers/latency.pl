@@ -48,7 +48,7 @@ sub latency_of {
 	}
 	if ($system eq 'streamproc') {
 		my $query = $sink eq 'topic' ? "INSERT INTO $name ($pass, k) SELECT $pass, card FROM $in" : "INSERT INTO $name SELECT p, o, ts, card, amount FROM $in";
-		sql("SELECT streamproc.create_pipeline('$name', \$\$$query\$\$)", "SELECT streamproc.wait_until_caught_up('$name', '60 s')");
+		sql("SELECT streamproc.create_pipeline('$name', \$\$$query\$\$, parallelism => 1)", "SELECT streamproc.wait_until_caught_up('$name', '60 s')");
 	}
 	elsif ($system eq 'flink') {
 		my $case = {flink_set => {'execution.checkpointing.interval' => "$interval ms", 'execution.checkpointing.min-pause' => '0 ms', 'execution.buffer-timeout.interval' => '1 ms'}};

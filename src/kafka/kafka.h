@@ -327,10 +327,12 @@ extern void kafka_publisher_wait(KafkaPublisher *publisher, long timeout_ms);
  * Waits until all that was sent is acknowledged.  With transactions this
  * position (NULL and 0 without) becomes part of it, and the commit is under way
  * then: until its end was waited for the next transaction may begin and be
- * sent, but not be delivered.
+ * sent, but not be delivered.  "meanwhile" (NULL: nothing) is called while all that
+ * is on its way, before the commit may begin; it may throw, after which the handle is
+ * to be closed.
  */
 extern bool kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
-									const char *metadata, int timeout_ms, KafkaError *err);
+									const char *metadata, int timeout_ms, void (*meanwhile) (void), KafkaError *err);
 /* nothing to wait for is true */
 extern bool kafka_publisher_end_commit(KafkaPublisher *publisher, KafkaError *err);
 

@@ -519,7 +519,7 @@ wait_for_deliveries(KafkaPublisher *publisher, int timeout_ms, int64 last_deadli
 
 bool
 kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char *group, int64 offset,
-						const char *metadata, int timeout_ms, KafkaError *err)
+						const char *metadata, int timeout_ms, void (*meanwhile) (void), KafkaError *err)
 {
 	KafkaHandle *handle = publisher->producer->handle;
 	int64		now = monotonic_us();
@@ -539,6 +539,8 @@ kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char
 		if (!kafka_call_start(&publisher->commit->call, err))
 			return false;
 	}
+	if (meanwhile != NULL)
+		meanwhile();
 	if (!wait_for_deliveries(publisher, timeout_ms, last_deadline_us, err))
 	{
 		leave_commit(publisher);

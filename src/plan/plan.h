@@ -170,6 +170,7 @@ typedef struct Program
 	List	   *lock_modes;
 	Oid			sink_server;	/* of topics that are written; InvalidOid: there are none */
 	StreamOutbox *outbox;		/* takes their messages; NULL: there are none */
+	bool		only_topics;	/* nothing else is written, nor by a function that might */
 	uint64		rows_out;		/* since the last program_reset() */
 	int			running;		/* number of the statement that runs or ran last, 0: none */
 	int64		upsert_most;	/* most rows of one key in the last flush */

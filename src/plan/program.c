@@ -411,7 +411,8 @@ program_make(List *queries, bool trust_owners, bool arrival, int64 state_ttl)
 	int			number = 0;
 	List	   *infos;
 	ListCell   *lq,
-			   *li;
+			   *li,
+			   *ls;
 
 	program->cxt = cxt;
 	program->valid = true;
@@ -423,13 +424,17 @@ program_make(List *queries, bool trust_owners, bool arrival, int64 state_ttl)
 		queries = copyObject(queries);
 		infos = plan_check(queries, NULL, &program->server);
 		program->max_rows = PROGRAM_ROWS;
-		foreach(li, infos)
-			if (((StatementInfo *) lfirst(li))->lookups)
-				program->max_rows = PROGRAM_ROWS_LOOKUP;
+		program->only_topics = true;
 		foreach(li, infos)
 		{
 			StatementInfo *info = lfirst(li);
 
+			if (info->lookups)
+				program->max_rows = PROGRAM_ROWS_LOOKUP;
+			/* a function that writes is volatile */
+			program->only_topics &= info->volatile_functions == NIL;
+			foreach(ls, info->sinks)
+				program->only_topics &= get_rel_relkind(lfirst_oid(ls)) == RELKIND_FOREIGN_TABLE;
 			if (info->grouped)
 				program->is_keyed = true;
 			program->has_over |= info->over || info->chained;

@@ -3,8 +3,8 @@
  * publisher.c
  *	  Sends the messages of a pipeline's outbox to Kafka.
  *
- * What stands in the outbox is committed, and nothing is sent before it is
- * durable.  A Kafka transaction holds the messages of whole segments, and the
+ * What stands in the outbox is committed, and nobody sees it in Kafka before it
+ * is durable.  A Kafka transaction holds the messages of whole segments, and the
  * position reached: how many messages were ever sent, and the last segment of
  * each stream.  Segments are deleted afterwards, now and then, with the same
  * position in publisher_position: PostgreSQL may be behind Kafka, never ahead.
@@ -159,6 +159,7 @@ make_durable(void)
 {
 	XLogRecPtr	lsn = GetXLogInsertRecPtr();
 
+	FAULT_POINT("publisher-before-durable");
 	/* at the beginning of a page it stands behind a header that nobody has written yet */
 	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
 		lsn -= SizeOfXLogLongPHD;
@@ -169,6 +170,17 @@ make_durable(void)
 	SyncRepWaitForLSN(lsn, true);
 	RESUME_INTERRUPTS();
 	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * What is in a Kafka transaction nobody sees before its commit: the disk is waited
+ * for while the messages are on their way.  Not for a standby, which may take long,
+ * and would hold the transaction open.
+ */
+static bool
+is_flushed_late(void)
+{
+	return !my_publisher->row->at_least_once && !worker_waits_for_standby();
 }
 
 /* ---- start ---- */
@@ -216,9 +228,9 @@ load_conf(void)
 }
 
 static bool
-deliver(int64 number, const char *metadata, KafkaError *err)
+deliver(int64 number, const char *metadata, void (*meanwhile) (void), KafkaError *err)
 {
-	return kafka_publisher_deliver(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, err);
+	return kafka_publisher_deliver(my_publisher->kafka, PUBLISHER_TOPIC, my_publisher->group, number, metadata, KAFKA_TIMEOUT_MS, meanwhile, err);
 }
 
 /* A transaction of nothing but the position. */
@@ -226,7 +238,7 @@ static bool
 store_position(KafkaError *err)
 {
 	return kafka_publisher_begin(my_publisher->kafka, err) &&
-		deliver(my_publisher->published, publisher_metadata(), err) &&
+		deliver(my_publisher->published, publisher_metadata(), NULL, err) &&
 		kafka_publisher_end_commit(my_publisher->kafka, err);
 }
 
@@ -417,8 +429,8 @@ publisher_send_segments(List **streams, Flight *flight, KafkaError *err)
 	bool		good = true;
 	int			s;
 
-	FAULT_POINT("publisher-before-durable");
-	make_durable();
+	if (!is_flushed_late())
+		make_durable();
 	flight->number = my_publisher->handed_over;
 	memcpy(flight->segments, my_publisher->handed, sizeof(int64) * my_publisher->nstreams);
 	for (s = 0; s < my_publisher->nstreams && good; s++)
@@ -522,7 +534,7 @@ static bool
 deliver_flight(const Flight *flight, KafkaError *err)
 {
 	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	bool		good = deliver(flight->number, publisher_metadata_of(flight->segments), err);
+	bool		good = deliver(flight->number, publisher_metadata_of(flight->segments), is_flushed_late() ? make_durable : NULL, err);
 
 	MemoryContextSwitchTo(old);
 	return good;

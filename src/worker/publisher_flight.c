@@ -104,7 +104,7 @@ wait_for_flights(KafkaError *err)
 	int64		now = monotonic_us();
 
 	if (now >= slow_us)
-		return kafka_publisher_deliver(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, err);
+		return kafka_publisher_deliver(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, NULL, err);
 	kafka_publisher_wait(my_publisher->kafka, (long) ((slow_us - now) / 1000 + 1));
 	return true;
 }
@@ -115,7 +115,7 @@ save_what_flies(bool wait)
 {
 	KafkaError	err;
 
-	if (wait && my_publisher->nflights > 0 && kafka_publisher_deliver(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, &err))
+	if (wait && my_publisher->nflights > 0 && kafka_publisher_deliver(my_publisher->kafka, NULL, NULL, 0, NULL, SLOW_TIMEOUT_MS, NULL, &err))
 		(void) land(&err);
 	/* the next attempt begins where PostgreSQL is */
 	if (my_publisher->published > my_publisher->deleted)

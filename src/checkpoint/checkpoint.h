@@ -17,6 +17,7 @@
 /* in commit.c */
 extern void checkpoint_begin(void);
 extern void checkpoint_commit(void);
+extern void checkpoint_need_not_wait(void);
 extern void checkpoint_abort(void);
 
 /*

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "checkpoint/checkpoint.h"
 #include "pgstat.h"
+#include "utils/guc.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
@@ -43,6 +44,13 @@ checkpoint_commit(void)
 {
 	CommitTransactionCommand();
 	report_committed();
+}
+
+/* The commit of this transaction does not wait for the disk. */
+void
+checkpoint_need_not_wait(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
 void

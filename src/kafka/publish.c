@@ -14,7 +14,8 @@
  *	  begin		the other producer's turn
  *	  send		messages are handed over; they go as soon as their partition is
  *				registered with the transaction
- *	  deliver	until all of them were acknowledged
+ *	  deliver	until all of them were acknowledged; the caller may do something of
+ *				his own beside it, which is done before the commit
  *	  commit	the position is sent with the messages; what that and the commit then
  *				take is not waited for: the next transaction may begin and send, but
  *				not deliver.  So its position is sent after the commit before it, and
@@ -540,7 +541,11 @@ kafka_publisher_deliver(KafkaPublisher *publisher, const char *topic, const char
 			return false;
 	}
 	if (meanwhile != NULL)
+	{
+		/* they need not wait for it: see wait_for_deliveries() */
+		(void) rd_kafka_flush(handle->rk, 0);
 		meanwhile();
+	}
 	if (!wait_for_deliveries(publisher, timeout_ms, last_deadline_us, err))
 	{
 		leave_commit(publisher);

@@ -266,9 +266,9 @@ find_feeds(Program *program, PlannedStmt *plan)
 	FreeQueryDesc(desc);
 }
 
-/* Does the table, or one of its partitions, have such a trigger? */
+/* Do the table, or its partitions, have triggers, and of which kinds? */
 static void
-scan_triggers(Oid relid, bool *before_row, bool *deferrable)
+scan_triggers(Program *program, Oid relid, bool *before_row)
 {
 	List	   *oids = find_all_inheritors(relid, AccessShareLock, NULL);
 	ListCell   *lc;
@@ -279,10 +279,12 @@ scan_triggers(Oid relid, bool *before_row, bool *deferrable)
 		TriggerDesc *triggers = rel->trigdesc;
 		int			i;
 
+		/* they may write whatever they like */
+		program->only_topics &= triggers == NULL;
 		for (i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 		{
 			if (triggers->triggers[i].tgdeferrable)
-				*deferrable = true;
+				program->has_deferred = true;
 			if (TRIGGER_FOR_BEFORE(triggers->triggers[i].tgtype) &&
 				TRIGGER_FOR_ROW(triggers->triggers[i].tgtype) &&
 				TRIGGER_FOR_INSERT(triggers->triggers[i].tgtype))
@@ -321,7 +323,7 @@ make_statement(Program *program, Query *query, StatementInfo *info, int number)
 	top = castNode(ModifyTable, statement->plan[0]->planTree);
 
 	foreach(lc, info->sinks)
-		scan_triggers(lfirst_oid(lc), &before_row, &program->has_deferred);
+		scan_triggers(program, lfirst_oid(lc), &before_row);
 
 	sink = table_open(info->sink, AccessShareLock);
 	if (!info->has_on_conflict)

@@ -429,7 +429,9 @@ publisher_send_segments(List **streams, Flight *flight, KafkaError *err)
 	bool		good = true;
 	int			s;
 
-	if (!is_flushed_late())
+	/* the setting may change between two calls */
+	flight->durable = !is_flushed_late();
+	if (flight->durable)
 		make_durable();
 	flight->number = my_publisher->handed_over;
 	memcpy(flight->segments, my_publisher->handed, sizeof(int64) * my_publisher->nstreams);
@@ -534,7 +536,7 @@ static bool
 deliver_flight(const Flight *flight, KafkaError *err)
 {
 	MemoryContext old = MemoryContextSwitchTo(my_publisher->send_cxt);
-	bool		good = deliver(flight->number, publisher_metadata_of(flight->segments), is_flushed_late() ? make_durable : NULL, err);
+	bool		good = deliver(flight->number, publisher_metadata_of(flight->segments), flight->durable ? NULL : make_durable, err);
 
 	MemoryContextSwitchTo(old);
 	return good;
@@ -626,7 +628,7 @@ send_some(void)
 	publisher_depart(&flight);
 	my_publisher->last_begin_us = flight.begun_us;
 	if (flight.messages < FEW_MESSAGES && flight.bytes < (int64) FEW_BYTES && !my_publisher->row->at_least_once && !my_publisher->kafka_alone)
-		my_publisher->few_run++;
+		my_publisher->few_run = Min(my_publisher->few_run + 1, FEW_RUN);
 	else
 		my_publisher->few_run = 0;
 	my_publisher->rests = my_publisher->few_run >= FEW_RUN;

@@ -37,6 +37,7 @@ typedef struct Flight
 	int64		begun_us;
 	TimestampTz oldest;
 	bool		taken;			/* not all of them were withdrawn */
+	bool		durable;		/* all that was handed over so far */
 } Flight;
 
 typedef struct Publisher
@@ -99,7 +100,7 @@ extern int	publisher_read_outbox(List **streams);
 /* when the first of them was written; for the views: that of what waits */
 extern TimestampTz publisher_oldest(List **streams);
 extern void publisher_show_oldest(TimestampTz oldest);
-/* what a look has found, durable before: from what was handed over on; it joins the flight, which is there afterwards */
+/* what a look has found, from what was handed over on; it joins the flight, which is there afterwards, and says whether all of it is durable */
 extern bool publisher_send_segments(List **streams, Flight *flight, KafkaError *err);
 /* what of it is in Kafka */
 extern void publisher_sent(const Flight *flight, int64 period_us);

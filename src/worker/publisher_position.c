@@ -368,7 +368,7 @@ publisher_delete(void)
 	checkpoint_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* if it is lost, Kafka still knows */
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	checkpoint_need_not_wait();
 	pub = publisher_lock();
 	/* what was deleted before is room for what comes next, once nobody sees it any more */
 	reused = catalog_pages_reuse("outbox", &my_publisher->freed, PAGES_MOST);

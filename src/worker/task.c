@@ -140,15 +140,6 @@ load(void)
 	program_check_rights(my_task->program);
 	PopActiveSnapshot();
 
-	/*
-	 * Of what goes to topics nobody sees anything before the publisher has flushed it (make_durable()), so nobody
-	 * waits for the disk twice.  Until then a crash takes messages and position together, as always.
-	 */
-	if (my_task->program->only_topics && !my_task->program->is_keyed)
-	{
-		my_task->row->synchronous_commit = false;
-		worker_apply_settings(my_task->row);
-	}
 	old = MemoryContextSwitchTo(my_task->cxt);
 	my_task->position = my_task->program->is_keyed ? keyed_task_attach(my_position(0)) : my_position(my_task->slot->task);
 	my_task->conf = stream_server_conf(my_task->program->server, GetUserId());

@@ -14,6 +14,9 @@ my $kafka = Streamproc::Kafka->new;
 my $node = create_node('main', conf => <<'CONF');
 restart_after_crash = on
 streamproc.restart_backoff_max = 400ms
+# what nobody flushes is lost with the process that dies
+wal_writer_delay = 10s
+wal_writer_flush_after = 1GB
 include_if_exists = 'fault.conf'
 CONF
 create_kafka_server($node, $kafka);

@@ -260,6 +260,15 @@ sub follow
 	return bless { h => $h, file => $file, kafka => $self }, 'Streamproc::Kafka::Follower';
 }
 
+# A copy of the broker's log and data, which are gone when the test is over; the directory is left.
+sub keep
+{
+	my ($self) = @_;
+	my $copy = "$self->{dir}.kept";
+	system('cp', '-a', $self->{dir}, $copy) == 0 or return "nothing: $self->{dir} could not be copied";
+	return $copy;
+}
+
 # The load tool in the background; returns an IPC::Run handle: finish it, or signal it with TERM.
 sub load_start
 {

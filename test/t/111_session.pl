@@ -251,10 +251,12 @@ section 'faults' => sub {
 		for my $action (qw(kill error))
 		{
 			next if $action eq 'error' && $point =~ /copied/;
-			$crash->set_fault("$point=$action\@1");
-			send_rows('faults', map { [ $_ % 2, $n + $_ / 10, 'k' . $_ % 7, $_ ] } 1 .. 40);
-			$n += 4;
-			ok($crash->wait_hit($point), "$point, $action: it hits");
+			my $more = sub {
+				send_rows('faults', map { [ $_ % 2, $n + $_ / 10, 'k' . $_ % 7, $_ ] } 1 .. 40);
+				$n += 4;
+				return;
+			};
+			ok($crash->provoke($point, $action, $more), "$point, $action: it hits");
 			$crash->reset_fault;
 			wait_query($node, 'SELECT 1', 1, 60);
 			$crash->catch_up('faults');

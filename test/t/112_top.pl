@@ -101,10 +101,12 @@ $events->section('faults', sub {
 	my $n = 0;
 	for my $point (qw(operator-apply keyed-before-output keyed-before-commit keyed-committed barrier-copied))
 	{
-		$crash->set_fault("$point=kill\@1");
-		send_rows('faults', map { [ $_ % 2, $n + $_ / 10, 'k' . $_ % 7, ($_ * 37 + $n) % 101 ] } 1 .. 40);
-		$n += 4;
-		ok($crash->wait_hit($point), "$point: it hits");
+		my $more = sub {
+			send_rows('faults', map { [ $_ % 2, $n + $_ / 10, 'k' . $_ % 7, ($_ * 37 + $n) % 101 ] } 1 .. 40);
+			$n += 4;
+			return;
+		};
+		ok($crash->provoke($point, 'kill', $more), "$point: it hits");
 		$crash->reset_fault;
 		wait_query($node, 'SELECT 1', 1, 60);
 		value(q{SELECT streamproc.wait_until_caught_up('faults', '60 s')});

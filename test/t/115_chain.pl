@@ -162,9 +162,7 @@ section 'kills' => sub {
 		for my $action (qw(kill error))
 		{
 			next if $action eq 'error' && $point =~ /copied/;
-			$crash->set_fault("$point=$action\@1");
-			$more->();
-			ok($crash->wait_hit($point), "$point, $action: it hits");
+			ok($crash->provoke($point, $action, $more), "$point, $action: it hits");
 			$crash->reset_fault;
 			wait_query($node, 'SELECT 1', 1, 60);
 			$crash->catch_up('kills');

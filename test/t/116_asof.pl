@@ -234,10 +234,12 @@ $events->section('faults', sub {
 		for my $action (qw(kill error))
 		{
 			next if $action eq 'error' && $point =~ /copied|apply/;
-			$crash->set_fault("$point=$action\@1");
-			send_rows('faults', map { my $i = $_; map { [ $_, $i % 2, $n + $i / 10, 'k' . ($_ eq 'o' ? $i % 7 : $i % 5), $n + $i ] } 'o', 'r' } 1 .. 40);
-			$n += 4;
-			ok($crash->wait_hit($point), "$point, $action: it hits");
+			my $more = sub {
+				send_rows('faults', map { my $i = $_; map { [ $_, $i % 2, $n + $i / 10, 'k' . ($_ eq 'o' ? $i % 7 : $i % 5), $n + $i ] } 'o', 'r' } 1 .. 40);
+				$n += 4;
+				return;
+			};
+			ok($crash->provoke($point, $action, $more), "$point, $action: it hits");
 			$crash->reset_fault;
 			wait_query($node, 'SELECT 1', 1, 60);
 			$crash->catch_up('faults');

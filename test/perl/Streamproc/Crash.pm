@@ -65,6 +65,18 @@ sub wait_hit
 	return $pid;
 }
 
+# Sets a fault and sends what makes somebody come by; once more where it was read before the setting was.  As wait_hit.
+sub provoke
+{
+	my ($self, $point, $action, $send) = @_;
+	$self->set_fault("$point=$action\@1");
+	$send->();
+	my $pid = $self->wait_hit($point, 10);
+	return $pid if defined $pid;
+	$send->();
+	return $self->wait_hit($point);
+}
+
 # The pipeline has read everything that is there; a fault point that it failed at is passed over, however late that shows.
 sub catch_up
 {

@@ -94,8 +94,8 @@ extern KafkaClient *kafka_client_open(KafkaConf *conf);
 extern void kafka_client_close(KafkaClient *client);
 /* number of partitions, or -1 */
 extern int	kafka_client_partitions(KafkaClient *client, const char *topic, int timeout_ms, KafkaError *err);
-/* the cluster's id, palloc'd, or NULL */
-extern char *kafka_client_cluster_id(KafkaClient *client, int timeout_ms, KafkaError *err);
+/* the cluster's id, palloc'd, or NULL; topic: some topic, which need not exist, to be asked for */
+extern char *kafka_client_cluster_id(KafkaClient *client, const char *topic, int timeout_ms, KafkaError *err);
 
 typedef enum KafkaSeek
 {

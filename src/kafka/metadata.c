@@ -148,6 +148,25 @@ answer_partitions(Question *question)
 }
 
 /*
+ * The library asks for no metadata when it is asked for the id, but waits for an
+ * answer to the question that it put when it connected.  One that names no broker,
+ * as that of a broker which has just come back, it throws away, and asks again
+ * after minutes (2.0.2).  The answer to a question for a topic counts, whether there is
+ * such a topic or not.
+ */
+static void
+answer_cluster_id(Question *question)
+{
+	answer_partitions(question);
+	if (question->call.failure == KAFKA_UNREACHABLE)
+		return;
+	question->call.failure = KAFKA_OK;
+	question->cluster_id = rd_kafka_clusterid(question->call.handle->rk, kafka_call_remaining_ms(&question->call));
+	if (question->cluster_id == NULL)
+		kafka_call_fail(&question->call, KAFKA_UNREACHABLE, rd_kafka_err2str(RD_KAFKA_RESP_ERR__TIMED_OUT));
+}
+
+/*
  * One round of ListOffsets over the partitions of "list"; the results replace
  * its offsets.  Repeated while leaders are moving.
  */
@@ -267,9 +286,7 @@ question_run(KafkaCall *call)
 			answer_offsets(question);
 			break;
 		case ASK_CLUSTER_ID:
-			question->cluster_id = rd_kafka_clusterid(call->handle->rk, kafka_call_remaining_ms(call));
-			if (question->cluster_id == NULL)
-				kafka_call_fail(call, KAFKA_UNREACHABLE, rd_kafka_err2str(RD_KAFKA_RESP_ERR__TIMED_OUT));
+			answer_cluster_id(question);
 			break;
 	}
 }
@@ -374,9 +391,9 @@ kafka_client_partitions(KafkaClient *client, const char *topic, int timeout_ms, 
 }
 
 char *
-kafka_client_cluster_id(KafkaClient *client, int timeout_ms, KafkaError *err)
+kafka_client_cluster_id(KafkaClient *client, const char *topic, int timeout_ms, KafkaError *err)
 {
-	Question   *question = question_create(client->handle, ASK_CLUSTER_ID, NULL, NULL, 0, 0, timeout_ms);
+	Question   *question = question_create(client->handle, ASK_CLUSTER_ID, topic, NULL, 0, 0, timeout_ms);
 	char	   *result = NULL;
 
 	if (question_ask(question, err))

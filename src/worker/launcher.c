@@ -345,7 +345,7 @@ ask_cluster(void)
 		launcher_check_wanted();
 		open_client();
 		old_cxt = MemoryContextSwitchTo(my_launcher->cxt);
-		my_launcher->cluster_id = kafka_client_cluster_id(my_launcher->client, timeout, &err);
+		my_launcher->cluster_id = kafka_client_cluster_id(my_launcher->client, ((LauncherTopic *) linitial(my_launcher->topics))->name, timeout, &err);
 		MemoryContextSwitchTo(old_cxt);
 		if (my_launcher->cluster_id == NULL)
 		{
@@ -420,7 +420,7 @@ partitions_changed(void)
 			return true;
 		}
 	}
-	id = kafka_client_cluster_id(my_launcher->client, WATCH_TIMEOUT, &err);
+	id = kafka_client_cluster_id(my_launcher->client, ((LauncherTopic *) linitial(my_launcher->topics))->name, WATCH_TIMEOUT, &err);
 	if (id != NULL && strcmp(id, my_launcher->cluster_id) != 0)
 	{
 		ereport(LOG,

@@ -574,6 +574,25 @@ print_message(const rd_kafka_message_t *msg)
 	putchar('\n');
 }
 
+/* A broker that was just started may not know its topics, or not lead their partitions, for a moment. */
+static bool
+passes(rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+			return true;
+		default:
+			return false;
+	}
+}
+
 static int
 cmd_consume(const char *brokers, int argc, char **argv)
 {
@@ -615,6 +634,8 @@ cmd_consume(const char *brokers, int argc, char **argv)
 	set(conf, "enable.partition.eof", "true");
 	set(conf, "auto.offset.reset", "error");
 	set(conf, "fetch.wait.max.ms", "10");
+	/* what is missing is asked for again */
+	set(conf, "topic.metadata.refresh.interval.ms", "1000");
 	set(conf, "isolation.level", uncommitted ? "read_uncommitted" : "read_committed");
 	rk = open_handle(RD_KAFKA_CONSUMER, conf);
 	rd_kafka_poll_set_consumer(rk);
@@ -647,7 +668,10 @@ cmd_consume(const char *brokers, int argc, char **argv)
 		if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 			open_partitions -= follow ? 0 : 1;
 		else if (msg->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			die("%s", rd_kafka_message_errstr(msg));
+		{
+			if (!follow || !passes(msg->err))
+				die("%s: %s", rd_kafka_err2name(msg->err), rd_kafka_message_errstr(msg));
+		}
 		else
 		{
 			print_message(msg);

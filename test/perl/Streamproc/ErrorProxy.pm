@@ -12,8 +12,9 @@
 # lose		the broker does not get it; no answer
 # mute		the broker gets it and does it; no answer
 #
-# Rules are kept by transactional id, or group, or the key of FindCoordinator: each client can have its own.  All other
-# requests and answers go through as they are.
+# Rules are kept by transactional id, or group, or the key of FindCoordinator: each client can have its own.  Those of
+# Metadata by the first topic asked for, or "brokers" where there is none; a refusal names no broker, and no topic, as a
+# broker that has just come back does.  All other requests and answers go through as they are.
 package Streamproc::ErrorProxy;
 
 use strict;
@@ -42,6 +43,7 @@ my %code = (
 # number, first version with the compact encoding, last version known here, how a refusal is written
 my %request = (
 	Produce            => [ 0,  9, 8, \&_answer_produce ],
+	Metadata           => [ 3,  9, 4, \&_answer_metadata ],
 	OffsetFetch        => [ 9,  6, 7, \&_answer_offset_fetch ],
 	FindCoordinator    => [ 10, 3, 2, \&_answer_find_coordinator ],	# of a transactional id
 	FindGroup          => [ 10, 3, 2, \&_answer_find_coordinator ],	# the same of a group
@@ -165,8 +167,8 @@ sub _parse
 	_string($r);		# the client's name is never compact
 	$r->{flexible} = $version >= $flexible_from;
 	_varint($r) if $r->{flexible};
-	# all of them begin with it
-	$r->{id} = _string($r) // '';
+	# most of them begin with it
+	$r->{id} = $name eq 'Metadata' && _count($r) <= 0 ? 'brokers' : _string($r) // '';
 	# a publisher's two producers are one for the rules
 	$r->{id} =~ s/^(streamproc-[0-9a-f-]{36})-2$/$1/;
 	$r->{name} = 'FindGroup' if $name eq 'FindCoordinator' && ($version < 1 || ord(substr($frame, $r->{at}, 1)) == 0);
@@ -220,6 +222,12 @@ sub _answer_partitions
 		$answer .= _tags($r);
 	}
 	return $answer . _tags($r);
+}
+
+sub _answer_metadata
+{
+	my ($r) = @_;
+	return ($r->{version} >= 3 ? pack('l>', 0) : '') . pack('l>', 0) . ($r->{version} >= 2 ? pack('s>', -1) : '') . ($r->{version} >= 1 ? pack('l>', -1) : '') . pack('l>', 0);
 }
 
 sub _answer_offset_fetch

@@ -251,6 +251,7 @@ sub _load_command
 }
 
 # A read_committed consumer that runs until it is finished, whatever the broker does; what it has seen goes to a file.
+# It is an error if it has ended by itself.
 # ->messages: what it has seen so far, as consume() gives them; ->more: what came since the last ->more; ->finish: all, and its end
 sub follow
 {
@@ -291,11 +292,21 @@ package Streamproc::Kafka::Follower;
 
 use strict;
 use warnings;
+use Carp;
+
+# It may be another process's, so that only what it said when it ended can be looked at.
+sub _check
+{
+	my ($self) = @_;
+	croak('the consumer has ended: ' . PostgreSQL::Test::Utils::slurp_file("$self->{file}.err")) if -s "$self->{file}.err";
+	return;
+}
 
 # messages so far, as consume() gives them
 sub messages
 {
 	my ($self) = @_;
+	$self->_check;
 	my $text = PostgreSQL::Test::Utils::slurp_file($self->{file});
 	# the last line may not be complete
 	$text =~ s/[^\n]*\z//;
@@ -305,6 +316,7 @@ sub messages
 sub more
 {
 	my ($self) = @_;
+	$self->_check;
 	my $text = PostgreSQL::Test::Utils::slurp_file($self->{file}, $self->{seen} // 0);
 	$text =~ s/[^\n]*\z//;
 	$self->{seen} += length $text;

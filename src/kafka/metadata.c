@@ -161,6 +161,7 @@ answer_cluster_id(Question *question)
 	if (question->call.failure == KAFKA_UNREACHABLE)
 		return;
 	question->call.failure = KAFKA_OK;
+	question->call.message[0] = '\0';
 	question->cluster_id = rd_kafka_clusterid(question->call.handle->rk, kafka_call_remaining_ms(&question->call));
 	if (question->cluster_id == NULL)
 		kafka_call_fail(&question->call, KAFKA_UNREACHABLE, rd_kafka_err2str(RD_KAFKA_RESP_ERR__TIMED_OUT));

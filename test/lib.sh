@@ -33,7 +33,7 @@ sp_as_user() {
 sp_copy_tree() {
 	mkdir -p "$1"
 	tar -C "$sp_root" --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' --exclude=./build-assert \
-		--exclude=./results --exclude=./tmp_check --exclude='./test/fuzz/build*' --exclude=./test/kafka/kafka_tool --exclude=./test/kafka/load \
+		--exclude=./results --exclude=tmp_check --exclude='./test/fuzz/build*' --exclude=./test/kafka/kafka_tool --exclude=./test/kafka/load \
 		-cf - . | tar -C "$1" --no-same-owner -xf -
 	[ "$(id -u)" != 0 ] || chown -R "$(sp_user):" "$1"
 }

@@ -13,8 +13,8 @@
 # mute		the broker gets it and does it; no answer
 #
 # Rules are kept by transactional id, or group, or the key of FindCoordinator: each client can have its own.  Those of
-# Metadata by the first topic asked for, or "brokers" where there is none; a refusal names no broker, and no topic, as a
-# broker that has just come back does.  All other requests and answers go through as they are.
+# Metadata by the first topic asked for, or "brokers" where there is none; a refusal names no broker, as a broker that has
+# just come back does, and has the error for each topic.  All other requests and answers go through as they are.
 package Streamproc::ErrorProxy;
 
 use strict;
@@ -168,7 +168,9 @@ sub _parse
 	$r->{flexible} = $version >= $flexible_from;
 	_varint($r) if $r->{flexible};
 	# most of them begin with it
-	$r->{id} = $name eq 'Metadata' && _count($r) <= 0 ? 'brokers' : _string($r) // '';
+	my $topics = $name eq 'Metadata' ? _count($r) : 1;
+	$r->{first} = $r->{at};
+	$r->{id} = $topics <= 0 ? 'brokers' : _string($r) // '';
 	# a publisher's two producers are one for the rules
 	$r->{id} =~ s/^(streamproc-[0-9a-f-]{36})-2$/$1/;
 	$r->{name} = 'FindGroup' if $name eq 'FindCoordinator' && ($version < 1 || ord(substr($frame, $r->{at}, 1)) == 0);
@@ -224,10 +226,15 @@ sub _answer_partitions
 	return $answer . _tags($r);
 }
 
+# no broker; each topic of the request, with the error
 sub _answer_metadata
 {
-	my ($r) = @_;
-	return ($r->{version} >= 3 ? pack('l>', 0) : '') . pack('l>', 0) . ($r->{version} >= 2 ? pack('s>', -1) : '') . ($r->{version} >= 1 ? pack('l>', -1) : '') . pack('l>', 0);
+	my ($r, $code) = @_;
+	my $more = $r->{id} eq 'brokers' ? 0 : unpack('l>', substr($r->{body}, $r->{first} - 4, 4));
+	my $answer = ($r->{version} >= 3 ? pack('l>', 0) : '') . pack('l>', 0) . ($r->{version} >= 2 ? pack('s>', -1) : '') . ($r->{version} >= 1 ? pack('l>', -1) : '') . pack('l>', $more);
+	$r->{at} = $r->{first};
+	$answer .= pack('s>', $code) . _put_string($r, _string($r)) . ($r->{version} >= 1 ? "\0" : '') . pack('l>', 0) while $more-- > 0;
+	return $answer;
 }
 
 sub _answer_offset_fetch

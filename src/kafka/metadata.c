@@ -105,7 +105,7 @@ is_transient(rd_kafka_resp_err_t err)
 
 /*
  * Is the topic there, and how many partitions has it?  Sets npartitions or a
- * failure.
+ * failure.  Who asks for the cluster's id is content with any answer.
  */
 static void
 answer_partitions(Question *question)
@@ -121,9 +121,11 @@ answer_partitions(Question *question)
 	{
 		const struct rd_kafka_metadata *metadata = NULL;
 		rd_kafka_resp_err_t err;
+		bool		answered;
 		int			remaining = kafka_call_remaining_ms(&question->call);
 
 		err = rd_kafka_metadata(question->call.handle->rk, 0, topic, &metadata, remaining);
+		answered = err == RD_KAFKA_RESP_ERR_NO_ERROR;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt != 1)
 			err = RD_KAFKA_RESP_ERR__BAD_MSG;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -134,6 +136,8 @@ answer_partitions(Question *question)
 			rd_kafka_metadata_destroy(metadata);
 
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && question->npartitions > 0)
+			break;
+		if (answered && question->kind == ASK_CLUSTER_ID)
 			break;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;	/* being made or deleted */
@@ -158,10 +162,8 @@ static void
 answer_cluster_id(Question *question)
 {
 	answer_partitions(question);
-	if (question->call.failure == KAFKA_UNREACHABLE)
+	if (question->call.failure != KAFKA_OK)
 		return;
-	question->call.failure = KAFKA_OK;
-	question->call.message[0] = '\0';
 	question->cluster_id = rd_kafka_clusterid(question->call.handle->rk, kafka_call_remaining_ms(&question->call));
 	if (question->cluster_id == NULL)
 		kafka_call_fail(&question->call, KAFKA_UNREACHABLE, rd_kafka_err2str(RD_KAFKA_RESP_ERR__TIMED_OUT));

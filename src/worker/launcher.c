@@ -325,6 +325,14 @@ open_client(void)
 	}
 }
 
+static char *
+ask_cluster_id(int timeout_ms, KafkaError *err)
+{
+	LauncherTopic *any = linitial(my_launcher->topics);
+
+	return kafka_client_cluster_id(my_launcher->client, any->name, timeout_ms, err);
+}
+
 /* Opens the client and learns cluster id and partitions; waits until it has them. */
 static void
 ask_cluster(void)
@@ -345,7 +353,7 @@ ask_cluster(void)
 		launcher_check_wanted();
 		open_client();
 		old_cxt = MemoryContextSwitchTo(my_launcher->cxt);
-		my_launcher->cluster_id = kafka_client_cluster_id(my_launcher->client, ((LauncherTopic *) linitial(my_launcher->topics))->name, timeout, &err);
+		my_launcher->cluster_id = ask_cluster_id(timeout, &err);
 		MemoryContextSwitchTo(old_cxt);
 		if (my_launcher->cluster_id == NULL)
 		{
@@ -412,6 +420,9 @@ partitions_changed(void)
 					(errmsg("pipeline \"%s\": topic \"%s\" does not exist any more", my_launcher->row->name, topic->name)));
 			return true;
 		}
+		/* nobody would answer the next questions either, and epochs wait */
+		if (n <= 0 && err.failure == KAFKA_UNREACHABLE)
+			return false;
 		if (n > 0 && n != topic->npartitions)
 		{
 			ereport(LOG,
@@ -420,7 +431,7 @@ partitions_changed(void)
 			return true;
 		}
 	}
-	id = kafka_client_cluster_id(my_launcher->client, ((LauncherTopic *) linitial(my_launcher->topics))->name, WATCH_TIMEOUT, &err);
+	id = ask_cluster_id(WATCH_TIMEOUT, &err);
 	if (id != NULL && strcmp(id, my_launcher->cluster_id) != 0)
 	{
 		ereport(LOG,

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kafka_tool.h"
 
@@ -46,7 +47,7 @@ static const char *usage_text =
 "        reads messages from standard input, and the lines !flush, and with a transaction !begin, !commit, !abort,\n"
 "        each answered by a line when done; --report prints input line, partition and offset of each message\n"
 "  kafka_tool consume BROKERS TOPIC [--partition N] [--from OFFSET] [--count N] [--uncommitted] [--follow] [-X PROPERTY=VALUE ...]\n"
-"        writes what is there up to the end, then ends; --follow: and what comes, until it is killed, whatever the broker does\n"
+"        writes what is there up to the end, then ends; --follow: and what comes, until it is killed or its parent has ended, whatever the broker does\n"
 "\n"
 "Text form of a message: tab-separated, \\N is NULL, escapes \\t \\n \\r \\\\ \\xHH.\n"
 "  produce:  partition timestamp_ms key value [name=value ...]     (partition -1: by key; timestamp 0: now)\n"
@@ -608,6 +609,7 @@ cmd_consume(const char *brokers, int argc, char **argv)
 	int			partitions,
 				open_partitions = 0;
 	int64_t		until = now_ms() + ADMIN_TIMEOUT_MS;
+	pid_t		parent = getppid();
 
 	if (argc < 1)
 		return 2;
@@ -659,7 +661,12 @@ cmd_consume(const char *brokers, int argc, char **argv)
 		if (msg == NULL)
 		{
 			if (follow)
+			{
 				fflush(stdout);
+				/* a test that was killed */
+				if (getppid() != parent)
+					break;
+			}
 			else if (now_ms() > until)
 				die("nothing came for %d ms", ADMIN_TIMEOUT_MS);
 			continue;

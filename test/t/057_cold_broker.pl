@@ -23,10 +23,13 @@ $kafka->topic('numbers', 2);
 $kafka->produce('numbers', map { { partition => $_ % 2, value => qq({"n": $_}) } } 1 .. 100);
 
 $proxy->set('brokers', 'Metadata', 'refuse', 'LEADER_NOT_AVAILABLE', 1000);
+# and those for the topic, at first
+$proxy->set('numbers', 'Metadata', 'refuse', 'LEADER_NOT_AVAILABLE', 4);
 create_pipeline($node, 'numbers', 'INSERT INTO numbers SELECT n FROM numbers_t', start => 'earliest', parallelism => 2);
 wait_state($node, 'numbers', 'running', 60);
 wait_caught_up($node, 'numbers');
 is($node->safe_psql('postgres', 'SELECT count(*), sum(n) FROM numbers'), '100|5050', 'no broker is named, and the pipeline reads all the same');
+is($proxy->hits('numbers'), 4, 'the proxy has answered');
 
 # the same question where the topic is missing
 create_pipeline($node, 'later', 'INSERT INTO later SELECT n FROM later_t', start => 'earliest');

@@ -90,9 +90,7 @@ if (picked('durable'))
 		wait_caught_up($node, 'durable');
 		my $writer = value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
 		kill 'STOP', $writer;
-		$crash->set_fault('publisher-committed=kill@1');
-		send_rows('durable', 1, 20);
-		$crash->wait_hit('publisher-committed');
+		$crash->provoke('publisher-committed', 'kill', sub { send_rows('durable', 1, 20) }) // die 'the fault was not met';
 		$crash->reset_fault;
 		wait_until(sub { !-d "/proc/$writer" }) or die 'the server goes on';
 		wait_ready();

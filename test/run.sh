@@ -181,9 +181,9 @@ build_sanitize() {
 	/usr/bin/cc -shared -fPIC -o "$work/preload.so" "$tree/test/sanitize/preload.c" || return 1
 	mv "$bindir/postgres" "$bindir/postgres.bin"
 	cat >"$bindir/postgres" <<-SCRIPT
-		#!/bin/sh
+		#!/bin/bash
 		export LD_PRELOAD="$libasan:$work/preload.so\${LD_PRELOAD:+:\$LD_PRELOAD}"
-		exec "$bindir/postgres.bin" "\$@"
+		exec -a "$bindir/postgres" "$bindir/postgres.bin" "\$@"
 	SCRIPT
 	chmod +x "$bindir/postgres"
 	export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=16:allocator_may_return_null=1:log_path=$work/log/sanitizer
@@ -219,6 +219,11 @@ check_sanitizer() {
 		bad "sanitize: $report"
 		[ $n -gt 10 ] || head -n 60 "$report"
 	done
+	# those of undefined behaviour go to standard error, the server's log
+	while read -r report; do
+		n=$((n + 1))
+		bad "sanitize: $report"
+	done < <(grep -rm1 --include='*.log' ': runtime error: ' "$work")
 	[ $n != 0 ] || good "sanitize: no reports"
 }
 

@@ -44,6 +44,7 @@
 #include "utils/snapmgr.h"
 #include "worker/keyed.h"
 #include "worker/launcher.h"
+#include "worker/publisher.h"
 
 #define QUESTION_TIMEOUT 10000	/* ms, for one question to the cluster */
 #define FIRST_TIMEOUT 1500		/* ms, for the first one */
@@ -325,12 +326,13 @@ open_client(void)
 	}
 }
 
+/* By a topic, which need not exist: a query that the planner has found empty reads none. */
 static char *
 ask_cluster_id(int timeout_ms, KafkaError *err)
 {
-	LauncherTopic *any = linitial(my_launcher->topics);
+	const char *topic = my_launcher->topics != NIL ? ((LauncherTopic *) linitial(my_launcher->topics))->name : PUBLISHER_TOPIC;
 
-	return kafka_client_cluster_id(my_launcher->client, any->name, timeout_ms, err);
+	return kafka_client_cluster_id(my_launcher->client, topic, timeout_ms, err);
 }
 
 /* Opens the client and learns cluster id and partitions; waits until it has them. */

@@ -99,7 +99,8 @@ sub start_postgres {
 	my %conf = (
 		shared_preload_libraries => "'streamproc'",
 		max_worker_processes => 64,
-		shared_buffers => "'1GB'",
+		# beside the peers PostgreSQL's default: what is touched of it counts as memory
+		shared_buffers => $part{peers} ? "'128MB'" : "'1GB'",
 		max_wal_size => "'8GB'",
 		min_wal_size => "'2GB'",
 		checkpoint_timeout => "'30min'",

@@ -214,7 +214,7 @@ saved_load(Saved *saved, StateArea *area, const PositionRow *position, OperatorS
 
 		operator_signature(specs[i], &signature);
 		/* the specs are gone when the program is loaded anew; the area stays as long as we do */
-		saved->shapes[i] = (StateShape) {op->fixed_size, op->nblobs, op->blob, op->group_size, op->group_blobs};
+		saved->shapes[i] = state_shape_of(op);
 	}
 	saved->signature = saved_signature_of(signature.data, signature.len);
 	pfree(signature.data);

@@ -62,7 +62,7 @@ merge_record(const StateRun *run, const StateRecord *record, void *arg)
 	MergedRecord *merged;
 	bool		found;
 
-	key = XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + ((record->key_meta & STATE_KEY_MEMBER) ? shape->fixed_size : shape->group_size), STATE_KEY_LEN(record->key_meta),
+	key = XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + state_shape_size(shape, record->key_meta), STATE_KEY_LEN(record->key_meta),
 								XXH3_64bits(&place, sizeof(place)));
 	merged = hash_search(merge->records, &key, HASH_ENTER, &found);
 	if (found)

@@ -307,9 +307,9 @@ typedef struct CopiedAgain
 } CopiedAgain;
 
 static XXH128_hash_t
-record_key(const StateRecord *record, uint32 fixed_size)
+record_key(const StateRecord *record, uint32 group_size)
 {
-	return XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + fixed_size, STATE_KEY_LEN(record->key_meta), record->key_meta);
+	return XXH3_128bits_withSeed(STATE_RECORD_FIXED(record) + group_size, STATE_KEY_LEN(record->key_meta), record->key_meta);
 }
 
 /* The next record of the blocks that belongs to the operator, whether it counts or not. */
@@ -349,7 +349,7 @@ any_record(FireScan *scan, const FireUnit *unit)
 
 /* The next one that is what a group is now. */
 static const StateRecord *
-next_record(FireScan *scan, const FireUnit *unit, uint32 fixed_size)
+next_record(FireScan *scan, const FireUnit *unit, uint32 group_size)
 {
 	const StateRecord *record;
 
@@ -359,7 +359,7 @@ next_record(FireScan *scan, const FireUnit *unit, uint32 fixed_size)
 			continue;
 		if (unit->again != NULL)
 		{
-			XXH128_hash_t key = record_key(record, fixed_size);
+			XXH128_hash_t key = record_key(record, group_size);
 			CopiedAgain *again = hash_search(unit->again, &key, HASH_FIND, NULL);
 
 			if (again != NULL && again->last != record)
@@ -374,7 +374,7 @@ void
 fire_find_again(FireSet *set, FireUnit *unit)
 {
 	HASHCTL		ctl = {.keysize = sizeof(XXH128_hash_t), .entrysize = sizeof(CopiedAgain), .hcxt = CurrentMemoryContext};
-	uint32		fixed_size = set->area->root->op[set->spec->number].fixed_size;
+	uint32		group_size = set->area->root->op[set->spec->number].group_size;
 	FireScan	scan;
 	const StateRecord *record;
 
@@ -387,7 +387,7 @@ fire_find_again(FireSet *set, FireUnit *unit)
 			continue;
 		if (unit->again == NULL)
 			unit->again = hash_create("streamproc entries copied again", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-		key = record_key(record, fixed_size);
+		key = record_key(record, group_size);
 		((CopiedAgain *) hash_search(unit->again, &key, HASH_ENTER, NULL))->last = record;
 	}
 }
@@ -455,7 +455,7 @@ next_group(FireScan *scan, FireGroup *found)
 		}
 		if (unit->blocks != NIL || unit->from_cut)
 		{
-			const StateRecord *record = next_record(scan, unit, op->fixed_size);
+			const StateRecord *record = next_record(scan, unit, op->group_size);
 
 			if (record != NULL)
 			{
@@ -463,7 +463,7 @@ next_group(FireScan *scan, FireGroup *found)
 				scan->record = unconstify(StateRecord *, record);
 				scan->was_given = (record->flags & STATE_RECORD_WAS_GIVEN) != 0;
 				found->fixed = STATE_RECORD_FIXED(record);
-				found->key = found->fixed + op->fixed_size;
+				found->key = found->fixed + op->group_size;
 				found->meta = record->key_meta;
 				found->base = (const char *) record;
 				return true;

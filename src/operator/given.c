@@ -71,7 +71,7 @@ is_news(const StateRecord *record)
 static void
 run_committed(FireSet *set, const StateRun *run)
 {
-	uint32		fixed_size = set->area->root->op[set->spec->number].fixed_size;
+	uint32		group_size = set->area->root->op[set->spec->number].group_size;
 	const StateRecord *record = (const StateRecord *) (run + 1);
 	StateCursor cursor;
 	bool		own = false;
@@ -79,10 +79,10 @@ run_committed(FireSet *set, const StateRun *run)
 
 	for (i = 0; i < run->nrecords; i++, record = (const StateRecord *) ((const char *) record + record->size))
 	{
-		const char *key = STATE_RECORD_FIXED(record) + fixed_size;
+		const char *key = STATE_RECORD_FIXED(record) + group_size;
 		StateEntry *entry;
 
-		if (!is_news(record))
+		if ((record->key_meta & STATE_KEY_MEMBER) || !is_news(record))
 			continue;
 		if (!own)
 		{

@@ -204,6 +204,8 @@ extern void operator_signature(const OperatorSpec *spec, StringInfo into);
 extern bool operator_keeps_keys(const OperatorSpec *spec);
 /* what the state has to know of the operator, besides its layout */
 extern void operator_state_init(const OperatorSpec *spec, StateArea *area);
+/* of an entry, by the meta of its key; bytes */
+extern uint32 operator_fixed_size(const OperatorSpec *spec, uint16 meta);
 /* a row comes to its group: one that is forgotten begins anew */
 extern void ttl_row_comes(const OperatorSpec *spec, const OperatorRow *row, StateCursor *cursor, StateEntry *entry, bool fresh);
 /* would it, after rows until "last"?  If not, the instant of the last one is "*last" then */

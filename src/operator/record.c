@@ -77,10 +77,7 @@ blob_of(const StateRecord *record, uint32 at)
 static const char *
 key_of(const OperatorSpec *spec, const StateRecord *record)
 {
-	bool		bare = spec->over != NULL && spec->over->first_only && !(record->key_meta & STATE_KEY_MEMBER);
-
-	/* as operator_state_init() has it */
-	return STATE_RECORD_FIXED(record) + (bare ? (spec->ttl > 0 ? sizeof(TimestampTz) : 0) : spec->fixed_size);
+	return STATE_RECORD_FIXED(record) + operator_fixed_size(spec, record->key_meta);
 }
 
 static bool

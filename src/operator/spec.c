@@ -300,7 +300,7 @@ operator_signature(const OperatorSpec *spec, StringInfo into)
 	{
 		const AggregateSpec *agg = &spec->aggs[i];
 
-		appendStringInfo(into, "; %s%s %s at %u of ", operator_kind_name(agg), agg->distinct ? " distinct" : "",
+		appendStringInfo(into, "; %s%s %s at %u of ", operator_kind_name(agg), agg->distinct ? (agg->kind == AGGREGATE_NATIVE ? " distinct, bare" : " distinct") : "",
 						 format_procedure_qualified(agg->aggref->aggfnoid), agg->at);
 		if (agg->kind == AGGREGATE_TRANSITION)
 			append_type(into, agg->transition->type, -1, InvalidOid);

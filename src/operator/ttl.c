@@ -35,6 +35,25 @@ operator_keeps_keys(const OperatorSpec *spec)
 	return spec->over != NULL || spec->asof != NULL || (spec->window == OPERATOR_NO_WINDOW && spec->nkeys > 0);
 }
 
+/* Entries that have less than the operator's fixed part, and no blobs. */
+static bool
+is_bare(const OperatorSpec *spec, uint16 meta)
+{
+	/* of a value that DISTINCT has seen nothing is known but that; the states are its group's */
+	if (meta & STATE_KEY_MEMBER)
+		return spec->has_distinct;
+	/* DISTINCT ON: of a key, that it was there, and when */
+	return spec->over != NULL && spec->over->first_only;
+}
+
+uint32
+operator_fixed_size(const OperatorSpec *spec, uint16 meta)
+{
+	if (!is_bare(spec, meta))
+		return spec->fixed_size;
+	return (meta & STATE_KEY_MEMBER) || spec->ttl == 0 ? 0 : sizeof(TimestampTz);
+}
+
 void
 operator_state_init(const OperatorSpec *spec, StateArea *area)
 {
@@ -46,9 +65,10 @@ operator_state_init(const OperatorSpec *spec, StateArea *area)
 	expiry->in_blob = spec->asof != NULL || (spec->over != NULL && !spec->over->first_only);
 	/* the blob of a version begins with its event time */
 	expiry->at = spec->asof != NULL ? 0 : expiry->in_blob ? offsetof(OverHead, last_at) : spec->over != NULL ? OVER_FIRST_AT : spec->last_at;
-	/* nothing is known of a key but that it was there, and when */
-	if (spec->over != NULL && spec->over->first_only)
-		state_operator_bare_groups(area, spec->number, spec->ttl > 0 ? sizeof(TimestampTz) : 0);
+	if (is_bare(spec, 0))
+		state_operator_bare_groups(area, spec->number, operator_fixed_size(spec, 0));
+	if (is_bare(spec, STATE_KEY_MEMBER))
+		state_operator_bare_members(area, spec->number);
 }
 
 /* When the row comes, as far as forgetting goes. */

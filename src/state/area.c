@@ -125,10 +125,8 @@ state_operator_init(StateArea *area, int op, uint32 fixed_size, const uint16 *bl
 	int			i;
 
 	Assert(op < STATE_MAX_OPERATORS && nblobs <= STATE_MAX_BLOBS && fixed_size % 8 == 0);
-	o->fixed_size = fixed_size;
-	o->nblobs = nblobs;
-	o->group_size = fixed_size;
-	o->group_blobs = nblobs;
+	o->member_size = o->group_size = fixed_size;
+	o->member_blobs = o->group_blobs = nblobs;
 	if (nblobs > 0)
 		memcpy(o->blob, blobs, sizeof(uint16) * nblobs);
 	for (i = 0; i < STATE_GROUPS; i++)
@@ -144,6 +142,13 @@ state_operator_bare_groups(StateArea *area, int op, uint32 size)
 {
 	area->root->op[op].group_size = size;
 	area->root->op[op].group_blobs = 0;
+}
+
+void
+state_operator_bare_members(StateArea *area, int op)
+{
+	area->root->op[op].member_size = 0;
+	area->root->op[op].member_blobs = 0;
 }
 
 /* ---- ownership ---- */

@@ -119,8 +119,8 @@ static const char *
 check_record(const StateRecord *record, Size left, const StateShape *shape)
 {
 	bool		member = (record->key_meta & STATE_KEY_MEMBER) != 0;
-	Size		at = sizeof(StateRecord) + (member ? shape->fixed_size : shape->group_size) + round8(STATE_KEY_LEN(record->key_meta));
-	uint32		nblobs = member ? shape->nblobs : shape->group_blobs;
+	Size		at = sizeof(StateRecord) + state_shape_size(shape, record->key_meta) + round8(STATE_KEY_LEN(record->key_meta));
+	uint32		nblobs = member ? shape->member_blobs : shape->group_blobs;
 	uint32		b;
 
 	if (record->size > left || record->size % 8 != 0 || record->size < at)

@@ -113,10 +113,10 @@ typedef struct StateExpiry
 
 typedef struct StateOperator
 {
-	uint32		fixed_size;		/* bytes, multiple of 8 */
-	uint32		nblobs;
 	uint16		blob[STATE_MAX_BLOBS];	/* offsets of StateBlobs in the fixed part */
-	/* of entries that are no members; mostly the same */
+	/* bytes of that, a multiple of 8, and the number of blobs: of members and of other entries; mostly the same */
+	uint32		member_size;
+	uint32		member_blobs;
 	uint32		group_size;
 	uint32		group_blobs;
 	StateExpiry expiry;			/* of those */
@@ -161,6 +161,8 @@ extern void state_free(StateArea *area, dsa_pointer p, Size size);
 extern void state_operator_init(StateArea *area, int op, uint32 fixed_size, const uint16 *blobs, int nblobs);
 /* entries that are no members have this fixed part, without blobs */
 extern void state_operator_bare_groups(StateArea *area, int op, uint32 size);
+/* members are a key and nothing else */
+extern void state_operator_bare_members(StateArea *area, int op);
 extern void state_group_own(StateArea *area, int op, int group);
 extern bool state_group_try_own(StateArea *area, int op, int group);
 extern void state_group_release(StateArea *area, int op, int group);
@@ -228,13 +230,13 @@ extern void state_chunk_trim(StateCursor *cursor);
 static inline uint32
 state_fixed_size(const StateOperator *op, uint16 meta)
 {
-	return (meta & STATE_KEY_MEMBER) ? op->fixed_size : op->group_size;
+	return (meta & STATE_KEY_MEMBER) ? op->member_size : op->group_size;
 }
 
 static inline uint32
 state_nblobs(const StateOperator *op, uint16 meta)
 {
-	return (meta & STATE_KEY_MEMBER) ? op->nblobs : op->group_blobs;
+	return (meta & STATE_KEY_MEMBER) ? op->member_blobs : op->group_blobs;
 }
 
 /* What the slots of a chunk are ordered by; the highest 7 bits, those of the group, are the same in all of it where keys decide on the group. */
@@ -398,12 +400,24 @@ extern void state_segment_finish(char *segment, Size bytes, uint64 signature, in
 /* What an operator's records look like, for checks. */
 typedef struct StateShape
 {
-	uint32		fixed_size;
-	uint32		nblobs;
 	const uint16 *blob;
+	uint32		member_size;
+	uint32		member_blobs;
 	uint32		group_size;
 	uint32		group_blobs;
 } StateShape;
+
+static inline StateShape
+state_shape_of(const StateOperator *op)
+{
+	return (StateShape) {op->blob, op->member_size, op->member_blobs, op->group_size, op->group_blobs};
+}
+
+static inline uint32
+state_shape_size(const StateShape *shape, uint16 meta)
+{
+	return (meta & STATE_KEY_MEMBER) ? shape->member_size : shape->group_size;
+}
 
 /* the operator's own look at a record; what is wrong with it, NULL: nothing */
 typedef const char *(*StateRecordCheck) (const StateRun *run, const StateRecord *record, void *arg);

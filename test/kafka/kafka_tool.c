@@ -678,6 +678,7 @@ cmd_consume(const char *brokers, int argc, char **argv)
 		{
 			if (!follow || !passes(msg->err))
 				die("%s: %s", rd_kafka_err2name(msg->err), rd_kafka_message_errstr(msg));
+			fprintf(stderr, "kafka_tool: goes on: %s: %s\n", rd_kafka_err2name(msg->err), rd_kafka_message_errstr(msg));
 		}
 		else
 		{

@@ -72,6 +72,25 @@ for my $partition (0 .. 2)
 }
 is(scalar(() = $kafka->consume('t')), 4, 'the other topic is still there');
 
+# a reader that follows; one that has ended is not one that has seen nothing
+$kafka->topic('f');
+my $follower = $kafka->follow('f');
+$kafka->produce('f', 'one');
+my @seen;
+ok(wait_until(sub { push @seen, $follower->more; return @seen }), 'a follower sees what comes');
+is($seen[0]{value}, 'one', '... as it is');
+kill9($follower->pid);
+ok(wait_gone($follower->pid), 'a follower is killed');
+for my $call (qw(more messages finish))
+{
+	eval { $follower->$call };
+	like($@, qr/the consumer has ended/, "$call says so");
+}
+$follower = $kafka->follow('f');
+ok(wait_until(sub { return scalar(() = $follower->messages) == 1 }), 'another one begins anew');
+is(scalar(() = $follower->finish), 1, '... and keeps what it has seen when it is finished');
+is(scalar(() = $follower->messages), 1, '... to be asked for again');
+
 # administration
 $kafka->delete_records('l1', 0, 10);
 is($kafka->offsets('l1')->{0}[0], 10, 'records are deleted');

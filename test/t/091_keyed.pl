@@ -694,6 +694,36 @@ section 'one total' => sub {
 	is(value('SELECT id, n, total FROM one_total'), '1|20|210', 'goes on after a stop');
 };
 
+# catches: a value that was seen has the states of its group behind it, or loses its own place among them
+section 'values that were seen' => sub {
+	make_topic('seen', 1);
+	my %more = (few => [], many => [ map { ("sum(v + $_)", "count(*) FILTER (WHERE v % 10 = $_)", "max(v - $_)") } 0 .. 5 ]);
+	my %query;
+	for my $name (sort keys %more)
+	{
+		my @results = ('count(DISTINCT v)', 'count(DISTINCT v / 2)', @{ $more{$name} });
+		$query{$name} = 'SELECT p, ' . join(', ', @results) . ' FROM seen_in GROUP BY p';
+		value("CREATE TABLE seen_$name (p int PRIMARY KEY, " . join(', ', map { "c$_ numeric" } 0 .. $#results) . ')');
+		create_pipeline($node, "seen_$name", "INSERT INTO seen_$name $query{$name} ON CONFLICT (p) DO UPDATE SET " . join(', ', map { "c$_ = EXCLUDED.c$_" } 0 .. $#results));
+	}
+	my $same = sub {
+		my ($what) = @_;
+		for my $name (sort keys %more)
+		{
+			wait_caught_up($node, "seen_$name");
+			is(value("WITH b AS ($query{$name}) SELECT (SELECT count(*) FROM (TABLE b EXCEPT ALL TABLE seen_$name) x), (SELECT count(*) FROM (TABLE seen_$name EXCEPT ALL TABLE b) x)"), '0|0', "$name aggregates: $what");
+		}
+	};
+	send_rows('seen', map { [ 0, 1, 'a', $_ % 6000 ] } 1 .. 9000);
+	$same->('the batch query');
+	is(value("SELECT a.$_ < 1.3 * b.$_ FROM streamproc.stat_pipeline a, streamproc.stat_pipeline b WHERE a.pipeline = 'seen_many' AND b.pipeline = 'seen_few'"), 't', "$_ of a value do not hang on the others")
+	  for qw(state_bytes segment_bytes);
+	stop("seen_$_") for sort keys %more;
+	send_rows('seen', map { [ 0, 2, 'a', $_ ] } 5000 .. 7000);
+	start("seen_$_") for sort keys %more;
+	$same->('the values are known after a restart');
+};
+
 # catches: small segments merged by what the plans said before they were made anew; records larger than a page that are not found again
 section 'plans made anew' => sub {
 	make_topic('anew', 1);

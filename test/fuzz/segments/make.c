@@ -274,7 +274,7 @@ set_group(Random *random, StateRun *run, StateRecord *record, Size size)
 {
 	const StateShape *shape = &fuzz_shapes[run->op];
 	bool		member = (record->key_meta & STATE_KEY_MEMBER) != 0;
-	Size		fixed_size = member ? shape->fixed_size : shape->group_size;
+	Size		fixed_size = state_shape_size(shape, record->key_meta);
 	const char *key = STATE_RECORD_FIXED(record) + fixed_size;
 	uint16		meta = record->key_meta;
 	Size		left = size - sizeof(StateRecord);

@@ -404,6 +404,6 @@ specs_init(void)
 
 		make_spec(&fuzz_specs[i], i);
 		operator_state_init(&fuzz_specs[i], fuzz_area);
-		fuzz_shapes[i] = (StateShape) {op->fixed_size, op->nblobs, op->blob, op->group_size, op->group_blobs};
+		fuzz_shapes[i] = state_shape_of(op);
 	}
 }

@@ -20,6 +20,7 @@ use File::Basename ();
 use Cwd ();
 use IPC::Run ();
 use PostgreSQL::Test::Utils ();
+use Streamproc::Node ();
 use Test::More ();
 
 my $dir = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../../kafka');
@@ -258,7 +259,7 @@ sub follow
 	my ($self, $topic) = @_;
 	my $file = "$self->{dir}.follow.$topic";
 	my $h = IPC::Run::start([ tool_path(), 'consume', $self->{address}, $topic, '--follow' ], '<', \'', '>', $file, '2>', "$file.err");
-	return bless { h => $h, file => $file, kafka => $self }, 'Streamproc::Kafka::Follower';
+	return bless { h => $h, pid => $h->{KIDS}[0]{PID}, file => $file, kafka => $self }, 'Streamproc::Kafka::Follower';
 }
 
 # A copy of the broker's log and data, which are gone when the test is over; the directory is left.
@@ -294,19 +295,24 @@ use strict;
 use warnings;
 use Carp;
 
-# It may be another process's, so that only what it said when it ended can be looked at.
+# It may be another process's child, so that it cannot be waited for.
 sub _check
 {
 	my ($self) = @_;
-	croak('the consumer has ended: ' . PostgreSQL::Test::Utils::slurp_file("$self->{file}.err")) if -s "$self->{file}.err";
+	croak('the consumer has ended: ' . $self->said) if Streamproc::Node::is_gone($self->{pid});
 	return;
 }
+
+sub pid { return $_[0]{pid} }
+
+# what it told of errors
+sub said { return PostgreSQL::Test::Utils::slurp_file("$_[0]{file}.err") }
 
 # messages so far, as consume() gives them
 sub messages
 {
 	my ($self) = @_;
-	$self->_check;
+	$self->_check unless $self->{finished};
 	my $text = PostgreSQL::Test::Utils::slurp_file($self->{file});
 	# the last line may not be complete
 	$text =~ s/[^\n]*\z//;
@@ -326,6 +332,8 @@ sub more
 sub finish
 {
 	my ($self) = @_;
+	$self->_check;
+	$self->{finished} = 1;
 	$self->{h}->kill_kill;
 	return $self->messages;
 }

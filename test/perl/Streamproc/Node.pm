@@ -147,20 +147,19 @@ sub crash_worker
 	return wait_until(sub { !-d "/proc/$pid" });
 }
 
-# The processes are gone (zombies count as gone: their parent is busy).
+# A process is gone; a zombie counts as gone: its parent is busy.
+sub is_gone
+{
+	my ($pid) = @_;
+	open(my $in, '<', "/proc/$pid/stat") or return 1;
+	my $stat = <$in> // '';
+	return $stat eq '' || $stat =~ /\) [ZX] /;
+}
+
 sub wait_gone
 {
 	my (@pids) = @_;
-	return wait_until(
-		sub {
-			for my $pid (@pids)
-			{
-				open(my $in, '<', "/proc/$pid/stat") or next;
-				my $stat = <$in> // '';
-				return 0 unless $stat eq '' || $stat =~ /\) [ZX] /;
-			}
-			return 1;
-		});
+	return wait_until(sub { return !grep { !is_gone($_) } @pids });
 }
 
 # pids of streamproc's processes; options role => 'task', pipeline => 'name'

@@ -243,8 +243,9 @@ load(void)
 	{
 		int64		period;
 
-		/* constraints may have changed since it was created */
+		/* constraints and views may have changed since it was created */
 		plan_check_emit(program, catalog_parse_emit(my_launcher->row->emit, &period), my_launcher->row->late);
+		plan_check_ttl(program);
 		my_launcher->program = program;
 	}
 	else

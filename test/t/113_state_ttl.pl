@@ -281,4 +281,23 @@ $events->section('refused', sub {
 	is(value('SELECT n FROM no'), 2, 'a longer one holds from then on');
 });
 
+# catches: a query that is another one when it runs, as its view was replaced, taken as it was refused when the pipeline was created
+$events->section('a view that is replaced', sub {
+	make_topic('viewed', 1);
+	value('CREATE TABLE viewed (k text, n bigint)');
+	my $view = sub { my ($frame) = @_; value("CREATE OR REPLACE VIEW viewed_view AS SELECT k, count(*) OVER (PARTITION BY k ORDER BY at RANGE BETWEEN interval '$frame' PRECEDING AND CURRENT ROW) AS n FROM viewed_in") };
+	$view->('10 s');
+	create_pipeline($node, 'viewed', 'INSERT INTO viewed SELECT k, n FROM viewed_view', state_ttl => '1 min');
+	$events->stop('viewed');
+	$view->('10 min');
+	value(q{SELECT streamproc.start_pipeline('viewed')});
+	wait_query($node, q{SELECT coalesce(sqlstate || ' ' || reason, state) FROM streamproc.stat_pipeline WHERE pipeline = 'viewed'}, '0A000 option "state_ttl" must be longer than the longest RANGE frame of statement 1', 60);
+	pass('what was refused when it was created is refused when it starts, too');
+	$view->('20 s');
+	send_rows('viewed', map { [ 0, $_, 'a' ] } 1, 2, 30);
+	value(q{SELECT streamproc.start_pipeline('viewed')});
+	$events->stop('viewed', drain => 1);
+	is(value(q{SELECT string_agg(k || n, ' ' ORDER BY n) FROM viewed}), 'a1 a1 a2', '... and goes on with one that is not');
+});
+
 done_testing();

@@ -423,8 +423,8 @@ section 'products' => sub {
 # catches: rows of one slice, some of which stand in a longer one, as there were many slices when they came: those behind the slice are not all later
 section 'longer' => sub {
 	# The second partition keeps the watermark before all that comes, in whatever pieces it is read; so all of it has to be
-	# read before the drain, to which a partition at its end is finished and keeps nothing.
-	make_pipeline('longer', 2, { watermark_delay => '0' }, '10 s', parallelism => 1);
+	# read before the drain, to which a partition at its end is finished and keeps nothing, and max_skew must not keep a piece from being read.
+	make_pipeline('longer', 2, { watermark_delay => '0' }, '10 s', parallelism => 1, max_skew => '1 day');
 	send_rows('longer', [ 0, 100.1, 'a', 1 ], [ 0, 100.5, 'z', 1 ], [ 1, 100.6, 'z', 1 ]);
 	wait_query($node, q{SELECT count(*) FROM longer WHERE k = 'a'}, 1, 60);
 	send_rows('longer', [ 0, 100.9, 'a', 2 ], (map { [ 0, 101.3 + $_ / 2, 'b' . $_ % 300, 1 ] } 1 .. 600), [ 0, 111, 'a', 4 ], [ 0, 112, 'a', 8 ], [ 0, 1000, 'z', 1 ]);

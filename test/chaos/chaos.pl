@@ -188,7 +188,7 @@ diag("seed $seed, $minutes min: $hit faults hit of " . (sum0(values %tried) + su
 diag(sprintf 'recovery p50 %s s, p99 %s s, max %s s; slowest: %s', $p->(0.5), $p->(0.99), $p->(1), join(', ', map { sprintf '%s %.1f s', $_->[1], $_->[0] } @slowest));
 $sum{$_} //= 'unknown' for qw(events bad rows lost extra late);
 diag("$sum{events} events, $sum{bad} bad rows, $sum{rows} rows of results; lost $sum{lost}, duplicated or wrong $sum{extra}; late: $sum{late}");
-diag("the watch compared $seen{good} times at $seen{positions} positions, was cut off $seen{cut} times; a consumer got $seen{consumed} messages; failed pipelines started again: $restarted");
+diag("the watch compared $seen{good} times at $seen{positions} positions, was cut off $seen{cut} times, saw positions taken back over a crash $seen{taken_back} times (of the topic alone); a consumer got $seen{consumed} messages; failed pipelines started again: $restarted");
 diag(sprintf '%.0f commits a second (median)', median(@commits));
 diag('memory in MB, second quarter and last: ' . join('; ', @flat));
 diag(sprintf '%.0f s', time - $begun);

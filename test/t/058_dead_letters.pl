@@ -443,12 +443,12 @@ my $crash_id = 0;
 for my $fault ('task-before-letter=kill@3-3', 'task-after-letter=kill@2-2', 'task-careful=kill@4-4', 'commit-before-position=kill@2-2', 'commit-after-position=kill@1-1',
 	'commit-done=kill@1-1', 'task-after-letter=error@1-1', 'commit-after-position=error@1-2', 'task-before-finish=retry@1-3', 'task-after-letter=fatal@1-1')
 {
-	my ($point) = $fault =~ /^([a-z-]+)=/;
 	wait_state($node, 'crash', 'running');
-	$crash->set_fault($fault);
-	$kafka->produce('crash', map { { partition => $_ % 2, value => $_ % 31 == 7 ? 'bad' : $_ % 29 == 3 ? "{\"id\": $_, \"v\": 0}" : "{\"id\": $_, \"v\": 1}" } } $crash_id .. $crash_id + 999);
-	$crash_id += 1000;
-	ok($crash->wait_hit($point), "$fault was hit");
+	my $send = sub {
+		$kafka->produce('crash', map { { partition => $_ % 2, value => $_ % 31 == 7 ? 'bad' : $_ % 29 == 3 ? "{\"id\": $_, \"v\": 0}" : "{\"id\": $_, \"v\": 1}" } } $crash_id .. $crash_id + 999);
+		$crash_id += 1000;
+	};
+	ok($crash->provoke_fault($fault, $send), "$fault was hit");
 	$crash->reset_fault;
 	wait_state($node, 'crash', 'running');
 	wait_caught_up($node, 'crash');

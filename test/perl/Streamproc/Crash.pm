@@ -69,7 +69,15 @@ sub wait_hit
 sub provoke
 {
 	my ($self, $point, $action, $send) = @_;
-	$self->set_fault("$point=$action\@1");
+	return $self->provoke_fault("$point=$action\@1", $send);
+}
+
+# The same of a setting as a whole.
+sub provoke_fault
+{
+	my ($self, $setting, $send) = @_;
+	my ($point) = $setting =~ /^([a-z-]+)=/ or croak("no fault: $setting");
+	$self->set_fault($setting);
 	$send->();
 	my $pid = $self->wait_hit($point, 10);
 	return $pid if defined $pid;

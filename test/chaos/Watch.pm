@@ -114,7 +114,7 @@ sub _judge
 			if ($f[3] < $before)
 			{
 				# Whoever writes nothing but topics does not wait for the disk: what was seen of it may be gone over a crash
-				# of the server, which cuts this session off.  Of its messages no consumer has seen any then (_consumer()).
+				# of the server, which cuts this session off.  Of its messages no read_committed consumer has seen any then (_consumer()).
 				if ($f[0] eq 'topic' && $self->{was_cut}) { $self->_say('taken back') }
 				else { $self->_bad('position', "$f[0], $f[1] $f[2]: from $before back to $f[3]") }
 			}

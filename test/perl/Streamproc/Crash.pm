@@ -178,6 +178,14 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
 
+# the number of different positions so far
+sub positions
+{
+	my ($self) = @_;
+	my %seen = map { /^good\|([^|]*)/ ? ($1 => 1) : () } split /\n/, slurp_file("$self->{base}.out");
+	return scalar keys %seen;
+}
+
 # Ends it; ( good => n, bad => n, bad_lines => [], positions => different ones, cut_off => times )
 sub finish
 {
